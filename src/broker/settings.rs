@@ -1,0 +1,69 @@
+//! What the local broker is told to be.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::model::TopicFilter;
+
+/// Settings of the local broker. Two equal values mean that a reload need not touch it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settings {
+    /// Where it listens for plain TCP.
+    pub listen: Vec<SocketAddr>,
+    /// How messages find their subscribers.
+    pub routing: Routing,
+    /// Largest packet taken or sent, bytes, 1 KiB to 256 MiB (product.md §4, `max_packet`).
+    pub max_packet: u32,
+    /// Most connections at one time. One more is closed before its CONNECT is read.
+    pub max_connections: usize,
+    /// Most messages waiting for one client; the oldest goes when one more comes, counted.
+    pub max_queued: usize,
+    /// Caps the payloads and topics of retained messages together, bytes; a new topic beyond it is not retained, counted.
+    pub max_retained_bytes: u64,
+    /// Who may connect. Empty: anyone, which `plan` allows on loopback only unless said twice.
+    pub users: Vec<User>,
+    /// Whether a client without a user name is let in when there are users.
+    pub anonymous: bool,
+    /// Directory of `sessions.db`. `None`: nothing is kept over a restart (the demo's cloud).
+    pub store: Option<PathBuf>,
+    /// How often `$SYS` is told; zero turns it off.
+    pub sys_interval: Duration,
+}
+
+/// How messages find their subscribers (broker.md §2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Routing {
+    /// Our subscription trie.
+    #[default]
+    Trie,
+    /// rumqttd's router, with the limits that docs/decisions tells.
+    Rumqttd,
+}
+
+/// A user of the broker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct User {
+    /// User name of CONNECT.
+    pub name: String,
+    /// Argon2 hash of the password in PHC form. Not a secret in the sense of being reversible, but never logged either.
+    pub hash: PasswordHash,
+    /// What the user may publish to; `{client}` and `{user}` are filled in per connection.
+    pub publish: Vec<FilterTemplate>,
+    /// What the user may subscribe to, likewise.
+    pub subscribe: Vec<FilterTemplate>,
+}
+
+/// An argon2 hash in PHC form. Prints as `***`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PasswordHash(pub String);
+
+impl std::fmt::Debug for PasswordHash {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// A topic filter in which whole levels `{client}` and `{user}` stand for the connection's own names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FilterTemplate(pub TopicFilter);

@@ -1,0 +1,52 @@
+//! What a serial bus is told to be.
+
+use std::path::PathBuf;
+
+use crate::model::BusId;
+
+/// Settings of one serial port. Two equal values mean that a reload need not reopen it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SerialSettings {
+    /// Name of the bus.
+    pub id: BusId,
+    /// Which port.
+    pub device: Device,
+    /// Baud, 50 to 4,000,000.
+    pub baud: u32,
+    /// 5 to 8.
+    pub data_bits: u8,
+    /// Parity bit.
+    pub parity: Parity,
+    /// 1 or 2.
+    pub stop_bits: u8,
+}
+
+/// How a port is found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Device {
+    /// A path, which may be a link such as `/dev/serial/by-id/…`.
+    Path(PathBuf),
+    /// A USB adapter, whatever name it gets: `usb:0403:6001` or `usb:0403:6001:SERIAL`.
+    Usb {
+        /// Vendor id.
+        vendor: u16,
+        /// Product id.
+        product: u16,
+        /// Serial number, needed when two adapters of the same kind are plugged in.
+        serial: Option<String>,
+    },
+    /// A simulated port: a generator of lines inside the process, by name (demo and tests).
+    Simulated(String),
+}
+
+/// Parity bit of a character.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Parity {
+    /// No parity bit.
+    #[default]
+    None,
+    /// Even.
+    Even,
+    /// Odd.
+    Odd,
+}

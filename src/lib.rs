@@ -1,0 +1,26 @@
+//! Tidegate: an MQTT edge gateway in one daemon. The map of the house:
+//!
+//! - [`cli`] the commands; [`config`] text to file, with a place for every mistake; [`plan`] file to plan, checked as a whole
+//! - [`app`] builds the rooms, joins them through [`ports`], supervises; [`demo`] the same without hardware
+//! - [`model`] the words the rooms share; [`logic`] every decision, without I/O; [`limits`] every number; [`clock`] the time
+//! - [`bus`] ports of the board; [`drivers`] one file a sensor; [`sensing`] bus, driver and pipeline joined
+//! - [`mqtt`] the wire; [`broker`] the local broker; [`bridge`] the way to the cloud; [`store`] SQLite
+//! - [`telemetry`] log, readiness, the gateway's own topics
+
+pub mod app;
+pub mod bridge;
+pub mod broker;
+pub mod bus;
+pub mod clock;
+pub mod config;
+pub mod demo;
+pub mod drivers;
+pub mod limits;
+pub mod logic;
+pub mod model;
+pub mod mqtt;
+pub mod plan;
+pub mod ports;
+pub mod sensing;
+pub mod store;
+pub mod telemetry;

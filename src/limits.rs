@@ -1,0 +1,26 @@
+//! Every queue length, timeout, size and budget, each with the reason for its number and what happens when it is reached.
+//! One section a room.
+
+use std::time::Duration;
+
+// ---- config ----
+
+/// Largest config file, includes counted singly. A gateway of 2,000 sensors takes 600 kB; a larger file is refused with its size.
+pub const CONFIG_FILE_BYTES_MAX: u64 = 8 << 20;
+/// Most files one config may include. More are refused: a pattern that catches a whole disk is a mistake.
+pub const CONFIG_FILES_MAX: usize = 256;
+
+// ---- shutdown (house.md §3d: the stages and their budgets) ----
+
+/// Sensors stop taking in and flush what is in their pipelines.
+pub const STOP_SENSORS: Duration = Duration::from_secs(2);
+/// Bridges say `offline` to the cloud and hand over what they can; the rest stays in the store.
+pub const STOP_BRIDGES: Duration = Duration::from_secs(5);
+/// The broker says goodbye to its clients and writes its retained messages.
+pub const STOP_BROKER: Duration = Duration::from_secs(3);
+/// `TimeoutStopSec` of the unit; the kill follows.
+pub const STOP_TOTAL: Duration = Duration::from_secs(15);
+const _: () = assert!(
+    STOP_SENSORS.as_secs() + STOP_BRIDGES.as_secs() + STOP_BROKER.as_secs() < STOP_TOTAL.as_secs(),
+    "the stages of a stop must end before systemd kills"
+);

@@ -1,0 +1,4 @@
+//! The quiet room: every decision, made from its inputs alone. No clock, no socket, no file, no randomness of its own.
+
+pub mod pipeline;
+pub mod route;

@@ -1,0 +1,47 @@
+//! What is done to a sensor's values.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Processing of one sensor.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct SensorSettings {
+    /// What is done to each value that is named in the config; others pass as they are.
+    pub values: Vec<ValueSettings>,
+    /// Age from which the last reading is told again as `stale` and the sensor's availability becomes `offline`; `None`: never.
+    pub max_age: Option<Duration>,
+}
+
+/// Processing of one value. The order is that of the fields: scale, offset, range, median, round, deadband.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct ValueSettings {
+    /// Name of the value, as the driver gives it.
+    pub name: Arc<str>,
+    /// Name it is published under; `None`: its own.
+    pub rename: Option<Arc<str>>,
+    /// Unit it is in, for people and for discovery; nothing is converted.
+    pub unit: Option<Arc<str>>,
+    /// Factor, applied first.
+    pub scale: Option<f64>,
+    /// Sum, applied after the factor.
+    pub offset: Option<f64>,
+    /// Where a good value lies. Outside, the quality is `range`, and the value enters no median.
+    pub range: Option<Range>,
+    /// Median over this many good values, odd, 3 to 31.
+    pub median: Option<usize>,
+    /// Digits after the decimal point, -9 to 9.
+    pub round: Option<i32>,
+    /// A change no larger than this since the value last told is not told.
+    pub deadband: Option<f64>,
+    /// Told at least this often, deadband or not.
+    pub heartbeat: Option<Duration>,
+}
+
+/// Both ends belong to it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Range {
+    /// Least good value.
+    pub min: f64,
+    /// Greatest good value.
+    pub max: f64,
+}

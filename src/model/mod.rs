@@ -1,0 +1,15 @@
+//! The words the rooms share: plain data, no I/O, no async, no clock.
+
+pub mod id;
+pub mod message;
+pub mod reading;
+pub mod secret;
+pub mod time;
+pub mod topic;
+
+pub use id::{BridgeId, BusId, GatewayId, IdError, SensorId, Seq};
+pub use message::{Message, Origin, Properties, Qos};
+pub use reading::{Quality, Reading, Sample, Value};
+pub use secret::Secret;
+pub use time::{Moment, Timestamp};
+pub use topic::{TopicError, TopicFilter, TopicName};

@@ -1,0 +1,55 @@
+//! Two kinds of time: [`Moment`] to measure with, [`Timestamp`] to tell people.
+
+use std::ops::{Add, Sub};
+use std::time::Duration;
+
+/// A point on the monotonic clock (CLOCK_BOOTTIME: it goes on while the board sleeps), as the time since some fixed start.
+///
+/// It never jumps, says nothing about the date, and can be made by hand in a test.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Moment(Duration);
+
+impl Moment {
+    /// The start of the clock.
+    pub const ZERO: Moment = Moment(Duration::ZERO);
+
+    /// The point `since_start` after the start of the clock.
+    pub const fn at(since_start: Duration) -> Self {
+        Self(since_start)
+    }
+
+    /// The time since the start of the clock.
+    pub const fn since_start(self) -> Duration {
+        self.0
+    }
+
+    /// The time from `earlier` to here; zero when `earlier` is later.
+    pub fn since(self, earlier: Moment) -> Duration {
+        self.0.saturating_sub(earlier.0)
+    }
+}
+
+impl Add<Duration> for Moment {
+    type Output = Moment;
+    fn add(self, span: Duration) -> Moment {
+        Moment(self.0.saturating_add(span))
+    }
+}
+
+impl Sub<Moment> for Moment {
+    type Output = Duration;
+    fn sub(self, earlier: Moment) -> Duration {
+        self.since(earlier)
+    }
+}
+
+/// A point on the wall clock, in milliseconds since 1970-01-01T00:00:00Z, and whether that clock had been set.
+///
+/// A board without a clock battery starts in 1970 or at its last shutdown: `synced` is what keeps such a time from passing for a true one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timestamp {
+    /// Milliseconds since the epoch, UTC.
+    pub unix_ms: i64,
+    /// Whether the kernel holds the wall clock for synchronised.
+    pub synced: bool,
+}

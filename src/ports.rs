@@ -1,0 +1,54 @@
+//! The joints between rooms: what one room offers another without either knowing the other. `app` joins them.
+//!
+//! - [`Publish`]: whoever has a message to tell (sensors, bridges, the gateway itself) tells it here. `app::hub` implements it: the message goes
+//!   to the local broker, and to every bridge that forwards it.
+//! - [`Uplink`]: where the local broker offers what its clients published. The acknowledgement to the client waits for the [`Acceptance`].
+//! - [`LocalBus`]: the local broker's in-process door.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use crate::model::Message;
+
+/// Takes messages that come from inside the process. Never blocks and never waits.
+pub trait Publish: Send + Sync + 'static {
+    /// Tells the message to everyone it concerns. What a full queue does is that queue's own, documented policy.
+    fn publish(&self, message: Message);
+}
+
+/// The local broker, as seen from inside the process.
+pub trait LocalBus: Send + Sync + 'static {
+    /// Delivers to the local subscribers and keeps it if it is retained. Never blocks.
+    fn deliver(&self, message: Arc<Message>);
+}
+
+/// Resolves once every bridge that takes the message has committed it, or one of them refused.
+pub type Acceptance = Pin<Box<dyn Future<Output = Result<(), NotAccepted>> + Send>>;
+
+/// Why a message that had to be stored was not: its publisher must not be told that it was.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotAccepted {
+    /// The store cannot commit (disk full, I/O error).
+    #[error("bridge `{bridge}`: the store cannot take messages: {reason}")]
+    Store {
+        /// The bridge's id.
+        bridge: String,
+        /// What the store said.
+        reason: String,
+    },
+    /// The bridge is stopping.
+    #[error("bridge `{bridge}`: is stopping")]
+    Stopping {
+        /// The bridge's id.
+        bridge: String,
+    },
+}
+
+/// Takes messages that may have to go to the cloud.
+pub trait Uplink: Send + Sync + 'static {
+    /// Offers a message. `None` when no bridge forwards it, which costs a look at the rules and nothing else.
+    ///
+    /// With QoS 0 upstream there is nothing to wait for: the future is ready once the message is queued.
+    fn accept(&self, message: &Arc<Message>) -> Option<Acceptance>;
+}
