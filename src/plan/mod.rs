@@ -10,6 +10,7 @@ use crate::drivers::StreamFactory;
 use crate::logic::pipeline::SensorSettings;
 use crate::logic::route::PublishSettings;
 use crate::model::{BusId, GatewayId, SensorId, TopicName};
+use crate::telemetry::LogSettings;
 
 /// Everything the gateway is to be.
 #[derive(Debug, Clone, PartialEq)]
@@ -22,6 +23,8 @@ pub struct Plan {
     pub event_topic: TopicName,
     /// Where the databases live: `[gateway] state_dir`, else systemd's `$STATE_DIRECTORY`, else `/var/lib/tidegate`.
     pub state_dir: PathBuf,
+    /// The log.
+    pub log: LogSettings,
     /// Serial ports.
     pub buses: Vec<SerialSettings>,
     /// Sensors.

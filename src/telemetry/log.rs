@@ -1,0 +1,190 @@
+//! The log: where it goes and what it lets through.
+//!
+//! On a terminal it is text with colours, under systemd it goes to the journal with its fields, elsewhere it is text a line an event.
+
+use std::io::{self, IsTerminal, Write};
+use std::sync::{Arc, OnceLock};
+
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
+
+/// What the log is told to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogSettings {
+    /// Filter in the form of `tracing-subscriber`: `info`, or `info,tidegate::bridge=debug`.
+    pub level: String,
+    /// Form of a line.
+    pub format: LogFormat,
+}
+
+impl Default for LogSettings {
+    fn default() -> Self {
+        Self { level: "info".into(), format: LogFormat::Auto }
+    }
+}
+
+/// Form of a line of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LogFormat {
+    /// The journal under systemd, text elsewhere.
+    #[default]
+    Auto,
+    /// Text on standard error, coloured on a terminal.
+    Text,
+    /// One JSON object a line on standard error.
+    Json,
+    /// The journal's own protocol, so that every field can be searched for.
+    Journald,
+}
+
+/// Why there is no log as asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// The filter cannot be read.
+    #[error("log level `{level}`: {error}")]
+    Filter {
+        /// As written.
+        level: String,
+        /// What is wrong with it.
+        error: String,
+    },
+    /// The journal's socket cannot be reached.
+    #[error("connect to the journal: {0}")]
+    Journal(io::Error),
+    /// The filter cannot be exchanged any more.
+    #[error("change the log level: {0}")]
+    Reload(String),
+}
+
+/// Checks a filter without using it.
+///
+/// # Errors
+/// [`LogError::Filter`] when it cannot be read.
+pub fn check_level(level: &str) -> Result<(), LogError> {
+    filter(level).map(drop)
+}
+
+fn filter(level: &str) -> Result<EnvFilter, LogError> {
+    EnvFilter::try_new(level).map_err(|e| LogError::Filter { level: level.into(), error: e.to_string() })
+}
+
+type Handle = reload::Handle<EnvFilter, Registry>;
+
+/// The one filter of the process, exchanged by a reload.
+static FILTER: OnceLock<Handle> = OnceLock::new();
+
+/// Sets the log up, once per process.
+///
+/// # Errors
+/// [`LogError`] when the filter cannot be read, or the journal was asked for by name and is not there.
+pub fn init(settings: &LogSettings) -> Result<(), LogError> {
+    let (filter, handle) = reload::Layer::new(filter(&settings.level)?);
+    let output: Box<dyn Layer<_> + Send + Sync> = match settings.format {
+        LogFormat::Journald => Box::new(journal().map_err(LogError::Journal)?),
+        LogFormat::Auto if under_journal() => match journal() {
+            Ok(layer) => Box::new(layer),
+            Err(_) => text(),
+        },
+        LogFormat::Auto | LogFormat::Text => text(),
+        LogFormat::Json => fmt::layer().json().flatten_event(true).with_writer(io::stderr).boxed(),
+    };
+    install(Registry::default().with(filter).with(output), handle);
+    Ok(())
+}
+
+/// Sets the log up to write to `sink`, a line at a time, without colours: a screen of our own shows it.
+///
+/// # Errors
+/// [`LogError::Filter`] when the filter cannot be read.
+pub fn init_into(level: &str, sink: Arc<dyn Fn(&str) + Send + Sync>) -> Result<(), LogError> {
+    let (filter, handle) = reload::Layer::new(filter(level)?);
+    let output = fmt::layer()
+        .with_ansi(false)
+        .without_time()
+        .with_target(false)
+        .with_writer(move || LineSink { sink: Arc::clone(&sink), line: Vec::new() });
+    install(Registry::default().with(filter).with(output), handle);
+    Ok(())
+}
+
+fn install(subscriber: impl SubscriberInitExt, handle: Handle) {
+    // A second log in one process is a test starting a second gateway; the first goes on.
+    if subscriber.try_init().is_ok() {
+        FILTER.set(handle).ok();
+    }
+}
+
+/// Changes the filter while the process runs.
+///
+/// # Errors
+/// [`LogError`] when the filter cannot be read; the old one goes on then.
+pub fn set_level(level: &str) -> Result<(), LogError> {
+    let filter = filter(level)?;
+    match FILTER.get() {
+        Some(handle) => handle.reload(filter).map_err(|e| LogError::Reload(e.to_string())),
+        None => Ok(()),
+    }
+}
+
+fn text<S>() -> Box<dyn Layer<S> + Send + Sync>
+where
+    S: tracing::Subscriber + for<'a> tracing_subscriber::registry::LookupSpan<'a> + Send + Sync,
+{
+    let stamped = !under_journal();
+    let layer = fmt::layer().with_ansi(io::stderr().is_terminal()).with_target(false).with_writer(io::stderr);
+    // The journal stamps every line itself.
+    if stamped { layer.boxed() } else { layer.without_time().boxed() }
+}
+
+fn journal() -> io::Result<tracing_journald::Layer> {
+    tracing_journald::layer().map(|layer| layer.with_syslog_identifier("tidegate".into()))
+}
+
+/// Whether standard error is the journal: systemd then names device and inode of the stream (systemd.exec(5), `$JOURNAL_STREAM`).
+fn under_journal() -> bool {
+    use std::os::unix::fs::MetadataExt;
+
+    let Ok(stream) = std::env::var("JOURNAL_STREAM") else { return false };
+    let Some((device, inode)) = stream.split_once(':') else { return false };
+    std::fs::metadata("/proc/self/fd/2")
+        .is_ok_and(|meta| device.parse() == Ok(meta.dev()) && inode.parse() == Ok(meta.ino()))
+}
+
+/// Gathers one event's bytes and hands them on as a line.
+struct LineSink {
+    sink: Arc<dyn Fn(&str) + Send + Sync>,
+    line: Vec<u8>,
+}
+
+impl Write for LineSink {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.line.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for LineSink {
+    fn drop(&mut self) {
+        let text = String::from_utf8_lossy(&self.line);
+        for line in text.lines() {
+            (self.sink)(line);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_filter_that_cannot_be_read_is_named() {
+        assert!(check_level("info,tidegate::bridge=debug").is_ok());
+        let error = check_level("info,tidegate=loud").unwrap_err().to_string();
+        assert!(error.starts_with("log level `info,tidegate=loud`: "), "{error}");
+    }
+}
