@@ -24,3 +24,13 @@ const _: () = assert!(
     STOP_SENSORS.as_secs() + STOP_BRIDGES.as_secs() + STOP_BROKER.as_secs() < STOP_TOTAL.as_secs(),
     "the stages of a stop must end before systemd kills"
 );
+
+// ---- store ----
+
+/// Statements kept prepared for each file: the outbox has about twenty; a miss costs a parse, nothing else.
+pub const STATEMENTS_CACHED: usize = 32;
+/// Largest file that is read whole at start when it was not closed in order: 64 MiB take about a second on an SD card. Of a larger one the
+/// schema and the small tables are read, and damage further in is met when it is reached.
+pub const STORE_CHECK_BYTES_MAX: u64 = 64 << 20;
+/// Damaged files kept for a person to look at, for each store; the oldest goes first.
+pub const QUARANTINES_MAX: usize = 2;
