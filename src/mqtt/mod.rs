@@ -1,1 +1,6 @@
-//! (room)
+//! The wire, for both sides: framing, packets and properties, and the streams they travel in.
+
+pub mod framing;
+pub mod properties;
+pub mod reason;
+pub mod server;
