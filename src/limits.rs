@@ -34,3 +34,24 @@ pub const STATEMENTS_CACHED: usize = 32;
 pub const STORE_CHECK_BYTES_MAX: u64 = 64 << 20;
 /// Damaged files kept for a person to look at, for each store; the oldest goes first.
 pub const QUARANTINES_MAX: usize = 2;
+// ---- app ----
+
+/// Worker threads of the runtime that broker and sensors share. Two keep a board of two to four cores responsive; each bridge and each store has its own.
+pub const RUNTIME_THREADS: usize = 2;
+
+// ---- demo, and the subscriber it counts with ----
+
+/// Read buffer of a subscriber; larger packets are read in pieces.
+pub const SUBSCRIBER_BUFFER: usize = 16 << 10;
+/// Longest wait of a subscriber for TCP and for CONNACK; then it tries again.
+pub const SUBSCRIBER_CONNECT: Duration = Duration::from_secs(5);
+/// Pause of a subscriber between two tries: short, since it counts for a person who watches.
+pub const SUBSCRIBER_PAUSE: Duration = Duration::from_millis(100);
+/// Longest wait for a counter to be subscribed.
+pub const DEMO_SEAT: Duration = Duration::from_secs(10);
+/// Longest wait at the end for what is still on its way; then it is called lost.
+pub const DEMO_DRAIN: Duration = Duration::from_secs(30);
+/// Lines of the log that the screen keeps; older ones scroll out.
+pub const DEMO_LOG_LINES: usize = 200;
+/// How often the screen is drawn.
+pub const DEMO_FRAME: Duration = Duration::from_millis(100);

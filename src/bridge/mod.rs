@@ -38,6 +38,17 @@ pub enum LinkState {
     Online,
 }
 
+impl LinkState {
+    /// The word in `bridge/<id>`.
+    pub fn word(self) -> &'static str {
+        match self {
+            LinkState::Offline => "offline",
+            LinkState::Connecting => "connecting",
+            LinkState::Online => "online",
+        }
+    }
+}
+
 /// What a bridge says of itself.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Status {

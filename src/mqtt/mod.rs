@@ -4,3 +4,4 @@ pub mod framing;
 pub mod properties;
 pub mod reason;
 pub mod server;
+pub mod subscriber;
