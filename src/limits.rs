@@ -55,3 +55,40 @@ pub const DEMO_DRAIN: Duration = Duration::from_secs(30);
 pub const DEMO_LOG_LINES: usize = 200;
 /// How often the screen is drawn.
 pub const DEMO_FRAME: Duration = Duration::from_millis(100);
+
+// ---- sensors ----
+
+/// Most bytes one read of a port takes: what a line discipline holds is 4 KiB, so one read can empty it. The rest waits in the kernel.
+pub const PORT_READ_BYTES: usize = 4096;
+/// First wait before an absent port is tried again. Short: most absences are a re-plug, and udev is done by then.
+pub const PORT_RETRY_MIN: Duration = Duration::from_millis(100);
+/// Longest wait before an absent port is tried again; a change in its folder ends it early.
+pub const PORT_RETRY_MAX: Duration = Duration::from_secs(30);
+/// Least time between two tries that changes in the folder ask for: udev touches a new node several times within milliseconds.
+pub const PORT_WATCH_GAP: Duration = Duration::from_millis(30);
+/// Links that are followed to find where a port may appear. by-id is one link; more than this is a loop.
+pub const PORT_LINKS_MAX: usize = 8;
+/// Bytes that come this soon after a port was opened may be the end of a line that began before.
+pub const PORT_JOIN: Duration = Duration::from_millis(100);
+/// First and longest wait before a bus whose task panicked is started again.
+pub const BUS_RESTART_MIN: Duration = Duration::from_millis(500);
+/// See [`BUS_RESTART_MIN`].
+pub const BUS_RESTART_MAX: Duration = Duration::from_secs(60);
+/// A sensor that has given nothing for this long after start is `offline`: the `online` a broker kept from an earlier run would be a guess.
+pub const SENSOR_FIRST_READING: Duration = Duration::from_secs(10);
+/// Good frames in a row that end a time of bad ones. Fewer would turn a noisy line into two log lines a second.
+pub const SENSOR_GOOD_FRAMES: u32 = 10;
+/// Default and largest length of a line, its end not counted. A longer line is bad as a whole, and what follows its end is read again.
+pub const LINE_BYTES: usize = 512;
+/// See [`LINE_BYTES`].
+pub const LINE_BYTES_MAX: usize = 65_536;
+/// Most bytes that mark the end of a line.
+pub const LINE_END_BYTES_MAX: usize = 8;
+/// Most values one frame may yield; a frame with more is bad.
+pub const FRAME_VALUES_MAX: usize = 256;
+/// Memory of one compiled regular expression. A larger one is refused in the config.
+pub const REGEX_BYTES_MAX: usize = 1 << 20;
+/// Values a median looks at, at most.
+pub const MEDIAN_MAX: usize = 31;
+/// Lines a second a simulated port makes, at most.
+pub const SIMULATED_RATE_MAX: u32 = 10_000;

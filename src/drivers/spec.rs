@@ -21,7 +21,7 @@ pub struct DriverSpec {
 /// A mistake in a driver's own keys: where (byte range in the source text), what, and how to mend it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OptionsError {
-    /// Byte range in the text the table was parsed from.
+    /// Byte range in the text the table was parsed from; `0..0` where nothing is written to point at (a missing key).
     pub span: std::ops::Range<usize>,
     /// A lower-case sentence without full stop.
     pub message: String,
@@ -43,6 +43,8 @@ pub trait StreamDriver: Send {
     fn feed(&mut self, bytes: &[u8], out: &mut Vec<Outcome>);
     /// The port was closed or reopened: what was half received is gone.
     fn reset(&mut self);
+    /// The bytes that follow may begin in the middle of a frame: the port was opened while its device was speaking.
+    fn join_midway(&mut self);
 }
 
 /// What some bytes turned out to be.

@@ -30,6 +30,9 @@ impl Value {
     }
 }
 
+/// Names in a payload that are the gateway's own beside the values. A device's value of that name is published with `_` behind it.
+pub const OWN_NAMES: [&str; 4] = ["ts", "q", "tq", "seq"];
+
 /// What a driver measured: one named value, before any processing.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sample {

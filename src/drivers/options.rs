@@ -1,0 +1,183 @@
+//! Takes a driver's own keys apart, key by key, and gathers every mistake with its place.
+//!
+//! By hand rather than by derive: serde stops at the first mistake of a table, and a person wants to hear of all of them at once.
+
+use std::ops::{Range, RangeInclusive};
+
+use toml::Spanned;
+use toml::de::{DeString, DeTable, DeValue};
+
+use super::OptionsError;
+
+/// A text and where it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Text {
+    /// The text, escapes resolved.
+    pub(crate) text: String,
+    /// Where the value stands, quotes included.
+    pub(crate) span: Range<usize>,
+    /// Whether the source shows the very same bytes between the quotes, so that a place inside the text can be pointed at.
+    pub(crate) verbatim: bool,
+}
+
+impl Text {
+    /// The place of some bytes of the text; of the whole text where escapes hide the way back.
+    pub(crate) fn part(&self, bytes: Range<usize>) -> Range<usize> {
+        if self.verbatim {
+            let start = self.span.start + 1;
+            start + bytes.start..start + bytes.end
+        } else {
+            self.span.clone()
+        }
+    }
+}
+
+/// A table of options that is being taken apart.
+pub(crate) struct Fields<'i> {
+    entries: Vec<(Spanned<DeString<'i>>, Spanned<DeValue<'i>>)>,
+    known: &'static [&'static str],
+    errors: Vec<OptionsError>,
+}
+
+impl<'i> Fields<'i> {
+    /// The table, and the keys that may be in it.
+    pub(crate) fn new(table: DeTable<'i>, known: &'static [&'static str]) -> Self {
+        Self { entries: table.into_iter().collect(), known, errors: Vec::new() }
+    }
+
+    /// Notes a mistake.
+    pub(crate) fn error(&mut self, span: Range<usize>, message: impl Into<String>, help: Option<String>) {
+        self.errors.push(OptionsError { span, message: message.into(), help });
+    }
+
+    /// Where a key and its value stand.
+    pub(crate) fn span(&self, key: &str) -> Option<Range<usize>> {
+        self.entries
+            .iter()
+            .find(|(name, _)| name.get_ref() == key)
+            .map(|(name, value)| name.span().start..value.span().end)
+    }
+
+    /// Whether the key is written and not yet taken.
+    pub(crate) fn has(&self, key: &str) -> bool {
+        self.entries.iter().any(|(name, _)| name.get_ref() == key)
+    }
+
+    /// Takes the value of a key, whatever it is.
+    pub(crate) fn take(&mut self, key: &str) -> Option<Spanned<DeValue<'i>>> {
+        debug_assert!(self.known.contains(&key), "`{key}` is not among the known keys");
+        let index = self.entries.iter().position(|(name, _)| name.get_ref() == key)?;
+        Some(self.entries.swap_remove(index).1)
+    }
+
+    /// Takes a text.
+    pub(crate) fn text(&mut self, key: &str) -> Option<Text> {
+        let value = self.take(key)?;
+        self.as_text(key, value)
+    }
+
+    /// Takes a whole number within a range.
+    pub(crate) fn integer(&mut self, key: &str, range: RangeInclusive<i64>) -> Option<i64> {
+        let value = self.take(key)?;
+        let span = value.span();
+        let number = match value.get_ref() {
+            DeValue::Integer(integer) => i64::from_str_radix(integer.as_str(), integer.radix()).ok(),
+            other => {
+                self.error(span, format!("`{key}` must be a whole number, not {}", kind(other)), None);
+                return None;
+            }
+        };
+        if let Some(number) = number
+            && range.contains(&number)
+        {
+            return Some(number);
+        }
+        self.error(span, format!("`{key}` must be {} to {}", range.start(), range.end()), None);
+        None
+    }
+
+    /// Takes a list of texts.
+    pub(crate) fn texts(&mut self, key: &str) -> Option<Vec<Text>> {
+        let value = self.take(key)?;
+        let span = value.span();
+        match value.into_inner() {
+            DeValue::Array(items) => {
+                Some(items.into_iter().filter_map(|item| self.as_text(&format!("{key}[]"), item)).collect())
+            }
+            other => {
+                self.error(span, format!("`{key}` must be a list of texts, not {}", kind(&other)), None);
+                None
+            }
+        }
+    }
+
+    /// Takes a table, with the place of the whole of it.
+    pub(crate) fn table(&mut self, key: &str) -> Option<(DeTable<'i>, Range<usize>)> {
+        let value = self.take(key)?;
+        let span = value.span();
+        match value.into_inner() {
+            DeValue::Table(table) => Some((table, span)),
+            other => {
+                self.error(span, format!("`{key}` must be a table, not {}", kind(&other)), None);
+                None
+            }
+        }
+    }
+
+    /// Reads a value as a text.
+    pub(crate) fn as_text(&mut self, key: &str, value: Spanned<DeValue<'i>>) -> Option<Text> {
+        let span = value.span();
+        match value.into_inner() {
+            DeValue::String(text) => {
+                let verbatim = text.len() + 2 == span.len() && matches!(text, DeString::Borrowed(_));
+                Some(Text { text: text.into_owned(), span, verbatim })
+            }
+            other => {
+                self.error(span, format!("`{key}` must be a text, not {}", kind(&other)), None);
+                None
+            }
+        }
+    }
+
+    /// Ends with every mistake that was noted, each key that is left among them.
+    pub(crate) fn finish(mut self) -> Vec<OptionsError> {
+        for (name, _) in std::mem::take(&mut self.entries) {
+            let word = name.get_ref().as_ref();
+            let help = match nearest(word, self.known) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("known: {}", list(self.known)),
+            };
+            self.error(name.span(), format!("unknown key `{word}`"), Some(help));
+        }
+        self.errors.sort_by_key(|error| error.span.start);
+        self.errors
+    }
+}
+
+/// What a value is, for people.
+pub(crate) fn kind(value: &DeValue<'_>) -> &'static str {
+    match value {
+        DeValue::String(_) => "a text",
+        DeValue::Integer(_) => "a whole number",
+        DeValue::Float(_) => "a number",
+        DeValue::Boolean(_) => "true or false",
+        DeValue::Datetime(_) => "a date",
+        DeValue::Array(_) => "a list",
+        DeValue::Table(_) => "a table",
+    }
+}
+
+/// The known word that was probably meant.
+pub(crate) fn nearest(word: &str, known: &[&'static str]) -> Option<&'static str> {
+    known
+        .iter()
+        .map(|candidate| (strsim::jaro_winkler(word, candidate), *candidate))
+        .filter(|(likeness, _)| *likeness > 0.8)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, candidate)| candidate)
+}
+
+/// Words in back quotes, joined by commas.
+pub(crate) fn list(words: &[&str]) -> String {
+    words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ")
+}

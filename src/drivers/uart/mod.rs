@@ -1,0 +1,97 @@
+//! Anything that speaks in lines on a serial port.
+//!
+//! Bytes become lines (`framing::line`), lines become values by one of four matches: a regular expression, JSON, CSV or key=value. A line that
+//! the match does not know is somebody else's and only counted; a line that it knows but cannot read is bad as a whole, because half a
+//! measurement is none.
+
+mod json;
+mod matching;
+mod options;
+mod value;
+
+use std::sync::Arc;
+
+use self::matching::Matcher;
+use super::framing::{Frame, LineFramer, LineSettings, nmea};
+use super::{DriverSpec, Outcome, StreamDriver, StreamFactory};
+
+/// The row in the table of drivers.
+pub const SPEC: DriverSpec = DriverSpec {
+    name: "uart",
+    summary: "Lines on a serial port, taken apart by a regular expression, JSON, CSV or key=value",
+    example: "match = { json = true }\n",
+    schema: || schemars::schema_for!(options::Options),
+    build: |table| options::decode(table).map(|plan| Arc::new(UartFactory(Arc::new(plan))) as Arc<dyn StreamFactory>),
+};
+
+/// What the options ask for, checked.
+#[derive(Debug)]
+struct UartPlan {
+    line: LineSettings,
+    nmea: bool,
+    matcher: Matcher,
+}
+
+#[derive(Debug)]
+struct UartFactory(Arc<UartPlan>);
+
+impl StreamFactory for UartFactory {
+    fn make(&self) -> Box<dyn StreamDriver> {
+        Box::new(Uart { plan: self.0.clone(), framer: LineFramer::new(self.0.line.clone()) })
+    }
+
+    fn channels(&self) -> Vec<Arc<str>> {
+        self.0.matcher.names()
+    }
+}
+
+struct Uart {
+    plan: Arc<UartPlan>,
+    framer: LineFramer,
+}
+
+impl StreamDriver for Uart {
+    fn feed(&mut self, bytes: &[u8], out: &mut Vec<Outcome>) {
+        let plan = &self.plan;
+        self.framer.feed(bytes, |frame| out.push(plan.read(frame)));
+    }
+
+    fn reset(&mut self) {
+        self.framer.reset();
+    }
+
+    fn join_midway(&mut self) {
+        // A line that shows by itself that its beginning is missing need not be dropped unseen.
+        if !self.plan.nmea && !self.plan.matcher.knows_a_cut_line() {
+            self.framer.join_midway();
+        }
+    }
+}
+
+impl UartPlan {
+    fn read(&self, frame: Frame<'_>) -> Outcome {
+        let line = match frame {
+            Frame::Line(line) => line,
+            Frame::Cut => return Outcome::Ignored,
+            Frame::TooLong => return Outcome::Bad(format!("line is longer than {} bytes", self.line.bytes_max)),
+            Frame::NotUtf8(at) => return Outcome::Bad(format!("line is not UTF-8: byte {at}")),
+        };
+        let line = if self.nmea {
+            match nmea::verify(line) {
+                Ok(line) => line,
+                Err(reason) => return Outcome::Bad(reason),
+            }
+        } else {
+            line
+        };
+        match self.matcher.read(line) {
+            Ok(Some(samples)) if samples.is_empty() => Outcome::Bad("line holds no value".into()),
+            Ok(Some(samples)) => Outcome::Samples(samples),
+            Ok(None) => Outcome::Ignored,
+            Err(reason) => Outcome::Bad(reason),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
