@@ -8,4 +8,5 @@
 #![allow(clippy::format_push_string, clippy::format_collect, clippy::cast_precision_loss)]
 
 mod bench;
+mod judge;
 mod support;

@@ -191,26 +191,19 @@ fn pump(from: &TcpStream, to: Option<&TcpStream>, orders: &Orders, generation: u
         }
         passed.fetch_add(count as u64, Ordering::SeqCst);
     }
-    if !cut() {
-        if let Some(to) = to {
-            // One side said its end: the other is told, and may still finish its own sentence.
-            let _ = to.shutdown(Shutdown::Write);
-        }
+    if let Some(to) = to.filter(|_| !cut()) {
+        // One side said its end: the other is told, and may still finish its own sentence.
+        let _ = to.shutdown(Shutdown::Write);
     }
 }
 
 fn end(stream: &TcpStream, reset: bool) {
     if reset {
         let linger = libc::linger { l_onoff: 1, l_linger: 0 };
+        let length = libc::socklen_t::try_from(size_of::<libc::linger>()).expect("eight bytes");
         // SAFETY: the descriptor is open, and the value is a whole `linger` (socket(7)). Closing then sends RST.
         unsafe {
-            libc::setsockopt(
-                stream.as_raw_fd(),
-                libc::SOL_SOCKET,
-                libc::SO_LINGER,
-                (&raw const linger).cast(),
-                size_of::<libc::linger>() as libc::socklen_t,
-            );
+            libc::setsockopt(stream.as_raw_fd(), libc::SOL_SOCKET, libc::SO_LINGER, (&raw const linger).cast(), length);
         }
     } else {
         let _ = stream.shutdown(Shutdown::Both);

@@ -5,11 +5,13 @@
 #![allow(dead_code, unused_imports)]
 
 pub(crate) mod certs;
+pub(crate) mod client;
 pub(crate) mod gateway;
 pub(crate) mod link;
 pub(crate) mod mosquitto;
 pub(crate) mod pace;
 pub(crate) mod process;
+pub(crate) mod receiver;
 pub(crate) mod tty;
 
 pub(crate) use certs::Certificates;
@@ -18,6 +20,7 @@ pub(crate) use link::{Cut, Link};
 pub(crate) use mosquitto::{Door, Login, Mosquitto, Received, Subscriber, publish, publish_lines};
 pub(crate) use pace::{free_port, wait_for, wait_until};
 pub(crate) use process::Process;
+pub(crate) use receiver::{Receiver, Sent, Terms, Verdict};
 pub(crate) use tty::Tty;
 
 /// Ends the calling test early, saying so, when Mosquitto is not there and its absence was agreed to.
