@@ -3,5 +3,7 @@
 #![allow(clippy::unwrap_used)] // a test that cannot go on ends here, with its place
 
 mod house;
+mod pages;
 mod source;
 mod tidy;
+mod unit;

@@ -1,0 +1,92 @@
+//! Do the pages hang together: links that lead somewhere, an index that knows every page, tests that are there where a page says so?
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use crate::source::{files_below, read, root, tokens};
+
+fn pages() -> Vec<PathBuf> {
+    let mut pages = files_below("docs");
+    pages.retain(|path| path.extension().is_some_and(|extension| extension == "md"));
+    pages.extend(["README.md", "CHANGELOG.md"].map(PathBuf::from));
+    pages
+}
+
+/// The targets of `[text](target)` that lead to a file, without the part behind `#`, with the line each stands in.
+fn links(text: &str) -> Vec<(usize, String)> {
+    let mut found = Vec::new();
+    for (index, line) in text.lines().enumerate() {
+        for piece in line.split("](").skip(1) {
+            let target = piece.split(')').next().unwrap_or_default();
+            let file = target.split('#').next().unwrap_or_default();
+            if !file.is_empty() && !file.contains("://") {
+                found.push((index + 1, file.to_owned()));
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn every_link_leads_to_a_file() {
+    let mut dead = Vec::new();
+    for page in pages() {
+        let directory = page.parent().unwrap_or(Path::new(""));
+        for (line, target) in links(&read(&page)) {
+            if !root().join(directory).join(&target).exists() {
+                dead.push(format!("{}:{line}: {target}", page.display()));
+            }
+        }
+    }
+    assert!(dead.is_empty(), "links to nowhere:\n{}", dead.join("\n"));
+}
+
+#[test]
+fn the_index_knows_every_page() {
+    let indexed = |index: &str| -> BTreeSet<PathBuf> {
+        let directory = Path::new(index).parent().unwrap();
+        links(&read(index)).into_iter().map(|(_, target)| directory.join(target)).collect()
+    };
+    let known: BTreeSet<PathBuf> =
+        indexed("docs/README.md").union(&indexed("docs/decisions/README.md")).cloned().collect();
+    let unknown: Vec<PathBuf> = pages()
+        .into_iter()
+        .filter(|page| page.starts_with("docs") && !page.ends_with("docs/README.md") && !known.contains(page))
+        .collect();
+    assert!(unknown.is_empty(), "pages that no index leads to: {unknown:?}");
+}
+
+/// Names such as `crash::killed_in_the_drain` between backticks.
+fn tests_named(text: &str) -> Vec<(usize, String)> {
+    let mut found = Vec::new();
+    for (index, line) in text.lines().enumerate() {
+        for word in line.split('`').skip(1).step_by(2) {
+            let is_name = |part: &str| {
+                !part.is_empty() && part.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+            };
+            if word.contains("::") && word.split("::").all(is_name) {
+                found.push((index + 1, word.to_owned()));
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn every_test_that_vouches_for_a_promise_exists() {
+    let mut functions = BTreeSet::new();
+    for file in files_below("src").into_iter().chain(files_below("tests")) {
+        if file.extension().is_some_and(|extension| extension == "rs") {
+            let tokens = tokens(&read(&file));
+            functions.extend(tokens.windows(2).filter(|two| two[0].text == "fn").map(|two| two[1].text.clone()));
+        }
+    }
+    let named = tests_named(&read("README.md"));
+    assert!(!named.is_empty(), "README.md names no test");
+    let missing: Vec<String> = named
+        .into_iter()
+        .filter(|(_, name)| !functions.contains(name.rsplit("::").next().unwrap_or_default()))
+        .map(|(line, name)| format!("README.md:{line}: {name}"))
+        .collect();
+    assert!(missing.is_empty(), "no such test:\n{}", missing.join("\n"));
+}
