@@ -31,10 +31,27 @@ pub struct ValueSettings {
     pub median: Option<usize>,
     /// Digits after the decimal point, -9 to 9.
     pub round: Option<i32>,
-    /// A change no larger than this since the value last told is not told.
+    /// A change no larger than this since the value last told is not told. A reading is told whole, when any of its values is due, and a
+    /// value without a deadband always is.
     pub deadband: Option<f64>,
-    /// Told at least this often, deadband or not.
+    /// Told at least this often, deadband or not, as long as the device speaks.
     pub heartbeat: Option<Duration>,
+}
+
+impl ValueSettings {
+    /// The name in payloads.
+    pub fn published_name(&self) -> &Arc<str> {
+        self.rename.as_ref().unwrap_or(&self.name)
+    }
+
+    /// Whether something is done to the value that only a number can bear.
+    pub fn expects_a_number(&self) -> bool {
+        self.scale.is_some()
+            || self.offset.is_some()
+            || self.range.is_some()
+            || self.median.is_some()
+            || self.round.is_some()
+    }
 }
 
 /// Both ends belong to it.
