@@ -8,5 +8,9 @@
 #![allow(clippy::format_push_string, clippy::format_collect, clippy::cast_precision_loss)]
 
 mod bench;
+mod crash;
+mod first_light;
 mod judge;
+mod reload;
 mod support;
+mod tls;

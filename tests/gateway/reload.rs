@@ -1,0 +1,163 @@
+//! Does a reload touch what changed and nothing else, and does a broken file change nothing at all?
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use crate::need_mosquitto;
+use crate::support::receiver::ledger::number;
+use crate::support::{Gateway, Subscriber, Tty, wait_for};
+
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// Two sensors on one port and a third on another.
+const CONFIG: &str = r#"
+[gateway]
+id = "box"
+state_dir = "@state@"
+
+[broker]
+listen = "@listen@"
+
+[bus.one]
+device = "@one@"
+serial = "115200 8N1"
+
+[bus.two]
+device = "@two@"
+serial = "115200 8N1"
+
+[[sensor]]
+id = "changed"
+driver = "uart"
+bus = "one"
+match = { regex = '^changed (?P<n>\d+)$' }
+@change@
+
+[[sensor]]
+id = "neighbour"
+driver = "uart"
+bus = "one"
+match = { regex = '^neighbour (?P<n>\d+)$' }
+publish = { qos = 1 }
+
+[[sensor]]
+id = "distant"
+driver = "uart"
+bus = "two"
+match = { regex = '^distant (?P<n>\d+)$' }
+publish = { qos = 1 }
+"#;
+
+const BEFORE: &str = "[sensor.values.n]\nscale = 1";
+const AFTER: &str = "[sensor.values.n]\nscale = 1000000";
+
+struct Bench {
+    gateway: Gateway,
+    one: Tty,
+    two: Tty,
+    below: Subscriber,
+    _dir: tempfile::TempDir,
+}
+
+fn bench() -> Bench {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut one, mut two) = (Tty::plug(dir.path().join("one")), Tty::plug(dir.path().join("two")));
+    let mut gateway = Gateway::new(CONFIG, &[("one", &one.device()), ("two", &two.device()), ("change", BEFORE)]);
+    gateway.start();
+    let below = Subscriber::new(&gateway.door(), "tidegate/box/+");
+    wait_for(LIMIT, "a line from each port", || {
+        one.line("neighbour 0");
+        two.line("distant 0");
+        std::thread::sleep(Duration::from_millis(50));
+        let silent = ["neighbour", "distant"].into_iter().find(|sensor| numbers(&below, sensor).is_empty());
+        silent.map_or(Ok(()), |sensor| Err(format!("nothing from {sensor}")))
+    });
+    Bench { gateway, one, two, below, _dir: dir }
+}
+
+fn numbers(below: &Subscriber, sensor: &str) -> Vec<u64> {
+    let messages = below.on(&format!("tidegate/box/{sensor}"));
+    messages.iter().filter_map(|message| number(message.payload.as_bytes())).collect()
+}
+
+/// Ends the stream of lines when it is dropped: also when what goes on meanwhile fails.
+struct Done<'a>(&'a AtomicBool);
+
+impl Drop for Done<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+/// Lines from both neighbours without a pause while `meanwhile` runs; then every one of them must have arrived, once and in order.
+fn none_missed(bench: &mut Bench, meanwhile: impl FnOnce(&mut Gateway, &Subscriber)) {
+    let Bench { gateway, one, two, below, .. } = bench;
+    let done = AtomicBool::new(false);
+    let before = numbers(below, "neighbour").into_iter().max().unwrap_or(0);
+    let last = std::thread::scope(|scope| {
+        let stream = scope.spawn(|| {
+            let mut n = before;
+            while !done.load(Ordering::SeqCst) {
+                n += 1;
+                one.line(&format!("neighbour {n}"));
+                one.line(&format!("changed {n}"));
+                two.line(&format!("distant {n}"));
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            n
+        });
+        {
+            let _ends_with_this = Done(&done);
+            meanwhile(gateway, below);
+        }
+        stream.join().unwrap()
+    });
+    let expected: Vec<u64> = (before + 1..=last).collect();
+    for sensor in ["neighbour", "distant"] {
+        let got = wait_for(LIMIT, &format!("number {last} of {sensor}"), || {
+            let got: Vec<u64> = numbers(below, sensor).into_iter().filter(|n| *n > before).collect();
+            if got.last() == Some(&last) { Ok(got) } else { Err(format!("{:?}", got.last())) }
+        });
+        assert_eq!(got, expected, "{sensor}");
+    }
+}
+
+#[test]
+fn a_changed_sensor_restarts_and_its_neighbours_miss_no_line() {
+    need_mosquitto!();
+    let mut bench = bench();
+    none_missed(&mut bench, |gateway, below| {
+        wait_for(LIMIT, "the old scale", || {
+            if numbers(below, "changed").is_empty() { Err("none".to_owned()) } else { Ok(()) }
+        });
+        gateway.set("change", AFTER);
+        gateway.reload();
+        wait_for(LIMIT, "the new scale", || {
+            let got = numbers(below, "changed");
+            if got.iter().any(|n| *n >= 1_000_000) { Ok(()) } else { Err(format!("{:?}", got.last())) }
+        });
+    });
+    bench.gateway.process().assert_running();
+}
+
+#[test]
+fn a_broken_file_changes_nothing_and_is_told_at_its_line() {
+    need_mosquitto!();
+    let mut bench = bench();
+    none_missed(&mut bench, |gateway, below| {
+        let mark = gateway.log().len();
+        gateway.set("change", "[sensor.values.n]\nscael = 1000");
+        gateway.reload();
+        gateway.wait_for_log(LIMIT, mark, &["ERROR"]);
+        gateway.wait_for_log(LIMIT, mark, &["scael"]);
+        // What ran goes on with its old settings.
+        let seen = numbers(below, "changed").len();
+        wait_for(LIMIT, "more lines of the sensor that was to change", || {
+            let got = numbers(below, "changed");
+            if got.len() > seen + 20 { Ok(()) } else { Err(format!("{} of {}", got.len(), seen + 20)) }
+        });
+    });
+    let changed = numbers(&bench.below, "changed");
+    assert!(changed.is_sorted_by(|a, b| a < b) && changed.iter().all(|n| *n < 1_000_000), "{changed:?}");
+    bench.gateway.process().assert_running();
+}
