@@ -92,3 +92,6 @@ pub const REGEX_BYTES_MAX: usize = 1 << 20;
 pub const MEDIAN_MAX: usize = 31;
 /// Lines a second a simulated port makes, at most.
 pub const SIMULATED_RATE_MAX: u32 = 10_000;
+/// Record numbers taken from the file at a time. After a crash the numbers go on behind the lease: a gap of at most this many, for one
+/// write to `meta` in so many messages.
+pub const SEQ_LEASE: u64 = 65_536;

@@ -7,9 +7,12 @@
 //! Not promised: that a device which acknowledges a flush before it is done loses nothing.
 
 mod open;
+pub mod outbox;
+pub mod properties;
 mod quarantine;
 
 pub use open::{Opened, Schema, Store};
+pub use outbox::{Claimed, Dropped, NewRecord, Outbox, Record, Stage};
 
 use std::path::PathBuf;
 

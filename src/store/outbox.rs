@@ -1,0 +1,605 @@
+//! The outbox of one bridge: what is to reach the cloud, and how far each handshake has come, in one file and in the same transactions.
+//!
+//! Layout: `migrations/outbox_0001.sql`. The owner opens a transaction with [`Outbox::begin`], changes what it likes, and says
+//! [`Outbox::commit`]; when that returns, the change survives a kill and a power cut.
+//!
+//! Nothing here decides: which row goes when, what is dropped and what a limit is, is `logic`'s and the engine's.
+
+use std::path::Path;
+
+use rusqlite::{OptionalExtension, Row, params};
+
+use super::{Opened, Schema, Store, StoreError, properties};
+use crate::limits::SEQ_LEASE;
+use crate::model::{Message, Properties, Qos, Seq, Timestamp};
+
+/// Application id: "TGob" in ASCII.
+const SCHEMA: Schema =
+    Schema { application_id: 0x5447_6F62, migrations: &[include_str!("migrations/outbox_0001.sql")] };
+
+/// A message on its way into the store: its topic is the cloud's.
+#[derive(Debug, Clone, Copy)]
+pub struct NewRecord<'a> {
+    /// Topic at the cloud.
+    pub topic: &'a str,
+    /// The message; its topic is not used.
+    pub message: &'a Message,
+    /// QoS upstream, 1 or 2.
+    pub qos: Qos,
+    /// Retain flag upstream.
+    pub retain: bool,
+    /// When it was accepted.
+    pub accepted: Timestamp,
+}
+
+/// A message in the store.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Record {
+    /// Its number.
+    pub seq: Seq,
+    /// Topic at the cloud.
+    pub topic: String,
+    /// Payload.
+    pub payload: Vec<u8>,
+    /// QoS upstream, 1 or 2.
+    pub qos: Qos,
+    /// Retain flag upstream.
+    pub retain: bool,
+    /// When it was accepted.
+    pub accepted: Timestamp,
+    /// Wall clock in milliseconds when its publisher no longer wants it delivered.
+    pub expires_ms: Option<i64>,
+    /// MQTT 5 properties.
+    pub properties: Option<Properties>,
+}
+
+/// How far a handshake has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// PUBLISH was sent, or is about to be.
+    Publish,
+    /// PUBREL was sent, or is about to be: the cloud has the message.
+    Release,
+}
+
+/// A packet id and the record it belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Claimed {
+    /// The packet id.
+    pub pkid: u16,
+    /// The record.
+    pub seq: Seq,
+    /// QoS of the record.
+    pub qos: Qos,
+    /// How far it is.
+    pub stage: Stage,
+    /// Bytes of topic and payload.
+    pub bytes: usize,
+}
+
+/// What was removed unsent, for the one who must announce it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Dropped {
+    /// How many.
+    pub count: u64,
+    /// Lowest and highest number among them.
+    pub seqs: (Seq, Seq),
+    /// Oldest and newest acceptance time among them, wall clock, milliseconds.
+    pub times_ms: (i64, i64),
+}
+
+impl Dropped {
+    /// Both together.
+    #[must_use]
+    pub fn and(self, other: Dropped) -> Dropped {
+        match (self.count, other.count) {
+            (0, _) => other,
+            (_, 0) => self,
+            _ => Dropped {
+                count: self.count + other.count,
+                seqs: (self.seqs.0.min(other.seqs.0), self.seqs.1.max(other.seqs.1)),
+                times_ms: (self.times_ms.0.min(other.times_ms.0), self.times_ms.1.max(other.times_ms.1)),
+            },
+        }
+    }
+}
+
+/// The tables. See the module.
+#[derive(Debug)]
+pub struct Outbox {
+    store: Store,
+    /// Number of the next record.
+    next: u64,
+    /// Numbers below this may be used without writing to `meta`.
+    leased: u64,
+    count: u64,
+    /// `next`, `leased` and `count` at the start of the transaction, for a rollback.
+    before: (u64, u64, u64),
+}
+
+impl Outbox {
+    /// Opens the file, makes it if there is none.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn open(path: &Path) -> Result<(Self, Opened), StoreError> {
+        let (store, opened) = Store::open(path, SCHEMA)?;
+        match Self::load(store) {
+            Ok(outbox) => Ok((outbox, opened)),
+            Err((store, error)) if error.is_damage() => {
+                let (store, opened) = store.quarantine(error.to_string())?;
+                Self::load(store).map(|outbox| (outbox, opened)).map_err(|(_, error)| error)
+            }
+            Err((_, error)) => Err(error),
+        }
+    }
+
+    /// Moves the damaged file away and goes on with a new one.
+    ///
+    /// # Errors
+    /// As [`Store::quarantine`].
+    pub fn quarantine(self, reason: String) -> Result<(Self, Opened), StoreError> {
+        let (store, opened) = self.store.quarantine(reason)?;
+        Self::load(store).map(|outbox| (outbox, opened)).map_err(|(_, error)| error)
+    }
+
+    fn load(store: Store) -> Result<Self, (Store, StoreError)> {
+        let read = || -> Result<(u64, u64), rusqlite::Error> {
+            let connection = store.connection();
+            let number = |sql| connection.query_row(sql, [], |row| row.get::<_, Option<i64>>(0)).optional();
+            let lease = number("SELECT v FROM meta WHERE k = 'seq_lease'")?.flatten().unwrap_or(1);
+            let last = number("SELECT max(seq) FROM q")?.flatten().unwrap_or(0);
+            // One walk over the leaves: about 0.1 s for a million records that are cached, and only at start.
+            let count = number("SELECT count(*) FROM q")?.flatten().unwrap_or(0);
+            Ok((unsigned(lease.max(last + 1)), unsigned(count)))
+        };
+        match read() {
+            Ok((next, count)) => Ok(Self { store, next, leased: next, count, before: (next, next, count) }),
+            Err(error) => Err((store, error.into())),
+        }
+    }
+
+    /// Opens a transaction.
+    ///
+    /// # Errors
+    /// [`StoreError::Sqlite`], as all that follow.
+    pub fn begin(&mut self) -> Result<(), StoreError> {
+        self.before = (self.next, self.leased, self.count);
+        self.run("BEGIN IMMEDIATE", params![]).map(drop)
+    }
+
+    /// Makes everything since [`Outbox::begin`] durable, or, on an error, undone.
+    ///
+    /// # Errors
+    /// [`StoreError::Sqlite`].
+    pub fn commit(&mut self) -> Result<(), StoreError> {
+        let outcome = self.run("COMMIT", params![]);
+        if outcome.is_err() {
+            self.rollback();
+        }
+        outcome.map(drop)
+    }
+
+    /// Undoes everything since [`Outbox::begin`].
+    pub fn rollback(&mut self) {
+        (self.next, self.leased, self.count) = self.before;
+        // SQLite may have rolled back by itself (disk full); then this is an error that says just that.
+        let _ = self.store.connection().execute_batch("ROLLBACK");
+    }
+
+    /// Appends a record.
+    ///
+    /// # Errors
+    /// [`StoreError::Sqlite`].
+    pub fn push(&mut self, new: NewRecord<'_>) -> Result<Seq, StoreError> {
+        if self.next >= self.leased {
+            self.leased = self.next + SEQ_LEASE;
+            let lease = signed(self.leased);
+            self.set_meta("seq_lease", lease)?;
+        }
+        let seq = self.next;
+        let properties = new.message.properties.as_deref();
+        let expires_ms = properties
+            .and_then(|properties| properties.expiry_s)
+            .map(|expiry_s| new.accepted.unix_ms.saturating_add(i64::from(expiry_s) * 1_000));
+        self.run(
+            "INSERT INTO q(seq, qos, retain, ts_ms, synced, exp_ms, topic, props, payload) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+            params![
+                signed(seq),
+                new.qos.level(),
+                new.retain,
+                new.accepted.unix_ms,
+                new.accepted.synced,
+                expires_ms,
+                new.topic,
+                properties.map(properties::encode),
+                &*new.message.payload
+            ],
+        )?;
+        self.next += 1;
+        self.count += 1;
+        Ok(Seq(seq))
+    }
+
+    /// The oldest records after `cursor`, at most `limit` of them.
+    ///
+    /// # Errors
+    /// [`StoreError::Sqlite`].
+    pub fn after(&self, cursor: Seq, limit: usize) -> Result<Vec<Record>, StoreError> {
+        let sql = "SELECT seq, qos, retain, ts_ms, synced, exp_ms, topic, props, payload FROM q WHERE seq > ?1 ORDER BY seq LIMIT ?2";
+        let mut statement = self.store.connection().prepare_cached(sql)?;
+        let rows = statement.query_map(params![signed(cursor.0), i64::try_from(limit).unwrap_or(i64::MAX)], record)?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// One record.
+    ///
+    /// # Errors
+    /// [`StoreError::Sqlite`].
+    pub fn record(&self, seq: Seq) -> Result<Option<Record>, StoreError> {
+        let sql = "SELECT seq, qos, retain, ts_ms, synced, exp_ms, topic, props, payload FROM q WHERE seq = ?1";
+        Ok(self.store.connection().prepare_cached(sql)?.query_row([signed(seq.0)], record).optional()?)
+    }
+
+    /// Packet ids in use, oldest record first.
+    ///
+    /// # Errors
+    /// [`StoreError::Sqlite`].
+    pub fn claimed(&self) -> Result<Vec<Claimed>, StoreError> {
+        let sql = "SELECT pkid, inflight.seq, st, qos, length(CAST(topic AS BLOB)) + length(payload) \
+                   FROM inflight JOIN q USING (seq) ORDER BY inflight.seq";
+        let mut statement = self.store.connection().prepare_cached(sql)?;
+        let rows = statement.query_map([], |row| {
+            let stage = if row.get::<_, u8>(2)? == 0 { Stage::Publish } else { Stage::Release };
+            let bytes = usize::try_from(row.get::<_, i64>(4)?).unwrap_or(0);
+            Ok(Claimed { pkid: row.get(0)?, seq: seq(row, 1)?, qos: qos(row, 3)?, stage, bytes })
+        })?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// Gives the record a packet id: must be committed before the first byte of its PUBLISH.
+    ///
+    /// # Errors
+    /// [`StoreError::Sqlite`]; a packet id that is taken is one.
+    pub fn claim(&mut self, pkid: u16, seq: Seq) -> Result<(), StoreError> {
+        self.run("INSERT INTO inflight(pkid, seq, st) VALUES (?1, ?2, 0)", params![pkid, signed(seq.0)]).map(drop)
+    }
+
+    /// PUBREC came: must be committed before the first byte of the PUBREL.
+    ///
+    /// # Errors
+    /// [`StoreError::Sqlite`].
+    pub fn release(&mut self, pkid: u16) -> Result<(), StoreError> {
+        self.run("UPDATE inflight SET st = 1 WHERE pkid = ?1", params![pkid]).map(drop)
+    }
+
+    /// The cloud has it, or will never take it: record and packet id go.
+    ///
+    /// # Errors
+    /// [`StoreError::Sqlite`].
+    pub fn finish(&mut self, pkid: u16, seq: Seq) -> Result<(), StoreError> {
+        self.run("DELETE FROM inflight WHERE pkid = ?1", params![pkid])?;
+        self.remove(seq)
+    }
+
+    /// A record goes that has no packet id.
+    ///
+    /// # Errors
+    /// [`StoreError::Sqlite`].
+    pub fn remove(&mut self, seq: Seq) -> Result<(), StoreError> {
+        let removed = self.run("DELETE FROM q WHERE seq = ?1", params![signed(seq.0)])?;
+        self.count = self.count.saturating_sub(removed as u64);
+        Ok(())
+    }
+
+    /// The cloud forgot its session: every packet id is free, the records wait again.
+    ///
+    /// # Errors
+    /// [`StoreError::Sqlite`].
+    pub fn forget_session(&mut self) -> Result<(), StoreError> {
+        self.run("DELETE FROM inflight", params![])?;
+        self.run("DELETE FROM rx_q2", params![]).map(drop)
+    }
+
+    /// Packet ids of QoS 2 messages from the cloud that were received and not released.
+    ///
+    /// # Errors
+    /// [`StoreError::Sqlite`].
+    pub fn received(&self) -> Result<Vec<u16>, StoreError> {
+        let mut statement = self.store.connection().prepare_cached("SELECT pkid FROM rx_q2")?;
+        let rows = statement.query_map([], |row| row.get(0))?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// Notes a QoS 2 message from the cloud: must be committed before the PUBREC.
+    ///
+    /// # Errors
+    /// [`StoreError::Sqlite`].
+    pub fn note_received(&mut self, pkid: u16) -> Result<(), StoreError> {
+        self.run("INSERT OR IGNORE INTO rx_q2(pkid) VALUES (?1)", params![pkid]).map(drop)
+    }
+
+    /// The cloud released it.
+    ///
+    /// # Errors
+    /// [`StoreError::Sqlite`].
+    pub fn note_released(&mut self, pkid: u16) -> Result<(), StoreError> {
+        self.run("DELETE FROM rx_q2 WHERE pkid = ?1", params![pkid]).map(drop)
+    }
+
+    /// Removes the oldest records that are not in flight, at most `limit`, and of those only the ones accepted before `older_than_ms` by
+    /// a clock that was set, when one is given.
+    ///
+    /// # Errors
+    /// [`StoreError::Sqlite`].
+    pub fn drop_oldest(&mut self, limit: usize, older_than_ms: Option<i64>) -> Result<Dropped, StoreError> {
+        let sql = "SELECT count(*), min(seq), max(seq), min(ts_ms), max(ts_ms) FROM (SELECT seq, ts_ms, synced FROM q \
+                   WHERE seq NOT IN (SELECT seq FROM inflight) ORDER BY seq LIMIT ?1) WHERE ?2 IS NULL OR (synced AND ts_ms < ?2)";
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let dropped = self.store.connection().prepare_cached(sql)?.query_row(params![limit, older_than_ms], |row| {
+            let count = unsigned(row.get(0)?);
+            if count == 0 {
+                return Ok(Dropped::default());
+            }
+            Ok(Dropped { count, seqs: (seq(row, 1)?, seq(row, 2)?), times_ms: (row.get(3)?, row.get(4)?) })
+        })?;
+        if dropped.count > 0 {
+            let removed = self.run(
+                "DELETE FROM q WHERE seq BETWEEN ?1 AND ?2 AND seq NOT IN (SELECT seq FROM inflight) \
+                 AND (?3 IS NULL OR (synced AND ts_ms < ?3))",
+                params![signed(dropped.seqs.0.0), signed(dropped.seqs.1.0), older_than_ms],
+            )?;
+            self.count = self.count.saturating_sub(removed as u64);
+        }
+        Ok(dropped)
+    }
+
+    /// Gives pages that are no longer used back to the file system, at most `pages`.
+    ///
+    /// # Errors
+    /// [`StoreError::Sqlite`].
+    pub fn shrink(&mut self, pages: u32) -> Result<(), StoreError> {
+        Ok(self.store.connection().execute_batch(&format!("PRAGMA incremental_vacuum({pages})"))?)
+    }
+
+    /// Records waiting, in flight included.
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// As [`Store::bytes`].
+    ///
+    /// # Errors
+    /// [`StoreError::Sqlite`].
+    pub fn bytes(&self) -> Result<u64, StoreError> {
+        self.store.bytes()
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        self.store.path()
+    }
+
+    /// A word remembered under a name.
+    ///
+    /// # Errors
+    /// [`StoreError::Sqlite`].
+    pub fn meta(&self, key: &str) -> Result<Option<String>, StoreError> {
+        let mut statement = self.store.connection().prepare_cached("SELECT CAST(v AS TEXT) FROM meta WHERE k = ?1")?;
+        Ok(statement.query_row([key], |row| row.get(0)).optional()?)
+    }
+
+    /// Remembers a word under a name.
+    ///
+    /// # Errors
+    /// [`StoreError::Sqlite`].
+    pub fn set_meta(&mut self, key: &str, value: impl rusqlite::ToSql) -> Result<(), StoreError> {
+        self.run("INSERT OR REPLACE INTO meta(k, v) VALUES (?1, ?2)", params![key, value]).map(drop)
+    }
+
+    /// Closes in order: the next open trusts the file, and the numbers go on without a gap.
+    ///
+    /// # Errors
+    /// [`StoreError::Sqlite`].
+    pub fn close(mut self) -> Result<(), StoreError> {
+        let next = signed(self.next);
+        self.set_meta("seq_lease", next)?;
+        self.store.close()
+    }
+
+    fn run(&self, sql: &str, values: &[&dyn rusqlite::ToSql]) -> Result<usize, StoreError> {
+        Ok(self.store.connection().prepare_cached(sql)?.execute(values)?)
+    }
+}
+
+fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
+    let properties: Option<Vec<u8>> = row.get(7)?;
+    Ok(Record {
+        seq: seq(row, 0)?,
+        qos: qos(row, 1)?,
+        retain: row.get(2)?,
+        accepted: Timestamp { unix_ms: row.get(3)?, synced: row.get(4)? },
+        expires_ms: row.get(5)?,
+        topic: row.get(6)?,
+        properties: properties.map(|bytes| properties::decode(&bytes)),
+        payload: row.get(8)?,
+    })
+}
+
+fn seq(row: &Row<'_>, column: usize) -> rusqlite::Result<Seq> {
+    row.get(column).map(|value| Seq(unsigned(value)))
+}
+
+/// A level that is none of ours is taken for 1: sent at least once is the safe reading of a flipped bit.
+fn qos(row: &Row<'_>, column: usize) -> rusqlite::Result<Qos> {
+    row.get(column).map(|level: u8| if level == 2 { Qos::ExactlyOnce } else { Qos::AtLeastOnce })
+}
+
+/// SQLite's integers are signed. Numbers of records start at 1 and would need 2^63 messages to get out of range.
+fn signed(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+fn unsigned(value: i64) -> u64 {
+    u64::try_from(value).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Origin, TopicName};
+
+    fn outbox(dir: &tempfile::TempDir) -> Outbox {
+        Outbox::open(&dir.path().join("outbox-cloud.db")).unwrap().0
+    }
+
+    fn message(text: &str) -> Message {
+        Message::new(TopicName::parse("local").unwrap(), text.as_bytes(), Qos::AtLeastOnce, false, Origin::Sensor)
+    }
+
+    fn at(unix_ms: i64) -> Timestamp {
+        Timestamp { unix_ms, synced: true }
+    }
+
+    /// Commits `count` records, accepted at 1,000 ms, 2,000 ms, and so on.
+    fn fill(outbox: &mut Outbox, count: i64) {
+        outbox.begin().unwrap();
+        for n in 1..=count {
+            let message = message(&n.to_string());
+            let accepted = at(n * 1_000);
+            outbox
+                .push(NewRecord { topic: "t", message: &message, qos: Qos::ExactlyOnce, retain: false, accepted })
+                .unwrap();
+        }
+        outbox.commit().unwrap();
+    }
+
+    fn seqs(outbox: &Outbox) -> Vec<u64> {
+        outbox.after(Seq(0), 1_000).unwrap().iter().map(|record| record.seq.0).collect()
+    }
+
+    #[test]
+    fn a_record_comes_back_as_it_went_in() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut outbox = outbox(&dir);
+        let mut message = message("21.5");
+        let properties = Properties { expiry_s: Some(60), ..Properties::default() };
+        message.properties = Some(std::sync::Arc::new(properties.clone()));
+        let accepted = Timestamp { unix_ms: 7, synced: false };
+        outbox.begin().unwrap();
+        let seq = outbox
+            .push(NewRecord { topic: "up/über", message: &message, qos: Qos::ExactlyOnce, retain: true, accepted })
+            .unwrap();
+        outbox.commit().unwrap();
+        let expected = Record {
+            seq,
+            topic: "up/über".into(),
+            payload: b"21.5".to_vec(),
+            qos: Qos::ExactlyOnce,
+            retain: true,
+            accepted,
+            expires_ms: Some(60_007),
+            properties: Some(properties),
+        };
+        assert_eq!(outbox.after(Seq(0), 10).unwrap(), [expected.clone()]);
+        assert_eq!(outbox.record(seq).unwrap(), Some(expected));
+        assert_eq!(outbox.record(Seq(99)).unwrap(), None);
+    }
+
+    #[test]
+    fn a_number_is_never_used_twice_though_its_record_is_gone() {
+        let dir = tempfile::tempdir().unwrap();
+        for orderly in [false, true] {
+            let mut outbox = outbox(&dir);
+            fill(&mut outbox, 3);
+            let used = seqs(&outbox);
+            outbox.begin().unwrap();
+            for seq in &used {
+                outbox.remove(Seq(*seq)).unwrap();
+            }
+            outbox.commit().unwrap();
+            if orderly {
+                outbox.close().unwrap();
+            } else {
+                drop(outbox);
+            }
+            let mut outbox = self::outbox(&dir);
+            assert_eq!(outbox.count(), 0);
+            fill(&mut outbox, 1);
+            let fresh = seqs(&outbox)[0];
+            assert!(fresh > used[2], "{fresh} after {used:?}");
+            outbox.begin().unwrap();
+            outbox.remove(Seq(fresh)).unwrap();
+            outbox.commit().unwrap();
+        }
+    }
+
+    #[test]
+    fn a_rolled_back_change_leaves_no_trace() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut outbox = outbox(&dir);
+        fill(&mut outbox, 2);
+        outbox.begin().unwrap();
+        let message = message("gone");
+        outbox
+            .push(NewRecord { topic: "t", message: &message, qos: Qos::AtLeastOnce, retain: false, accepted: at(0) })
+            .unwrap();
+        outbox.finish(1, Seq(1)).unwrap();
+        outbox.rollback();
+        assert_eq!((seqs(&outbox), outbox.count()), (vec![1, 2], 2));
+        fill(&mut outbox, 1);
+        assert_eq!(seqs(&outbox), [1, 2, 3]);
+    }
+
+    #[test]
+    fn the_oldest_go_first_and_never_what_is_in_flight() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut outbox = outbox(&dir);
+        fill(&mut outbox, 6);
+        outbox.begin().unwrap();
+        outbox.claim(1, Seq(1)).unwrap();
+        outbox.claim(2, Seq(3)).unwrap();
+        let dropped = outbox.drop_oldest(2, None).unwrap();
+        outbox.commit().unwrap();
+        assert_eq!(dropped, Dropped { count: 2, seqs: (Seq(2), Seq(4)), times_ms: (2_000, 4_000) });
+        assert_eq!((seqs(&outbox), outbox.count()), (vec![1, 3, 5, 6], 4));
+    }
+
+    #[test]
+    fn age_takes_only_what_is_old_by_a_clock_that_was_set() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut outbox = outbox(&dir);
+        fill(&mut outbox, 4);
+        outbox.store.connection().execute_batch("UPDATE q SET synced = 0 WHERE seq = 2").unwrap();
+        outbox.begin().unwrap();
+        let dropped = outbox.drop_oldest(256, Some(3_500)).unwrap();
+        outbox.commit().unwrap();
+        assert_eq!(dropped, Dropped { count: 2, seqs: (Seq(1), Seq(3)), times_ms: (1_000, 3_000) });
+        assert_eq!(seqs(&outbox), [2, 4]);
+    }
+
+    #[test]
+    fn handshakes_are_found_again_in_the_order_of_their_records() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut outbox = outbox(&dir);
+        fill(&mut outbox, 3);
+        outbox.begin().unwrap();
+        outbox.claim(9, Seq(1)).unwrap();
+        outbox.claim(4, Seq(2)).unwrap();
+        outbox.release(9).unwrap();
+        outbox.note_received(77).unwrap();
+        outbox.commit().unwrap();
+        drop(outbox);
+        let mut outbox = self::outbox(&dir);
+        let claim = |pkid, seq, stage| Claimed { pkid, seq: Seq(seq), qos: Qos::ExactlyOnce, stage, bytes: 2 };
+        assert_eq!(outbox.claimed().unwrap(), [claim(9, 1, Stage::Release), claim(4, 2, Stage::Publish)]);
+        assert_eq!(outbox.received().unwrap(), [77]);
+        outbox.begin().unwrap();
+        outbox.forget_session().unwrap();
+        outbox.commit().unwrap();
+        assert_eq!(
+            (outbox.claimed().unwrap(), outbox.received().unwrap(), seqs(&outbox)),
+            (vec![], vec![], vec![1, 2, 3])
+        );
+    }
+}
