@@ -95,3 +95,8 @@ pub const SIMULATED_RATE_MAX: u32 = 10_000;
 /// Record numbers taken from the file at a time. After a crash the numbers go on behind the lease: a gap of at most this many, for one
 /// write to `meta` in so many messages.
 pub const SEQ_LEASE: u64 = 65_536;
+
+// ---- bridge ----
+
+/// QoS 2 messages in flight to a 3.1.1 cloud, which cannot state its limit: what a stock Mosquitto allows before it hangs up.
+pub const WINDOW_UNSTATED_QOS2: u16 = 20;

@@ -1,5 +1,6 @@
 //! The bridge to the cloud: one engine thread a bridge, which owns its connection and its store.
 
+pub mod rules;
 pub mod settings;
 
 use std::sync::Arc;

@@ -1,6 +1,9 @@
 //! The quiet room: every decision, made from its inputs alone. No clock, no socket, no file, no randomness of its own.
 
 pub mod availability;
+pub mod flight;
+pub mod keepalive;
 pub mod pipeline;
 pub mod retry;
 pub mod route;
+pub mod window;

@@ -1,0 +1,250 @@
+//! Which records are on the wire, under which packet ids, and what an acknowledgement means for them.
+//!
+//! A mirror of the store's `inflight` table: what it says is made durable by its caller, before the bytes that follow from it leave.
+
+use std::collections::BTreeMap;
+
+use crate::model::{Qos, Seq};
+
+/// How far a handshake has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// PUBLISH sent.
+    Publish,
+    /// PUBREL sent: the cloud has the message.
+    Release,
+}
+
+/// A record on the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Claim {
+    /// Its packet id.
+    pub pkid: u16,
+    /// The record.
+    pub seq: Seq,
+    /// QoS it goes with.
+    pub qos: Qos,
+    /// How far it is.
+    pub stage: Stage,
+    /// Bytes of topic and payload.
+    pub bytes: usize,
+}
+
+/// What an acknowledgement means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// The cloud has it: record and packet id go.
+    Finished(Claim),
+    /// The cloud will never take it (MQTT 5 reason of 0x80 or above): record and packet id go, and someone is told.
+    Refused(Claim, u8),
+    /// PUBREC: the release must be durable before its PUBREL leaves.
+    Release(Claim),
+    /// A PUBREC for what was released before, or for a packet id that nobody knows: answered with a PUBREL, which ends it.
+    ReleaseAgain(u16),
+    /// Fits nothing: dropped. Closing for it would be a livelock, since the cloud would say it again.
+    Stray,
+}
+
+/// Records on the wire.
+#[derive(Debug, Default)]
+pub struct Flight {
+    claims: BTreeMap<u16, Claim>,
+    qos2: usize,
+    bytes: usize,
+    last_pkid: u16,
+}
+
+impl Flight {
+    /// Takes over what the store remembers.
+    pub fn restore(claims: impl IntoIterator<Item = Claim>) -> Self {
+        let mut flight = Self::default();
+        for claim in claims {
+            flight.insert(claim);
+        }
+        flight
+    }
+
+    /// A packet id that nothing uses, `taken` excepted as well; `None` when there is none left.
+    ///
+    /// Ids are handed out in turn, not lowest first: a late acknowledgement then meets an id that has been free for long.
+    pub fn free_pkid(&mut self, taken: impl Fn(u16) -> bool) -> Option<u16> {
+        for _ in 0..u16::MAX {
+            self.last_pkid = self.last_pkid.checked_add(1).unwrap_or(1);
+            if !self.claims.contains_key(&self.last_pkid) && !taken(self.last_pkid) {
+                return Some(self.last_pkid);
+            }
+        }
+        None
+    }
+
+    /// Puts a record on the wire.
+    pub fn insert(&mut self, claim: Claim) {
+        self.qos2 += usize::from(claim.qos == Qos::ExactlyOnce);
+        self.bytes += claim.bytes;
+        if let Some(before) = self.claims.insert(claim.pkid, claim) {
+            self.forget(before);
+        }
+    }
+
+    /// Takes a record off the wire as if it had never been on it.
+    pub fn remove(&mut self, pkid: u16) {
+        if let Some(claim) = self.claims.remove(&pkid) {
+            self.forget(claim);
+        }
+    }
+
+    fn forget(&mut self, claim: Claim) {
+        self.qos2 -= usize::from(claim.qos == Qos::ExactlyOnce);
+        self.bytes -= claim.bytes;
+    }
+
+    fn finish(&mut self, claim: Claim, reason: u8) -> Verdict {
+        self.remove(claim.pkid);
+        if reason >= FAILURE { Verdict::Refused(claim, reason) } else { Verdict::Finished(claim) }
+    }
+
+    /// PUBACK came.
+    pub fn puback(&mut self, pkid: u16, reason: u8) -> Verdict {
+        match self.claims.get(&pkid) {
+            Some(claim) if claim.qos == Qos::AtLeastOnce => self.finish(*claim, reason),
+            _ => Verdict::Stray,
+        }
+    }
+
+    /// PUBREC came.
+    pub fn pubrec(&mut self, pkid: u16, reason: u8) -> Verdict {
+        match self.claims.get_mut(&pkid) {
+            Some(claim) if claim.qos != Qos::ExactlyOnce => Verdict::Stray,
+            Some(claim) if claim.stage == Stage::Release => Verdict::ReleaseAgain(pkid),
+            Some(claim) if reason >= FAILURE => {
+                let claim = *claim;
+                self.finish(claim, reason)
+            }
+            Some(claim) => {
+                claim.stage = Stage::Release;
+                Verdict::Release(*claim)
+            }
+            None if reason >= FAILURE => Verdict::Stray,
+            None => Verdict::ReleaseAgain(pkid),
+        }
+    }
+
+    /// PUBCOMP came. Its reason can only be 0x92, packet identifier not found: the cloud has released it before.
+    pub fn pubcomp(&mut self, pkid: u16) -> Verdict {
+        match self.claims.get(&pkid) {
+            Some(claim) if claim.stage == Stage::Release => self.finish(*claim, 0),
+            _ => Verdict::Stray,
+        }
+    }
+
+    /// All that is on the wire, in the order of the records: what has to be said again after a reconnect [MQTT-4.6.0-1].
+    pub fn in_order(&self) -> Vec<Claim> {
+        let mut claims: Vec<Claim> = self.claims.values().copied().collect();
+        claims.sort_unstable_by_key(|claim| claim.seq);
+        claims
+    }
+
+    /// Whether the packet id is in use.
+    pub fn holds(&self, pkid: u16) -> bool {
+        self.claims.contains_key(&pkid)
+    }
+
+    /// Records on the wire.
+    pub fn len(&self) -> usize {
+        self.claims.len()
+    }
+
+    /// Whether nothing is on the wire.
+    pub fn is_empty(&self) -> bool {
+        self.claims.is_empty()
+    }
+
+    /// Of those, with QoS 2.
+    pub fn qos2(&self) -> usize {
+        self.qos2
+    }
+
+    /// Bytes of topics and payloads on the wire.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Highest record on the wire, zero when there is none.
+    pub fn last(&self) -> Seq {
+        self.claims.values().map(|claim| claim.seq).max().unwrap_or_default()
+    }
+}
+
+/// MQTT 5 reason codes from here on mean failure [MQTT-2.4].
+const FAILURE: u8 = 0x80;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn claim(pkid: u16, qos: Qos, stage: Stage) -> Claim {
+        Claim { pkid, seq: Seq(u64::from(pkid) + 100), qos, stage, bytes: 10 }
+    }
+
+    fn flight(claims: &[Claim]) -> Flight {
+        Flight::restore(claims.iter().copied())
+    }
+
+    const ONE: Claim = Claim { pkid: 1, seq: Seq(101), qos: Qos::AtLeastOnce, stage: Stage::Publish, bytes: 10 };
+    const TWO: Claim = Claim { pkid: 2, seq: Seq(102), qos: Qos::ExactlyOnce, stage: Stage::Publish, bytes: 10 };
+
+    #[test]
+    fn qos_1_ends_with_its_puback() {
+        let mut flight = flight(&[ONE]);
+        assert_eq!(flight.puback(1, 0x10), Verdict::Finished(ONE), "0x10 is success: no subscriber");
+        assert_eq!((flight.len(), flight.bytes()), (0, 0));
+    }
+
+    #[test]
+    fn qos_2_goes_through_release() {
+        let mut flight = flight(&[TWO]);
+        let released = Claim { stage: Stage::Release, ..TWO };
+        assert_eq!(flight.pubcomp(2), Verdict::Stray, "no PUBCOMP before the PUBREL");
+        assert_eq!(flight.pubrec(2, 0), Verdict::Release(released));
+        assert_eq!(flight.pubrec(2, 0), Verdict::ReleaseAgain(2));
+        assert_eq!(flight.pubcomp(2), Verdict::Finished(released));
+        assert_eq!(flight.qos2(), 0);
+    }
+
+    #[test]
+    fn a_refusal_ends_either_handshake() {
+        let mut flight = flight(&[ONE, TWO]);
+        assert_eq!(flight.puback(1, 0x87), Verdict::Refused(ONE, 0x87));
+        assert_eq!(flight.pubrec(2, 0x97), Verdict::Refused(TWO, 0x97));
+        assert!(flight.is_empty());
+    }
+
+    #[test]
+    fn what_fits_nothing_changes_nothing() {
+        let mut flight = flight(&[ONE, TWO]);
+        assert_eq!(flight.puback(2, 0), Verdict::Stray);
+        assert_eq!(flight.puback(9, 0), Verdict::Stray);
+        assert_eq!(flight.pubrec(1, 0), Verdict::Stray);
+        assert_eq!(flight.pubrec(9, 0), Verdict::ReleaseAgain(9), "the cloud waits for a PUBREL");
+        assert_eq!(flight.pubrec(9, 0x92), Verdict::Stray);
+        assert_eq!(flight.pubcomp(9), Verdict::Stray);
+        assert_eq!(flight.in_order(), [ONE, TWO]);
+    }
+
+    #[test]
+    fn a_packet_id_in_use_is_never_given_out() {
+        let mut flight = flight(&[ONE, claim(3, Qos::ExactlyOnce, Stage::Release)]);
+        let given: Vec<_> = (0..3).map(|_| flight.free_pkid(|pkid| pkid == 4)).collect();
+        assert_eq!(given, [Some(2), Some(5), Some(6)]);
+        flight.last_pkid = u16::MAX - 1;
+        assert_eq!([flight.free_pkid(|_| false), flight.free_pkid(|_| false)], [Some(u16::MAX), Some(2)]);
+        assert_eq!(flight.free_pkid(|_| true), None);
+    }
+
+    #[test]
+    fn what_is_said_again_follows_the_records_not_the_packet_ids() {
+        let late = Claim { pkid: 1, seq: Seq(9), ..ONE };
+        let early = Claim { pkid: 7, seq: Seq(4), ..TWO };
+        assert_eq!(flight(&[late, early]).in_order(), [early, late]);
+    }
+}

@@ -1,0 +1,112 @@
+//! When to ask the cloud whether it is still there, and when to give it up.
+
+use std::time::Duration;
+
+use crate::model::Moment;
+
+/// What is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Due {
+    /// Nothing before this moment; `None`: keep alive is off.
+    Wait(Option<Moment>),
+    /// Send a PINGREQ and say so.
+    Ping,
+    /// A PINGRESP did not come: the link is dead.
+    Dead,
+}
+
+/// Keep alive of one connection.
+///
+/// A ping goes out when nothing was sent for the interval [MQTT-3.1.2-22], and also when nothing was *received* for as long: a gateway
+/// that publishes QoS 0 all day into a black hole would otherwise never notice.
+#[derive(Debug, Clone, Copy)]
+pub struct KeepAlive {
+    interval: Duration,
+    answer_within: Duration,
+    sent: Moment,
+    received: Moment,
+    asked: Option<Moment>,
+}
+
+impl KeepAlive {
+    /// Starts with a connection. An interval of zero turns it off.
+    pub fn new(interval: Duration, answer_within: Duration, now: Moment) -> Self {
+        Self { interval, answer_within, sent: now, received: now, asked: None }
+    }
+
+    /// Bytes went out.
+    pub fn sent(&mut self, now: Moment) {
+        self.sent = now;
+    }
+
+    /// Bytes came in. Any packet is a sign of life, not only PINGRESP.
+    pub fn received(&mut self, now: Moment) {
+        self.received = now;
+        self.asked = None;
+    }
+
+    /// A PINGREQ went out.
+    pub fn asked(&mut self, now: Moment) {
+        self.sent = now;
+        self.asked.get_or_insert(now);
+    }
+
+    /// What is due.
+    pub fn due(&self, now: Moment) -> Due {
+        if self.interval.is_zero() {
+            return Due::Wait(None);
+        }
+        if let Some(asked) = self.asked {
+            let end = asked + self.answer_within;
+            return if now >= end { Due::Dead } else { Due::Wait(Some(end)) };
+        }
+        let next = self.sent.min(self.received) + self.interval;
+        if now >= next { Due::Ping } else { Due::Wait(Some(next)) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: u64) -> Moment {
+        Moment::at(Duration::from_secs(seconds))
+    }
+
+    fn keep_alive() -> KeepAlive {
+        KeepAlive::new(Duration::from_secs(30), Duration::from_secs(10), at(0))
+    }
+
+    #[test]
+    fn an_idle_link_is_asked_and_given_up_when_it_does_not_answer() {
+        let mut link = keep_alive();
+        assert_eq!(link.due(at(29)), Due::Wait(Some(at(30))));
+        assert_eq!(link.due(at(30)), Due::Ping);
+        link.asked(at(30));
+        assert_eq!(link.due(at(39)), Due::Wait(Some(at(40))));
+        assert_eq!(link.due(at(40)), Due::Dead);
+    }
+
+    #[test]
+    fn any_packet_is_an_answer() {
+        let mut link = keep_alive();
+        link.asked(at(30));
+        link.received(at(35));
+        assert_eq!(link.due(at(59)), Due::Wait(Some(at(60))));
+    }
+
+    #[test]
+    fn a_busy_sender_still_asks_a_silent_cloud() {
+        let mut link = keep_alive();
+        for second in 1..=30 {
+            link.sent(at(second));
+        }
+        assert_eq!(link.due(at(30)), Due::Ping);
+    }
+
+    #[test]
+    fn an_interval_of_zero_never_asks() {
+        let link = KeepAlive::new(Duration::ZERO, Duration::from_secs(10), at(0));
+        assert_eq!(link.due(at(1_000_000)), Due::Wait(None));
+    }
+}

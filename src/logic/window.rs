@@ -1,0 +1,95 @@
+//! How many messages may be on the wire to the cloud at once.
+
+use crate::limits::WINDOW_UNSTATED_QOS2;
+use crate::model::Qos;
+
+/// The window, from what was configured and what the cloud says of itself.
+///
+/// MQTT 5 clouds state their limit (Receive Maximum). On 3.1.1 nobody does, and some, a stock Mosquitto among them, hang up on a client
+/// that has more QoS 2 messages in flight than they allow (20): a window above it is a livelock. There QoS 2 starts at
+/// [`WINDOW_UNSTATED_QOS2`] and is halved, down to 1, whenever the cloud hangs up with that window full.
+#[derive(Debug, Clone)]
+pub struct Window {
+    configured: u16,
+    stated: Option<u16>,
+    unstated_qos2: u16,
+}
+
+impl Window {
+    /// A window of `configured` messages.
+    pub fn new(configured: u16) -> Self {
+        Self { configured: configured.max(1), stated: None, unstated_qos2: WINDOW_UNSTATED_QOS2 }
+    }
+
+    /// A reload may change the configured size; what was learnt about the cloud stays.
+    pub fn configure(&mut self, configured: u16) {
+        self.configured = configured.max(1);
+    }
+
+    /// The cloud accepted us. `stated` is its Receive Maximum, 65,535 where MQTT 5 leaves it out, `None` on 3.1.1.
+    pub fn connected(&mut self, stated: Option<u16>) {
+        self.stated = stated;
+    }
+
+    /// Most QoS 1 and 2 messages in flight together.
+    pub fn total(&self) -> usize {
+        usize::from(self.stated.map_or(self.configured, |stated| self.configured.min(stated).max(1)))
+    }
+
+    /// Most QoS 2 messages in flight.
+    pub fn qos2(&self) -> usize {
+        match self.stated {
+            Some(_) => self.total(),
+            None => self.total().min(usize::from(self.unstated_qos2)),
+        }
+    }
+
+    /// Whether one more of this QoS may go, with so many in flight.
+    pub fn admits(&self, qos: Qos, in_flight: usize, in_flight_qos2: usize) -> bool {
+        in_flight < self.total() && (qos != Qos::ExactlyOnce || in_flight_qos2 < self.qos2())
+    }
+
+    /// The cloud hung up with so many QoS 2 messages in flight. Returns the new window when it was halved for it.
+    pub fn hung_up(&mut self, in_flight_qos2: usize) -> Option<u16> {
+        if self.stated.is_some() || in_flight_qos2 < self.qos2() || self.qos2() == 1 {
+            return None;
+        }
+        self.unstated_qos2 = u16::try_from(self.qos2() / 2).unwrap_or(1).max(1);
+        Some(self.unstated_qos2)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cloud_s_own_word_caps_the_window() {
+        let mut window = Window::new(100);
+        window.connected(Some(10));
+        assert_eq!((window.total(), window.qos2()), (10, 10));
+        window.connected(Some(65_535));
+        assert_eq!((window.total(), window.qos2()), (100, 100));
+        assert!(window.admits(Qos::ExactlyOnce, 99, 99));
+        assert!(!window.admits(Qos::AtLeastOnce, 100, 0));
+    }
+
+    #[test]
+    fn unstated_qos_2_starts_at_twenty_and_is_halved_when_the_cloud_hangs_up_on_it() {
+        let mut window = Window::new(100);
+        window.connected(None);
+        assert_eq!((window.total(), window.qos2()), (100, 20));
+        assert_eq!(window.hung_up(19), None, "the window was not full: it is not to blame");
+        let halved: Vec<_> = (0..5).map(|_| window.hung_up(window.qos2())).collect();
+        assert_eq!(halved, [Some(10), Some(5), Some(2), Some(1), None]);
+        assert!(window.admits(Qos::AtLeastOnce, 50, 1), "QoS 1 is not held back by it");
+        assert!(!window.admits(Qos::ExactlyOnce, 50, 1));
+    }
+
+    #[test]
+    fn a_stated_limit_is_never_halved() {
+        let mut window = Window::new(100);
+        window.connected(Some(20));
+        assert_eq!(window.hung_up(20), None);
+    }
+}
