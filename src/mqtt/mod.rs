@@ -1,5 +1,6 @@
 //! The wire, for both sides: framing, packets and properties, and the streams they travel in.
 
+pub mod client;
 pub mod framing;
 pub mod properties;
 pub mod reason;

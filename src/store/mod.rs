@@ -8,11 +8,10 @@
 
 mod open;
 pub mod outbox;
-pub mod properties;
 mod quarantine;
 
 pub use open::{Opened, Schema, Store};
-pub use outbox::{Claimed, Dropped, NewRecord, Outbox, Record, Stage};
+pub use outbox::{Dropped, NewRecord, Outbox, Record};
 
 use std::path::PathBuf;
 

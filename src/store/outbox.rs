@@ -9,27 +9,32 @@ use std::path::Path;
 
 use rusqlite::{OptionalExtension, Row, params};
 
-use super::{Opened, Schema, Store, StoreError, properties};
+use super::{Opened, Schema, Store, StoreError};
 use crate::limits::SEQ_LEASE;
-use crate::model::{Message, Properties, Qos, Seq, Timestamp};
+use crate::logic::flight::{Claim, Stage};
+use crate::model::{Qos, Seq, Timestamp};
 
 /// Application id: "TGob" in ASCII.
 const SCHEMA: Schema =
     Schema { application_id: 0x5447_6F62, migrations: &[include_str!("migrations/outbox_0001.sql")] };
 
-/// A message on its way into the store: its topic is the cloud's.
+/// A message on its way into the store.
 #[derive(Debug, Clone, Copy)]
 pub struct NewRecord<'a> {
     /// Topic at the cloud.
     pub topic: &'a str,
-    /// The message; its topic is not used.
-    pub message: &'a Message,
+    /// Payload.
+    pub payload: &'a [u8],
     /// QoS upstream, 1 or 2.
     pub qos: Qos,
     /// Retain flag upstream.
     pub retain: bool,
     /// When it was accepted.
     pub accepted: Timestamp,
+    /// Wall clock in milliseconds when its publisher no longer wants it delivered.
+    pub expires_ms: Option<i64>,
+    /// MQTT 5 properties as on the wire, length in front.
+    pub properties: Option<&'a [u8]>,
 }
 
 /// A message in the store.
@@ -49,32 +54,8 @@ pub struct Record {
     pub accepted: Timestamp,
     /// Wall clock in milliseconds when its publisher no longer wants it delivered.
     pub expires_ms: Option<i64>,
-    /// MQTT 5 properties.
-    pub properties: Option<Properties>,
-}
-
-/// How far a handshake has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stage {
-    /// PUBLISH was sent, or is about to be.
-    Publish,
-    /// PUBREL was sent, or is about to be: the cloud has the message.
-    Release,
-}
-
-/// A packet id and the record it belongs to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Claimed {
-    /// The packet id.
-    pub pkid: u16,
-    /// The record.
-    pub seq: Seq,
-    /// QoS of the record.
-    pub qos: Qos,
-    /// How far it is.
-    pub stage: Stage,
-    /// Bytes of topic and payload.
-    pub bytes: usize,
+    /// MQTT 5 properties as on the wire, length in front.
+    pub properties: Option<Vec<u8>>,
 }
 
 /// What was removed unsent, for the one who must announce it.
@@ -198,10 +179,6 @@ impl Outbox {
             self.set_meta("seq_lease", lease)?;
         }
         let seq = self.next;
-        let properties = new.message.properties.as_deref();
-        let expires_ms = properties
-            .and_then(|properties| properties.expiry_s)
-            .map(|expiry_s| new.accepted.unix_ms.saturating_add(i64::from(expiry_s) * 1_000));
         self.run(
             "INSERT INTO q(seq, qos, retain, ts_ms, synced, exp_ms, topic, props, payload) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
             params![
@@ -210,10 +187,10 @@ impl Outbox {
                 new.retain,
                 new.accepted.unix_ms,
                 new.accepted.synced,
-                expires_ms,
+                new.expires_ms,
                 new.topic,
-                properties.map(properties::encode),
-                &*new.message.payload
+                new.properties,
+                new.payload
             ],
         )?;
         self.next += 1;
@@ -245,14 +222,14 @@ impl Outbox {
     ///
     /// # Errors
     /// [`StoreError::Sqlite`].
-    pub fn claimed(&self) -> Result<Vec<Claimed>, StoreError> {
+    pub fn claimed(&self) -> Result<Vec<Claim>, StoreError> {
         let sql = "SELECT pkid, inflight.seq, st, qos, length(CAST(topic AS BLOB)) + length(payload) \
                    FROM inflight JOIN q USING (seq) ORDER BY inflight.seq";
         let mut statement = self.store.connection().prepare_cached(sql)?;
         let rows = statement.query_map([], |row| {
             let stage = if row.get::<_, u8>(2)? == 0 { Stage::Publish } else { Stage::Release };
             let bytes = usize::try_from(row.get::<_, i64>(4)?).unwrap_or(0);
-            Ok(Claimed { pkid: row.get(0)?, seq: seq(row, 1)?, qos: qos(row, 3)?, stage, bytes })
+            Ok(Claim { pkid: row.get(0)?, seq: seq(row, 1)?, qos: qos(row, 3)?, stage, bytes })
         })?;
         Ok(rows.collect::<Result<_, _>>()?)
     }
@@ -413,7 +390,6 @@ impl Outbox {
 }
 
 fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
-    let properties: Option<Vec<u8>> = row.get(7)?;
     Ok(Record {
         seq: seq(row, 0)?,
         qos: qos(row, 1)?,
@@ -421,7 +397,7 @@ fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
         accepted: Timestamp { unix_ms: row.get(3)?, synced: row.get(4)? },
         expires_ms: row.get(5)?,
         topic: row.get(6)?,
-        properties: properties.map(|bytes| properties::decode(&bytes)),
+        properties: row.get(7)?,
         payload: row.get(8)?,
     })
 }
@@ -447,14 +423,14 @@ fn unsigned(value: i64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Origin, TopicName};
 
     fn outbox(dir: &tempfile::TempDir) -> Outbox {
         Outbox::open(&dir.path().join("outbox-cloud.db")).unwrap().0
     }
 
-    fn message(text: &str) -> Message {
-        Message::new(TopicName::parse("local").unwrap(), text.as_bytes(), Qos::AtLeastOnce, false, Origin::Sensor)
+    fn new(payload: &[u8], accepted: Timestamp) -> NewRecord<'_> {
+        let (qos, topic) = (Qos::ExactlyOnce, "t");
+        NewRecord { topic, payload, qos, retain: false, accepted, expires_ms: None, properties: None }
     }
 
     fn at(unix_ms: i64) -> Timestamp {
@@ -465,11 +441,7 @@ mod tests {
     fn fill(outbox: &mut Outbox, count: i64) {
         outbox.begin().unwrap();
         for n in 1..=count {
-            let message = message(&n.to_string());
-            let accepted = at(n * 1_000);
-            outbox
-                .push(NewRecord { topic: "t", message: &message, qos: Qos::ExactlyOnce, retain: false, accepted })
-                .unwrap();
+            outbox.push(new(n.to_string().as_bytes(), at(n * 1_000))).unwrap();
         }
         outbox.commit().unwrap();
     }
@@ -482,13 +454,17 @@ mod tests {
     fn a_record_comes_back_as_it_went_in() {
         let dir = tempfile::tempdir().unwrap();
         let mut outbox = outbox(&dir);
-        let mut message = message("21.5");
-        let properties = Properties { expiry_s: Some(60), ..Properties::default() };
-        message.properties = Some(std::sync::Arc::new(properties.clone()));
         let accepted = Timestamp { unix_ms: 7, synced: false };
+        let block = [5, 2, 0, 0, 0, 60];
         outbox.begin().unwrap();
         let seq = outbox
-            .push(NewRecord { topic: "up/über", message: &message, qos: Qos::ExactlyOnce, retain: true, accepted })
+            .push(NewRecord {
+                topic: "up/über",
+                retain: true,
+                expires_ms: Some(60_007),
+                properties: Some(&block),
+                ..new(b"21.5", accepted)
+            })
             .unwrap();
         outbox.commit().unwrap();
         let expected = Record {
@@ -499,7 +475,7 @@ mod tests {
             retain: true,
             accepted,
             expires_ms: Some(60_007),
-            properties: Some(properties),
+            properties: Some(block.to_vec()),
         };
         assert_eq!(outbox.after(Seq(0), 10).unwrap(), [expected.clone()]);
         assert_eq!(outbox.record(seq).unwrap(), Some(expected));
@@ -540,10 +516,7 @@ mod tests {
         let mut outbox = outbox(&dir);
         fill(&mut outbox, 2);
         outbox.begin().unwrap();
-        let message = message("gone");
-        outbox
-            .push(NewRecord { topic: "t", message: &message, qos: Qos::AtLeastOnce, retain: false, accepted: at(0) })
-            .unwrap();
+        outbox.push(new(b"gone", at(0))).unwrap();
         outbox.finish(1, Seq(1)).unwrap();
         outbox.rollback();
         assert_eq!((seqs(&outbox), outbox.count()), (vec![1, 2], 2));
@@ -591,7 +564,7 @@ mod tests {
         outbox.commit().unwrap();
         drop(outbox);
         let mut outbox = self::outbox(&dir);
-        let claim = |pkid, seq, stage| Claimed { pkid, seq: Seq(seq), qos: Qos::ExactlyOnce, stage, bytes: 2 };
+        let claim = |pkid, seq, stage| Claim { pkid, seq: Seq(seq), qos: Qos::ExactlyOnce, stage, bytes: 2 };
         assert_eq!(outbox.claimed().unwrap(), [claim(9, 1, Stage::Release), claim(4, 2, Stage::Publish)]);
         assert_eq!(outbox.received().unwrap(), [77]);
         outbox.begin().unwrap();

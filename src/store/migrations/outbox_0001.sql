@@ -10,7 +10,7 @@ CREATE TABLE q(
     synced  INTEGER NOT NULL,   -- whether that clock had been set
     exp_ms  INTEGER,            -- wall clock when it stops being worth sending
     topic   TEXT NOT NULL,      -- at the cloud, after the mapping
-    props   BLOB,               -- MQTT 5 properties, see store/properties.rs
+    props   BLOB,               -- MQTT 5 properties as on the wire, length in front
     payload BLOB NOT NULL
 );
 
