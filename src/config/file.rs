@@ -1,0 +1,334 @@
+//! What a config file may say. The doc comments are the reference: `docs/config.md` and the JSON Schema are made from them.
+
+use super::block::{block, choice};
+use super::decode::{Named, OneOrMore};
+use super::kinds::{
+    Address, Decimal, Duration, FilterText, Id, Path, Qos, Range, SecretRef, SerialLine, Size, Text, TopicText, Url, Whole,
+};
+use super::source::At;
+
+block! {
+    /// The whole config.
+    pub struct File {
+        /// More files to read, by path or pattern (`conf.d/*.toml`), relative to this file, in the order of their names.
+        /// Tables of several files are joined, lists put one after the other; one key given twice is an error.
+        include: Vec<At<Text>> => default([]);
+        /// Who this gateway is and where it keeps its data.
+        gateway: Gateway => default({});
+        /// What is logged, and how.
+        log: Log => default({});
+        /// Ports of this machine, each under a name for sensors to refer to.
+        bus: Named<Bus> => default({});
+        /// What is measured.
+        sensor: Vec<At<Sensor>> => default([]);
+        /// The broker for local clients.
+        broker: Broker => default({});
+        /// Ways to the cloud.
+        bridge: Vec<At<Bridge>> => default([]);
+    }
+}
+
+block! {
+    /// Who this gateway is and where it keeps its data.
+    pub struct Gateway {
+        /// Its name: second level of its topics, `{gateway}` in templates, client id at the cloud. Left out, the host name.
+        id: Id => optional;
+        /// Directory of the databases. Left out, systemd's `$STATE_DIRECTORY`, else `/var/lib/tidegate`.
+        state_dir: Path => optional;
+    }
+}
+
+block! {
+    /// What is logged, and how.
+    pub struct Log {
+        /// Least level told: `error`, `warn`, `info`, `debug`, `trace`; by room: `info,tidegate::bridge=debug`.
+        level: Text => default("info");
+        /// Form of the log.
+        format: LogFormat => default("auto");
+    }
+}
+
+choice! {
+    /// Form of the log.
+    pub enum LogFormat {
+        /// the journal under systemd, else text
+        Auto = "auto",
+        /// lines for people
+        Text = "text",
+        /// one JSON object a line
+        Json = "json",
+        /// the journal, with fields
+        Journald = "journald",
+    }
+}
+
+block! {
+    /// A serial port.
+    pub struct Bus {
+        /// Which port: a path (best below `/dev/serial/by-id/`), a USB adapter whatever name it gets
+        /// (`usb:0403:6001`, with `:SERIAL` where there are two of a kind), or a simulated one (`sim:greenhouse`).
+        device: Text => required;
+        /// Baud, data bits, parity (N, E, O), stop bits.
+        serial: SerialLine => default("9600 8N1");
+    }
+}
+
+block! {
+    /// One sensor: a driver on a bus. Keys beyond these are the driver's (for `uart`, see drivers/uart.md).
+    pub struct Sensor open options {
+        /// Its name: last level of its topic.
+        id: Id => required;
+        /// What it is.
+        driver: Text => required;
+        /// The bus it hangs on, as in `[bus.NAME]`.
+        bus: Text => required;
+        /// Age from which its last reading is told again as `stale` and it counts as offline. Left out, never.
+        max_age: Duration => optional, "100ms" to "365d";
+        /// How its readings are published.
+        publish: Publish => default({});
+        /// What is done to its values, each under its name as the driver gives it; other values pass as they are.
+        values: Named<Value> => default({});
+    }
+}
+
+block! {
+    /// How a sensor's readings are published.
+    pub struct Publish {
+        /// Topic; `{gateway}` and `{sensor}` are filled in. Availability is told at this topic with `/availability` after it.
+        topic: TopicText => default("tidegate/{gateway}/{sensor}");
+        /// 0: at most once, 1: at least once, 2: exactly once.
+        qos: Qos => default(1);
+        /// Whether brokers keep the last reading for later subscribers.
+        retain: bool => default(true);
+        /// Form of the payload.
+        payload: Payload => default("json");
+        /// Whether each JSON payload carries a number that rises by one (`"seq"`).
+        seq: bool => default(false);
+    }
+}
+
+choice! {
+    /// Form of a reading's payload.
+    pub enum Payload {
+        /// one object with `ts` and the values
+        Json = "json",
+        /// one bare value a topic, the value's name as one more level
+        Value = "value",
+    }
+}
+
+block! {
+    /// What is done to one value, in this order: scale, offset, range, median, round, deadband.
+    pub struct Value {
+        /// Name it is published under. Left out, its own.
+        rename: Id => optional;
+        /// Unit it is in, for people; nothing is converted.
+        unit: Text => optional;
+        /// Factor, applied first.
+        scale: Decimal => optional;
+        /// Sum, applied after the factor.
+        offset: Decimal => optional;
+        /// Least and greatest good value: outside, the reading's quality is `range`.
+        range: Range => optional;
+        /// Median over this many good values; an odd number.
+        median: Whole => optional, 3 to 31;
+        /// Digits after the decimal point; -1 rounds to tens.
+        round: Whole => optional, -9 to 9;
+        /// A change no larger than this since the value last told is not told.
+        deadband: Decimal => optional, 0 to 1e300;
+        /// Told at least this often, deadband or not.
+        heartbeat: Duration => optional, "100ms" to "365d";
+    }
+}
+
+block! {
+    /// The broker for local clients.
+    pub struct Broker {
+        /// Address and port to listen at, or a list of them. Beyond loopback it needs `users`.
+        listen: OneOrMore<Address> => default("127.0.0.1:1883");
+        /// How messages find their subscribers.
+        routing: Routing => default("trie");
+        /// Largest packet taken or sent.
+        max_packet: Size => default("1MiB"), "1KiB" to "256MiB";
+        /// Most clients at one time.
+        max_connections: Whole => default(1000), 1 to 100_000;
+        /// Most messages waiting for one client; the oldest goes when one more comes, and is counted.
+        max_queued: Whole => default(1000), 1 to 1_000_000;
+        /// Most bytes of all retained messages together; a new topic beyond it is not retained, and counted.
+        max_retained: Size => default("64MiB"), "64KiB" to "4GiB";
+        /// How often the counters below `$SYS` are told; `0s` turns them off.
+        sys_interval: Duration => default("10s"), "0s" to "1d";
+        /// Who is let in without a user name.
+        anonymous: Anonymous => default("without-users");
+        /// Who may connect.
+        users: Vec<At<User>> => default([]);
+    }
+}
+
+choice! {
+    /// How messages find their subscribers.
+    pub enum Routing {
+        /// our own subscription trie
+        Trie = "trie",
+        /// the router of rumqttd, with the limits told in broker.md
+        Rumqttd = "rumqttd",
+    }
+}
+
+choice! {
+    /// Who is let in without a user name.
+    pub enum Anonymous {
+        /// anyone, as long as there are no `users`; on loopback only
+        WithoutUsers = "without-users",
+        /// anyone, beside the `users`; on loopback only
+        Loopback = "loopback",
+        /// anyone from anywhere: said on purpose, for a network that is trusted
+        BeyondLoopback = "beyond-loopback",
+    }
+}
+
+block! {
+    /// A user of the broker.
+    pub struct User {
+        /// User name.
+        name: Text => required;
+        /// Argon2 hash of the password in PHC form: `tidegate user hash` makes one.
+        hash: Text => required;
+        /// Topic filters the user may publish to; the levels `{user}` and `{client}` stand for the connection's own names.
+        publish: Vec<At<FilterText>> => default([]);
+        /// Topic filters the user may subscribe to, likewise.
+        subscribe: Vec<At<FilterText>> => default([]);
+    }
+}
+
+block! {
+    /// A way to one cloud broker. What is to go up waits in a store on disk until the cloud has acknowledged it.
+    pub struct Bridge {
+        /// Its name: in topics, in the log, and in its store's file name.
+        id: Id => required;
+        /// Where the cloud broker is: `mqtts://HOST[:PORT]` (8883) or, in clear text, `mqtt://HOST[:PORT]` (1883).
+        url: Url => required;
+        /// Version of MQTT.
+        version: Version => default("auto");
+        /// Client id at the cloud; `{gateway}` is filled in. It must not change while messages wait: the cloud's session hangs on it.
+        client_id: TopicText => default("{gateway}");
+        /// User name at the cloud.
+        username: Text => optional;
+        /// Password at the cloud, as a reference: `credential:NAME`, `file:PATH` or `env:NAME`.
+        password: SecretRef => optional;
+        /// Silence after which a ping is sent.
+        keep_alive: Duration => default("30s"), "5s" to "18h";
+        /// Time for name lookup, TCP, TLS and CONNACK together.
+        connect_timeout: Duration => default("10s"), "1s" to "5m";
+        /// Pauses between attempts.
+        reconnect: Reconnect => default({});
+        /// Most messages in flight; never above what the cloud allows.
+        window: Whole => default(100), 1 to 1000;
+        /// What becomes of QoS 2 messages whose handshake was half done when the cloud forgot the session.
+        on_session_loss: OnSessionLoss => default("resend");
+        /// How long the cloud is asked to keep the session (MQTT 5): longer than the longest outage expected.
+        session_expiry: Duration => default("7d"), "0s" to "3650d";
+        /// How long the cloud waits before it tells that the gateway is offline (MQTT 5).
+        will_delay: Duration => default("10s"), "0s" to "1d";
+        /// TLS, for `mqtts://`.
+        tls: Tls => default({});
+        /// What goes up: the first rule that matches a topic counts.
+        out: Vec<At<OutRule>> => default([]);
+        /// What comes down: the first rule that matches a topic counts.
+        inward as "in": Vec<At<InRule>> => default([]);
+        /// The store on disk.
+        outbox: Outbox => default({});
+    }
+}
+
+choice! {
+    /// Version of MQTT.
+    pub enum Version {
+        /// 5, and 3.1.1 when the cloud refuses it
+        Auto = "auto",
+        /// 5.0 only
+        V5 = "5",
+        /// 3.1.1 only
+        V311 = "3.1.1",
+    }
+}
+
+choice! {
+    /// What becomes of QoS 2 messages whose handshake was half done when the cloud forgot the session.
+    pub enum OnSessionLoss {
+        /// sent again: may arrive twice, is not lost
+        Resend = "resend",
+        /// dropped and counted: may be lost, does not arrive twice
+        DropUncertain = "drop-uncertain",
+    }
+}
+
+block! {
+    /// Pauses between attempts to connect: random between zero and a bound that doubles from `min` to `max`.
+    pub struct Reconnect {
+        /// First bound.
+        min: Duration => default("1s"), "100ms" to "1h";
+        /// Last bound.
+        max: Duration => default("60s"), "100ms" to "1d";
+        /// How long a connection must last for the bound to start anew.
+        stable: Duration => default("30s"), "0s" to "1d";
+    }
+}
+
+block! {
+    /// TLS towards the cloud. Paths are relative to the file they stand in.
+    pub struct Tls {
+        /// PEM file of the authorities to trust. Left out, the system's.
+        ca: Path => optional;
+        /// PEM file of the client's certificate chain; needs `key`.
+        cert: Path => optional;
+        /// PEM text of the client's private key, as a reference: `credential:NAME`, `file:PATH` or `env:NAME`.
+        key: SecretRef => optional;
+        /// Name to ask for and to check the certificate against. Left out, the host of `url`.
+        server_name: Text => optional;
+        /// ALPN protocols to offer.
+        alpn: Vec<At<Text>> => default([]);
+    }
+}
+
+block! {
+    /// What goes up. Never forwarded: `$SYS`, the gateway's own status and bridge states, commands (`.../set`), and what this
+    /// bridge brought down.
+    pub struct OutRule {
+        /// Filter of local topics; `{gateway}` is filled in.
+        from: FilterText => required;
+        /// Topic at the cloud: `{1}`, `{2}`, … stand for what the wildcards of `from` matched, `{gateway}` is filled in.
+        /// Left out, unchanged.
+        to: TopicText => optional;
+        /// QoS towards the cloud, whatever the message had. Left out, its own.
+        qos: Qos => optional;
+        /// Retain flag towards the cloud. Left out, its own.
+        retain: bool => optional;
+    }
+}
+
+block! {
+    /// What comes down.
+    pub struct InRule {
+        /// Filter of topics at the cloud; `{gateway}` is filled in.
+        from: FilterText => required;
+        /// Local topic, with holes as in `out`. Left out, unchanged.
+        to: TopicText => optional;
+        /// QoS of the subscription, and at most of the local message.
+        qos: Qos => default(1);
+    }
+}
+
+block! {
+    /// The store of one bridge. Beyond a limit the oldest messages go; they are counted and told as an event.
+    pub struct Outbox {
+        /// Largest size on disk.
+        max_bytes: Size => default("256MiB"), "1MiB" to "1TiB";
+        /// Most messages waiting.
+        max_messages: Whole => default(1_000_000), 1 to 1_000_000_000;
+        /// Oldest message worth sending. Left out, any age.
+        max_age: Duration => optional, "1s" to "3650d";
+        /// Longest a message waits to be written together with others, when nobody waits for it.
+        linger: Duration => default("50ms"), "0s" to "10s";
+    }
+}
