@@ -11,6 +11,7 @@ pub mod app;
 pub mod bridge;
 pub mod broker;
 pub mod bus;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod demo;

@@ -73,9 +73,10 @@ codes! {
     DriverOption = "G022" "the driver refuses a key";
     /// Two buses name one device: each would get half of what it says.
     DeviceTwice = "G023" "a device on two buses";
-    /// Values of a sensor's processing do not fit together: a range with its ends swapped, an even median, a value that
-    /// is not told as often as its max age asks.
+    /// Values of a sensor's processing do not fit together: a range with its ends swapped, an even median.
     Processing = "G024" "processing that cannot work";
+    /// The driver, as it is configured, gives no value of this name.
+    UnknownValue = "G025" "unknown value";
     /// The text is no topic, or no topic filter (MQTT 5, section 4.7).
     BadTopic = "G030" "not a topic";
     /// A template has a hole that cannot be filled: only `{gateway}`, `{sensor}` and, in rules, `{1}` to the number of

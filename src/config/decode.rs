@@ -107,7 +107,11 @@ impl<T: Scalar> Decode for T {
 
     fn decode(node: &Node, key: &Key, problems: &mut Problems) -> Option<Self> {
         let span = node.span;
-        match T::read(&node.value) {
+        let read = T::read(&node.value);
+        if read.is_err() && T::CODE == Code::SecretInFile {
+            problems.hide(span);
+        }
+        match read {
             Ok(value) => {
                 if let Some((least, greatest)) = key.bounds
                     && let (Some(low), Some(high)) = (literal::<T>(least), literal::<T>(greatest))
@@ -230,6 +234,9 @@ impl<T: Decode> Decode for Named<T> {
     }
 }
 
+/// A key with one of these in its name may hold a secret, known or not.
+const SECRET_WORDS: [&str; 4] = ["pass", "secret", "token", "pwd"];
+
 /// A table being read: each known key is taken out, and what is left at the end is unknown.
 pub struct Fields<'a> {
     block: &'static Block,
@@ -296,7 +303,10 @@ impl<'a> Fields<'a> {
     /// Notes what is left as unknown.
     pub fn close(self) {
         let names = || self.block.keys.iter().map(|key| key.name);
-        for (name, (span, _)) in &self.rest.0 {
+        for (name, (span, node)) in &self.rest.0 {
+            if SECRET_WORDS.iter().any(|word| name.to_lowercase().contains(word)) {
+                self.problems.hide(node.span);
+            }
             self.problems.error(Code::UnknownKey, *span, format!("unknown key `{name}`")).suggest(name, names());
         }
     }

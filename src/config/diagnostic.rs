@@ -59,7 +59,10 @@ impl Diagnostic {
 
 /// The mistakes found so far.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Problems(Vec<Diagnostic>);
+pub struct Problems {
+    list: Vec<Diagnostic>,
+    hidden: Vec<Span>,
+}
 
 impl Problems {
     /// Notes an error.
@@ -73,36 +76,46 @@ impl Problems {
     }
 
     fn note(&mut self, severity: Severity, code: Code, span: Option<Span>, message: String) -> &mut Diagnostic {
-        let at = self.0.len();
-        self.0.push(Diagnostic { severity, code, message, span, label: None, related: Vec::new(), help: None });
-        &mut self.0[at]
+        let at = self.list.len();
+        self.list.push(Diagnostic { severity, code, message, span, label: None, related: Vec::new(), help: None });
+        &mut self.list[at]
+    }
+
+    /// Keeps a stretch of the text out of every report: it may be a secret.
+    pub fn hide(&mut self, span: Span) {
+        self.hidden.push(span);
+    }
+
+    /// The stretches that no report shows.
+    pub fn hidden(&self) -> &[Span] {
+        &self.hidden
     }
 
     /// All of them, in the order of files and lines.
     pub fn sorted(&self) -> Vec<&Diagnostic> {
-        let mut all: Vec<_> = self.0.iter().collect();
+        let mut all: Vec<_> = self.list.iter().collect();
         all.sort_by_key(|diagnostic| diagnostic.span);
         all
     }
 
     /// How many errors there are.
     pub fn errors(&self) -> usize {
-        self.0.iter().filter(|diagnostic| diagnostic.severity == Severity::Error).count()
+        self.list.iter().filter(|diagnostic| diagnostic.severity == Severity::Error).count()
     }
 
     /// How many warnings there are.
     pub fn warnings(&self) -> usize {
-        self.0.len() - self.errors()
+        self.list.len() - self.errors()
     }
 
     /// Whether a mistake of this kind was noted.
     pub fn any(&self, code: Code) -> bool {
-        self.0.iter().any(|diagnostic| diagnostic.code == code)
+        self.list.iter().any(|diagnostic| diagnostic.code == code)
     }
 
     /// Forgets the mistakes of a kind.
     pub fn forget(&mut self, code: Code) {
-        self.0.retain(|diagnostic| diagnostic.code != code);
+        self.list.retain(|diagnostic| diagnostic.code != code);
     }
 }
 

@@ -7,7 +7,7 @@ use serde_json::{Value as Json, json};
 use super::code::Code;
 use super::decode::{Refusal, Scalar, text_schema};
 use super::tree::Value;
-use crate::model::{self, SensorId, TopicFilter};
+use crate::model::{self, SensorId};
 
 fn text(value: &Value) -> Result<&str, Refusal> {
     match value {
@@ -149,6 +149,17 @@ newtype!(
         })
     }
 );
+
+/// Reads a duration from the command line.
+///
+/// # Errors
+/// What is wrong with it, as a fragment that follows the name of the option.
+pub fn duration(text: &str) -> Result<std::time::Duration, String> {
+    Duration::read(&Value::Text(text.to_owned())).map(|duration| duration.0).map_err(|refusal| match refusal {
+        Refusal::Form(reason) => reason,
+        Refusal::Type => format!("expected {}", Duration::EXPECTED),
+    })
+}
 
 /// Milliseconds of each unit.
 const TIME_UNITS: [(&str, u128); 5] = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
@@ -372,14 +383,6 @@ impl Scalar for SecretRef {
             _ => Err(form("is no reference to a secret; a secret itself does not belong in this file")),
         }
     }
-}
-
-/// Checks the text of a topic filter without holes.
-///
-/// # Errors
-/// What is wrong with it.
-pub fn filter(text: &str) -> Result<TopicFilter, String> {
-    TopicFilter::parse(text).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ pub mod kinds;
 mod load;
 mod pattern;
 pub mod render;
+pub mod secret;
 pub mod source;
 pub mod tree;
 

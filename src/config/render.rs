@@ -1,6 +1,6 @@
 //! Mistakes as people and programs read them.
 
-use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
+use annotate_snippets::{Annotation, AnnotationKind, Group, Level, Origin, Renderer, Snippet};
 use serde_json::{Value, json};
 
 use super::diagnostic::{Diagnostic, Problems, Severity};
@@ -110,11 +110,10 @@ impl Report {
         }
         for (span, label, kind) in places {
             let Some(source) = self.sources.find(span) else { continue };
-            let path = source.path.display().to_string();
             group = if source.text.is_empty() {
-                group.element(Origin::path(path))
+                group.element(Origin::path(source.path.display().to_string()))
             } else {
-                group.element(snippet(source, span, label, kind, path))
+                group.element(snippet(source, span, label, kind, self.problems.hidden()))
             };
         }
         if let Some(help) = &diagnostic.help {
@@ -125,14 +124,29 @@ impl Report {
 }
 
 /// The lines of the place alone: with the whole text the cost of a report would grow with the square of the file.
-fn snippet<'a>(source: &'a Source, span: Span, label: Option<&'a str>, kind: AnnotationKind, path: String)
--> Snippet<'a, annotate_snippets::Annotation<'a>> {
+fn snippet<'a>(source: &Source, span: Span, label: Option<&'a str>, kind: AnnotationKind, hidden: &[Span])
+-> Snippet<'a, Annotation<'a>> {
     let local = source.local(span);
     let first = source.text[..local.start].rfind('\n').map_or(0, |newline| newline + 1);
     let last = source.text[local.end..].find('\n').map_or(source.text.len(), |newline| local.end + newline);
     let (line, _) = source.line_column(span.start);
     let annotation = kind.span(local.start - first..local.end - first).label(label);
-    Snippet::source(&source.text[first..last]).line_start(line).path(path).annotation(annotation)
+    let lines = masked(&source.text[first..last], first, source, hidden);
+    Snippet::source(lines).line_start(line).path(source.path.display().to_string()).annotation(annotation)
+}
+
+/// The lines with asterisks over what may be a secret; every byte keeps its place.
+fn masked(lines: &str, first: usize, source: &Source, hidden: &[Span]) -> String {
+    let inside: Vec<_> = hidden.iter().filter(|span| source.holds(**span)).map(|span| source.local(*span)).collect();
+    let mut text = String::with_capacity(lines.len());
+    for (index, c) in lines.char_indices() {
+        if c != '\n' && inside.iter().any(|range| range.contains(&(first + index))) {
+            text.extend(std::iter::repeat_n('*', c.len_utf8()));
+        } else {
+            text.push(c);
+        }
+    }
+    text
 }
 
 fn count(number: usize, what: &str) -> String {

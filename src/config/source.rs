@@ -60,6 +60,11 @@ impl Source {
         (1 + before.matches('\n').count(), 1 + before[line_start..].chars().count())
     }
 
+    /// Whether the position lies in this file.
+    pub fn holds(&self, span: Span) -> bool {
+        (self.base..=self.base + self.text.len()).contains(&span.start)
+    }
+
     /// The stretch within this file's own text, at most to its end.
     pub fn local(&self, span: Span) -> Range<usize> {
         let start = span.start.saturating_sub(self.base).min(self.text.len());

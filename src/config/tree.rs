@@ -129,7 +129,7 @@ mod tests {
         assert_eq!(address.span(), 104..108);
         assert_eq!(address.get_ref().as_integer().map(ToString::to_string), Some("0x76".into()));
         let list = back["b"].get_ref().get("c").unwrap();
-        assert_eq!(list.span(), 119..133);
+        assert_eq!(list.span(), 119..135);
         assert_eq!(list.get_ref().as_array().unwrap().len(), 3);
     }
 }

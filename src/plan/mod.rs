@@ -1,16 +1,29 @@
-//! The plan: what the config says, resolved against the registries and checked as a whole. Nothing is opened to make one.
+//! The plan: what the config says, resolved against the registries and checked as a whole.
+//!
+//! No port, socket or database is opened to make one; only secrets and certificates are read, since a gateway that starts
+//! without them would fail later and farther from the mistake.
 
-use std::path::PathBuf;
+mod bridges;
+mod brokers;
+pub mod environment;
+mod rules;
+mod sensors;
+mod topics;
+
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::bridge;
 use crate::broker;
 use crate::bus::SerialSettings;
+use crate::config::code::Code;
+use crate::config::{self, Loaded, Problems, Report, Sources, file};
 use crate::drivers::StreamFactory;
 use crate::logic::pipeline::SensorSettings;
 use crate::logic::route::PublishSettings;
 use crate::model::{BusId, GatewayId, SensorId, TopicName};
-use crate::telemetry::LogSettings;
+use crate::telemetry::{LogFormat, LogSettings};
+pub use environment::Environment;
 
 /// Everything the gateway is to be.
 #[derive(Debug, Clone, PartialEq)]
@@ -76,5 +89,102 @@ impl std::fmt::Debug for SensorPlan {
             .field("pipeline", &self.pipeline)
             .field("publish", &self.publish)
             .finish_non_exhaustive()
+    }
+}
+
+/// Reads a config file and makes its plan. The report beside a plan holds warnings alone.
+///
+/// # Errors
+/// All mistakes together, when there is an error among them.
+pub fn read(path: &Path, environment: &Environment) -> Result<(Plan, Report), Report> {
+    plan(config::load(path), environment)
+}
+
+/// Makes the plan of a config that was read. The report beside a plan holds warnings alone.
+///
+/// # Errors
+/// All mistakes together, those of the reading included, when there is an error among them.
+pub fn plan(loaded: Loaded, environment: &Environment) -> Result<(Plan, Report), Report> {
+    let Loaded { sources, mut problems, file, .. } = loaded;
+    // What stands on a text that cannot be read is not judged: a bus may be missing only because its header is misspelt.
+    let broken = [Code::Syntax, Code::NotText, Code::FileUnreadable, Code::IncludeMissing, Code::TooMuch];
+    if broken.into_iter().any(|code| problems.any(code)) {
+        return Err(Report { sources, problems });
+    }
+    let plan = Planner::new(&file, &sources, environment, &mut problems).plan();
+    let report = Report { sources, problems };
+    match plan {
+        Some(plan) if !report.is_fatal() => Ok((plan, report)),
+        _ => Err(report),
+    }
+}
+
+/// Everything the parts of a plan are made from.
+struct Planner<'a> {
+    file: &'a file::File,
+    sources: &'a Sources,
+    environment: &'a Environment,
+    problems: &'a mut Problems,
+    gateway: GatewayId,
+    state_dir: PathBuf,
+    status_topic: TopicName,
+    event_topic: TopicName,
+}
+
+impl<'a> Planner<'a> {
+    fn new(file: &'a file::File, sources: &'a Sources, environment: &'a Environment, problems: &'a mut Problems) -> Self {
+        let written = file.gateway.id.as_ref().map(|id| id.value.0.clone());
+        let gateway = GatewayId::parse(&written.unwrap_or_else(|| environment.gateway_id()))
+            .expect("the config took it as an id, or it was made of a host name as one");
+        let own = |level: &str| {
+            TopicName::parse(&format!("tidegate/{gateway}/{level}")).expect("an id holds neither wildcard nor U+0000, and is short")
+        };
+        let state_dir = match &file.gateway.state_dir {
+            Some(path) => sources.directory(path.span).join(&path.value.0),
+            None => (environment.variable)("STATE_DIRECTORY").map_or_else(|| PathBuf::from("/var/lib/tidegate"), |dirs| {
+                // systemd lists several directories with colons; the first is the unit's own.
+                PathBuf::from(dirs.split(':').next().unwrap_or_default())
+            }),
+        };
+        let (status_topic, event_topic) = (own("status"), own("event"));
+        Self { file, sources, environment, problems, gateway, state_dir, status_topic, event_topic }
+    }
+
+    fn plan(mut self) -> Option<Plan> {
+        let log = self.log();
+        let buses = self.buses();
+        let sensors = self.sensors();
+        self.unused_buses();
+        let broker = self.broker();
+        let bridges = self.bridges();
+        (self.problems.errors() == 0).then_some(Plan {
+            gateway: self.gateway,
+            status_topic: self.status_topic,
+            event_topic: self.event_topic,
+            state_dir: self.state_dir,
+            log,
+            buses,
+            sensors,
+            broker,
+            bridges,
+        })
+    }
+
+    fn log(&mut self) -> LogSettings {
+        let log = &self.file.log.value;
+        if let Err(error) = crate::telemetry::log::check_level(&log.level.value.0) {
+            self.problems
+                .error(Code::Malformed, log.level.span, format!("`level` cannot be used: {error}"))
+                .label("expected error, warn, info, debug or trace, or by room: info,tidegate::bridge=debug");
+        }
+        LogSettings {
+            level: log.level.value.0.clone(),
+            format: match log.format.value {
+                file::LogFormat::Auto => LogFormat::Auto,
+                file::LogFormat::Text => LogFormat::Text,
+                file::LogFormat::Json => LogFormat::Json,
+                file::LogFormat::Journald => LogFormat::Journald,
+            },
+        }
     }
 }

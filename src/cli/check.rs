@@ -1,0 +1,38 @@
+//! `tidegate check`: every mistake at once, without starting anything.
+
+use std::io::IsTerminal as _;
+use std::path::Path;
+use std::process::ExitCode;
+
+use super::exit;
+use crate::plan::{self, Environment, Plan};
+
+pub(super) fn run(path: &Path, no_secrets: bool, json: bool) -> ExitCode {
+    let environment = Environment { secrets: !no_secrets, ..Environment::of_process() };
+    let (plan, report) = match plan::read(path, &environment) {
+        Ok((plan, report)) => (Some(plan), report),
+        Err(report) => (None, report),
+    };
+    if json {
+        let mut answer = report.to_json();
+        answer["ok"] = plan.is_some().into();
+        let printed = super::print(&format!("{answer:#}\n"));
+        return if plan.is_some() { printed } else { exit::code(exit::CONFIG) };
+    }
+    eprint!("{}", report.render(std::io::stderr().is_terminal()));
+    match plan {
+        Some(plan) => super::print(&format!("{}: {}\n", path.display(), summary(&plan))),
+        None => exit::code(exit::CONFIG),
+    }
+}
+
+fn summary(plan: &Plan) -> String {
+    let count = |number: usize, what: &str, many: &str| format!("{number} {}", if number == 1 { what } else { many });
+    format!(
+        "ok; gateway `{}`, {}, {}, {}",
+        plan.gateway,
+        count(plan.buses.len(), "bus", "buses"),
+        count(plan.sensors.len(), "sensor", "sensors"),
+        count(plan.bridges.len(), "bridge", "bridges"),
+    )
+}

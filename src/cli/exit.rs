@@ -1,0 +1,31 @@
+//! What the process says of itself when it ends, after sysexits.h: systemd and scripts tell a typo from a crash by it.
+
+use std::process::ExitCode;
+
+/// All went well.
+pub const OK: u8 = 0;
+/// The command line was wrong.
+pub const USAGE: u8 = 64;
+/// Something that is needed is not to be had: a port is taken, a store is held by another process.
+pub const UNAVAILABLE: u8 = 69;
+/// A bug: a panic reached the top.
+pub const BUG: u8 = 70;
+/// Reading or writing failed.
+pub const IO: u8 = 74;
+/// The config has errors. The unit does not restart on it (`RestartPreventExitStatus=`): a typo is no reason for a loop.
+pub const CONFIG: u8 = 78;
+
+/// Each code with its meaning, for the help.
+pub const TABLE: &[(u8, &str)] = &[
+    (OK, "all went well"),
+    (USAGE, "the command line was wrong"),
+    (UNAVAILABLE, "something needed is not to be had, such as a port that is taken"),
+    (BUG, "a bug in tidegate"),
+    (IO, "reading or writing failed"),
+    (CONFIG, "the config has errors; nothing was started"),
+];
+
+/// The code of a command's outcome.
+pub fn code(code: u8) -> ExitCode {
+    ExitCode::from(code)
+}

@@ -1,0 +1,126 @@
+//! The command line (product.md §5).
+
+// Commands answer on the terminal: that is what they are for.
+#![allow(clippy::print_stdout)]
+
+mod check;
+mod config;
+pub mod exit;
+mod user;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Where the config is unless told otherwise.
+const DEFAULT_CONFIG: &str = "/etc/tidegate/tidegate.toml";
+
+/// The command line as a whole.
+#[derive(Debug, Parser)]
+#[command(name = "tidegate", version, about = "An MQTT edge gateway: sensors, a local broker, and a bridge that loses nothing while the link is down")]
+#[command(after_help = exit_codes(), disable_help_subcommand = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the gateway
+    Run(ConfigFile),
+    /// Try it without hardware, config or network
+    Demo {
+        /// Stop by itself after this long, and tell what arrived
+        #[arg(long = "for", value_name = "DURATION", value_parser = duration)]
+        for_: Option<Duration>,
+    },
+    /// Check the config and tell every mistake; nothing is started
+    Check {
+        #[command(flatten)]
+        file: ConfigFile,
+        /// Leave secrets, certificates and keys unread, for a machine that has none
+        #[arg(long)]
+        no_secrets: bool,
+        /// Tell it as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show the config as it works, or what may be in one
+    #[command(subcommand)]
+    Config(config::Command),
+    /// Users of the local broker
+    #[command(subcommand)]
+    User(user::Command),
+}
+
+#[derive(Debug, Args)]
+struct ConfigFile {
+    /// The config file
+    #[arg(long = "config", short = 'c', value_name = "FILE", env = "TIDEGATE_CONFIG", default_value = DEFAULT_CONFIG)]
+    path: PathBuf,
+}
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    match Cli::try_parse() {
+        Ok(cli) => cli.run(),
+        Err(error) => {
+            // `--help` and `--version` come this way too, and are no mistakes.
+            let mistake = error.use_stderr();
+            if error.print().is_err() {
+                return exit::code(exit::IO);
+            }
+            exit::code(if mistake { exit::USAGE } else { exit::OK })
+        }
+    }
+}
+
+impl Cli {
+    fn run(self) -> ExitCode {
+        match self.command {
+            Command::Run(file) => crate::app::run(file.path),
+            Command::Demo { for_ } => crate::demo::run(crate::demo::Options { for_ }),
+            Command::Check { file, no_secrets, json } => check::run(&file.path, no_secrets, json),
+            Command::Config(command) => command.run(),
+            Command::User(command) => command.run(),
+        }
+    }
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    crate::config::kinds::duration(text)
+}
+
+fn exit_codes() -> String {
+    let lines = exit::TABLE.iter().map(|(code, meaning)| format!("  {code:>3}  {meaning}"));
+    format!("Exit codes:\n{}", lines.collect::<Vec<_>>().join("\n"))
+}
+
+/// Prints a text that may be long to a pipe that may be closed (`| head`): that is the reader's choice, not a failure.
+fn print(text: &str) -> ExitCode {
+    use std::io::Write as _;
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => exit::code(exit::IO),
+        _ => exit::code(exit::OK),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        use clap::CommandFactory as _;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_demo_takes_a_duration_with_unit() {
+        assert!(Cli::try_parse_from(["tidegate", "demo", "--for", "30s"]).is_ok());
+        assert!(Cli::try_parse_from(["tidegate", "demo", "--for", "30"]).is_err());
+    }
+}
