@@ -1,4 +1,5 @@
-//! A 3.1.1 client of our own for publishing: it knows of every message whether it was acknowledged, which mosquitto_pub does not tell.
+//! A 3.1.1 client of our own. Publishing, it knows of every message whether it was acknowledged, which mosquitto_pub does not tell;
+//! subscribed, it tells each message the moment it is there.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{Read, Write};
@@ -6,13 +7,14 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use super::receiver::wire::{
-    CONNACK, CONNECT, PUBACK, PUBCOMP, PUBREC, PUBREL, Packet, Publish, acknowledged, put_block,
+    CONNACK, CONNECT, PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL, Packet, Publish, SUBACK, SUBSCRIBE, acknowledged,
+    put_block,
 };
 
 /// Longest the broker may take for an answer.
 const ANSWER: Duration = Duration::from_secs(20);
 
-/// A connection to a broker, with a clean session.
+/// A connection to a broker.
 pub(crate) struct Client {
     stream: TcpStream,
     pending: Vec<u8>,
@@ -32,14 +34,23 @@ pub(crate) struct Outcome {
 impl Client {
     /// Connects to a port of 127.0.0.1, without a login.
     pub(crate) fn connect(port: u16, id: &str) -> std::io::Result<Self> {
+        Self::open(port, id, true)
+    }
+
+    /// The same with a session that the broker keeps.
+    pub(crate) fn resume(port: u16, id: &str) -> std::io::Result<Self> {
+        Self::open(port, id, false)
+    }
+
+    fn open(port: u16, id: &str, clean: bool) -> std::io::Result<Self> {
         let stream = TcpStream::connect(("127.0.0.1", port))?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(ANSWER))?;
         let mut client = Self { stream, pending: Vec::new(), next_id: 0 };
         let mut body = Vec::new();
         put_block(&mut body, b"MQTT");
-        // Level 4, clean session, keep alive off.
-        body.extend_from_slice(&[4, 2, 0, 0]);
+        // Level 4, keep alive off.
+        body.extend_from_slice(&[4, u8::from(clean) << 1, 0, 0]);
         put_block(&mut body, id.as_bytes());
         client.stream.write_all(&Packet::bytes(CONNECT, 0, &body))?;
         let answer = client.read()?;
@@ -59,6 +70,42 @@ impl Client {
             match self.stream.read(&mut chunk)? {
                 0 => return Err(std::io::ErrorKind::UnexpectedEof.into()),
                 count => self.pending.extend_from_slice(&chunk[..count]),
+            }
+        }
+    }
+
+    /// Subscribes, and waits for the SUBACK.
+    pub(crate) fn subscribe(&mut self, filter: &str, qos: u8) -> std::io::Result<()> {
+        let mut body = vec![0, 1];
+        put_block(&mut body, filter.as_bytes());
+        body.push(qos);
+        self.stream.write_all(&Packet::bytes(SUBSCRIBE, 2, &body))?;
+        let answer = self.read()?;
+        if answer.kind == SUBACK && answer.body == [0, 1, qos] {
+            Ok(())
+        } else {
+            Err(std::io::Error::other(format!("SUBSCRIBE was answered by {answer:?}")))
+        }
+    }
+
+    /// The next message, acknowledged.
+    pub(crate) fn next_message(&mut self) -> std::io::Result<Publish> {
+        loop {
+            let packet = self.read()?;
+            match packet.kind {
+                PUBLISH => {
+                    let publish = Publish::parse(&packet, false).map_err(std::io::Error::other)?;
+                    let kind = [None, Some(PUBACK), Some(PUBREC)][usize::from(publish.qos)];
+                    if let Some(kind) = kind {
+                        self.stream.write_all(&Packet::bytes(kind, 0, &publish.id.to_be_bytes()))?;
+                    }
+                    return Ok(publish);
+                }
+                PUBREL => {
+                    let id = acknowledged(&packet).map_err(std::io::Error::other)?;
+                    self.stream.write_all(&Packet::bytes(PUBCOMP, 0, &id.to_be_bytes()))?;
+                }
+                kind => return Err(std::io::Error::other(format!("a packet of type {kind} for a subscriber"))),
             }
         }
     }

@@ -1,0 +1,124 @@
+//! How fast does a full store drain, beside a Mosquitto bridge (which keeps its queue in memory and never waits for the disk)?
+//!
+//! `cargo bench --bench drain` fills both with the same messages while the cloud is away, starts it, and measures at one reliable subscriber
+//! of the cloud from the first message to the last. The cloud is a Mosquitto without limits on what is in flight. The two take
+//! turns; told are the medians and their ratio, which is what a shared machine can tell.
+
+#![allow(clippy::disallowed_methods, clippy::print_stdout, clippy::cast_precision_loss, clippy::unwrap_used)]
+
+#[path = "../tests/gateway/support/mod.rs"]
+mod support;
+
+use std::io::Write;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use support::client::Client;
+use support::mosquitto::Setup;
+use support::process::Log;
+use support::{Gateway, Mosquitto, Process, free_port, wait_until};
+
+/// Alternating runs of each. `TIDEGATE_BENCH_RUNS` and `TIDEGATE_BENCH_MESSAGES` change the two numbers for a quick look.
+const RUNS: usize = 5;
+const MESSAGES: usize = 100_000;
+const WINDOW: usize = 100;
+
+fn main() {
+    // `cargo test --benches` runs this too, with `--test`: nothing is measured there.
+    if std::env::args().any(|argument| argument == "--test") {
+        return;
+    }
+    let (runs, messages) = (setting("TIDEGATE_BENCH_RUNS", RUNS), setting("TIDEGATE_BENCH_MESSAGES", MESSAGES));
+    println!("{messages} messages of 100 B, window {WINDOW}, {runs} runs each by turns; messages a second");
+    let mut medians = Vec::new();
+    for qos in [1, 2] {
+        let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+        for _ in 0..runs {
+            ours.push(drain_tidegate(qos, messages));
+            theirs.push(drain_mosquitto(qos, messages));
+        }
+        println!("QoS {qos}, tidegate:  {ours:.0?}\nQoS {qos}, mosquitto: {theirs:.0?}");
+        let (ours, theirs) = (median(ours), median(theirs));
+        println!("QoS {qos}: {ours:.0} beside {theirs:.0}, ratio {:.2} (bar >= 1.0)", ours / theirs);
+        medians.push(ours);
+    }
+    println!("our QoS 2 beside our QoS 1: {:.2} (floor 0.4)", medians[1] / medians[0]);
+}
+
+fn setting(name: &str, default: usize) -> usize {
+    std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(default)
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+/// A cloud that is away, and that knows its subscriber: what comes before that one is back waits for it.
+fn cloud(qos: u8) -> Mosquitto {
+    let mut cloud = Setup::bare().start();
+    Client::resume(cloud.port(), "counter").unwrap().subscribe("data/#", qos).unwrap();
+    cloud.stop();
+    cloud
+}
+
+/// Starts the cloud and measures, in messages a second.
+fn drain(cloud: &mut Mosquitto, messages: usize) -> f64 {
+    cloud.restart();
+    let mut counter = Client::resume(cloud.port(), "counter").unwrap();
+    let mut start = None;
+    for _ in 0..messages {
+        counter.next_message().unwrap();
+        start.get_or_insert_with(Instant::now);
+    }
+    messages as f64 / start.unwrap().elapsed().as_secs_f64()
+}
+
+/// Publishes all messages and waits for each acknowledgement.
+fn fill(port: u16, qos: u8, messages: usize) {
+    let mut client = Client::connect(port, "producer").unwrap();
+    let numbered: Vec<_> = (0..messages).map(|n| ("data/x".to_owned(), qos, format!("{n:0100}"))).collect();
+    client.publish(&numbered, WINDOW).assert_complete(messages);
+}
+
+fn drain_tidegate(qos: u8, messages: usize) -> f64 {
+    let mut cloud = cloud(qos);
+    let config = r#"
+[gateway]
+id = "box"
+state_dir = "@state@"
+[broker]
+listen = "@listen@"
+[[bridge]]
+id = "cloud"
+url = "@cloud@"
+version = "3.1.1"
+window = 100
+reconnect = { min = "500ms", max = "1s" }
+out = [ { from = "data/#" } ]
+"#;
+    let mut gateway = Gateway::new(config, &[("cloud", &cloud.url())]);
+    gateway.start();
+    fill(gateway.door().port, qos, messages);
+    drain(&mut cloud, messages)
+}
+
+fn drain_mosquitto(qos: u8, messages: usize) -> f64 {
+    let mut cloud = cloud(qos);
+    let dir = tempfile::tempdir().unwrap();
+    let (port, config) = (free_port(), dir.path().join("edge.conf"));
+    let mut file = std::fs::File::create(&config).unwrap();
+    write!(
+        file,
+        "listener {port} 127.0.0.1\nallow_anonymous true\nuser root\nmax_inflight_messages {WINDOW}\nmax_queued_messages 0\n\
+         connection up\naddress 127.0.0.1:{}\ntopic data/# out 2\ncleansession false\nnotifications false\ntry_private false\nrestart_timeout 1\n",
+        cloud.port()
+    )
+    .unwrap();
+    let _edge = Process::start("edge", Command::new("mosquitto").arg("-c").arg(&config), &Log::default());
+    wait_until(Duration::from_secs(10), "the edge to listen", || {
+        std::net::TcpStream::connect(("127.0.0.1", port)).is_ok()
+    });
+    fill(port, qos, messages);
+    drain(&mut cloud, messages)
+}
