@@ -1,5 +1,58 @@
 //! Owns the file descriptors of the sensors' side.
 
+mod discovery;
+mod open;
+pub mod serial;
 pub mod settings;
+pub mod simulated;
+mod watch;
 
-pub use settings::{Device, Parity, SerialSettings};
+use std::sync::Arc;
+
+pub use self::open::OpenError;
+pub use self::serial::SerialPort;
+pub use self::settings::{Device, Parity, SerialSettings};
+pub use self::simulated::SimulatedPort;
+use crate::clock::Clock;
+
+/// What a port has to tell.
+#[derive(Debug, PartialEq, Eq)]
+pub enum PortEvent<'a> {
+    /// It is open; nothing was received yet.
+    Opened,
+    /// Bytes came.
+    Bytes {
+        /// In the order they came, at most [`crate::limits::PORT_READ_BYTES`].
+        bytes: &'a [u8],
+        /// Whether the first of them may stand in the middle of a frame.
+        midway: bool,
+    },
+    /// It is not there or cannot be opened. Told once; it is tried again until it is.
+    Away,
+}
+
+/// A port of any kind.
+pub enum Port {
+    /// A real one.
+    Serial(Box<SerialPort>),
+    /// A generator of lines.
+    Simulated(SimulatedPort),
+}
+
+impl Port {
+    /// The port of a bus. Nothing is opened before [`Self::next`].
+    pub fn new(settings: &SerialSettings, clock: Arc<dyn Clock>) -> Self {
+        match &settings.device {
+            Device::Simulated(name) => Self::Simulated(SimulatedPort::new(settings.id.clone(), name)),
+            Device::Path(_) | Device::Usb { .. } => Self::Serial(Box::new(SerialPort::new(settings.clone(), clock))),
+        }
+    }
+
+    /// Waits for what comes next, opening the port as often as that takes. Cancel safe: no byte and no event is lost.
+    pub async fn next(&mut self) -> PortEvent<'_> {
+        match self {
+            Self::Serial(port) => port.next().await,
+            Self::Simulated(port) => port.next().await,
+        }
+    }
+}

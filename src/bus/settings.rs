@@ -1,5 +1,6 @@
 //! What a serial bus is told to be.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use crate::model::BusId;
@@ -37,6 +38,20 @@ pub enum Device {
     },
     /// A simulated port: a generator of lines inside the process, by name (demo and tests).
     Simulated(String),
+}
+
+/// As it is written in the config.
+impl fmt::Display for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Device::Path(path) => path.display().fmt(f),
+            Device::Usb { vendor, product, serial: None } => write!(f, "usb:{vendor:04x}:{product:04x}"),
+            Device::Usb { vendor, product, serial: Some(serial) } => {
+                write!(f, "usb:{vendor:04x}:{product:04x}:{serial}")
+            }
+            Device::Simulated(name) => write!(f, "sim:{name}"),
+        }
+    }
 }
 
 /// Parity bit of a character.

@@ -1,16 +1,43 @@
 //! Joins buses, drivers and pipelines: one supervised task a bus, which turns what arrives into messages.
 
-use std::sync::Arc;
+pub mod chain;
+mod task;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+pub use self::chain::Chain;
+use self::task::{BusContext, Views, supervise};
 use crate::bus::SerialSettings;
 use crate::clock::Clock;
-use crate::model::{Moment, Quality, Sample, SensorId};
+use crate::model::{BusId, Moment, Quality, Sample, SensorId};
 use crate::plan::SensorPlan;
 use crate::ports::Publish;
 
 /// The running sensors.
-pub struct Sensing {}
+pub struct Sensing {
+    publish: Arc<dyn Publish>,
+    clock: Arc<dyn Clock>,
+    buses: BTreeMap<BusId, RunningBus>,
+    /// Ids in the order of the plan.
+    order: Vec<SensorId>,
+}
+
+struct RunningBus {
+    settings: SerialSettings,
+    plans: watch::Sender<Arc<[SensorPlan]>>,
+    views: Views,
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
 
 /// What a screen shows of a sensor.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,31 +48,129 @@ pub struct SensorView {
     pub values: Vec<Sample>,
     /// Their quality.
     pub quality: Quality,
-    /// When they were measured; `None` before the first.
+    /// When they were told; `None` before the first.
     pub at: Option<Moment>,
     /// Availability; `None` before it is known.
     pub online: Option<bool>,
+    /// What became of its frames.
+    pub frames: FrameCounts,
+}
+
+/// How many frames were what, since the sensor was started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct FrameCounts {
+    /// Read.
+    pub good: u64,
+    /// No frame, or one whose values could not be read.
+    pub bad: u64,
+    /// Somebody else's.
+    pub ignored: u64,
 }
 
 impl Sensing {
-    /// Starts one task a bus. A port that is not there is no error: it is opened when it comes.
+    /// Starts one task a bus. A port that is not there is no error: it is opened when it comes. A bus without sensors is not opened.
     pub fn start(
-        _buses: &[SerialSettings],
-        _sensors: &[SensorPlan],
-        _publish: Arc<dyn Publish>,
-        _clock: Arc<dyn Clock>,
+        buses: &[SerialSettings],
+        sensors: &[SensorPlan],
+        publish: Arc<dyn Publish>,
+        clock: Arc<dyn Clock>,
     ) -> Self {
-        Self {}
+        let mut sensing = Self { publish, clock, buses: BTreeMap::new(), order: Vec::new() };
+        for settings in buses {
+            let plans = plans_of(&settings.id, sensors);
+            if !plans.is_empty() {
+                sensing.start_bus(settings, plans);
+            }
+        }
+        sensing.order = sensors.iter().map(|sensor| sensor.id.clone()).collect();
+        sensing
     }
 
     /// Makes what runs equal to the plan: a changed sensor restarts, an unchanged one on the same port does not miss a byte.
-    pub async fn apply(&mut self, _buses: &[SerialSettings], _sensors: &[SensorPlan]) {}
+    pub async fn apply(&mut self, buses: &[SerialSettings], sensors: &[SensorPlan]) {
+        let wanted = |id: &BusId| buses.iter().find(|settings| settings.id == *id);
+        let ended: Vec<BusId> = self
+            .buses
+            .iter()
+            .filter(|(id, bus)| wanted(id) != Some(&bus.settings) || plans_of(id, sensors).is_empty())
+            .map(|(id, _)| id.clone())
+            .collect();
+        // A port is closed before another bus may open it.
+        for id in ended {
+            if let Some(bus) = self.buses.remove(&id) {
+                bus.stop(crate::limits::STOP_SENSORS).await;
+            }
+        }
+        for settings in buses {
+            let plans = plans_of(&settings.id, sensors);
+            if plans.is_empty() {
+                continue;
+            }
+            match self.buses.get(&settings.id) {
+                Some(bus) => {
+                    bus.plans.send_if_modified(|running| {
+                        let changed = **running != *plans;
+                        if changed {
+                            *running = plans;
+                        }
+                        changed
+                    });
+                }
+                None => self.start_bus(settings, plans),
+            }
+        }
+        self.order = sensors.iter().map(|sensor| sensor.id.clone()).collect();
+    }
 
     /// What each sensor said last, in the order of the plan.
     pub fn views(&self) -> Vec<SensorView> {
-        Vec::new()
+        let mut views: BTreeMap<SensorId, SensorView> = BTreeMap::new();
+        for bus in self.buses.values() {
+            let of_bus = bus.views.lock().unwrap_or_else(PoisonError::into_inner);
+            views.extend(of_bus.iter().map(|view| (view.id.clone(), view.clone())));
+        }
+        self.order.iter().filter_map(|id| views.remove(id)).collect()
     }
 
-    /// Stops reading and flushes; what has not ended after `budget` is cut off.
-    pub async fn stop(self, _budget: Duration) {}
+    /// Stops reading and says `offline` for each sensor; what has not ended after `budget` is cut off.
+    pub async fn stop(self, budget: Duration) {
+        for bus in self.buses.values() {
+            bus.stop.cancel();
+        }
+        let deadline = tokio::time::Instant::now() + budget;
+        for bus in self.buses.into_values() {
+            bus.stop(deadline.saturating_duration_since(tokio::time::Instant::now())).await;
+        }
+    }
+
+    fn start_bus(&mut self, settings: &SerialSettings, plans: Arc<[SensorPlan]>) {
+        let (sender, receiver) = watch::channel(plans);
+        let views = Views::default();
+        let stop = CancellationToken::new();
+        let task = tokio::spawn(supervise(BusContext {
+            settings: settings.clone(),
+            plans: receiver,
+            publish: self.publish.clone(),
+            clock: self.clock.clone(),
+            views: views.clone(),
+            stop: stop.clone(),
+        }));
+        let bus = RunningBus { settings: settings.clone(), plans: sender, views, stop, task };
+        self.buses.insert(settings.id.clone(), bus);
+    }
+}
+
+impl RunningBus {
+    async fn stop(mut self, budget: Duration) {
+        self.stop.cancel();
+        if tokio::time::timeout(budget, &mut self.task).await.is_err() {
+            warn!(bus = %self.settings.id, "task of the bus does not end; it is cut off");
+            self.task.abort();
+        }
+    }
+}
+
+/// The sensors of a bus, in the order of the plan.
+fn plans_of(bus: &BusId, sensors: &[SensorPlan]) -> Arc<[SensorPlan]> {
+    sensors.iter().filter(|sensor| sensor.bus == *bus).cloned().collect()
 }

@@ -19,7 +19,7 @@ use self::deadband::Deadband;
 use self::median::Median;
 pub use self::settings::{Range, SensorSettings, ValueSettings};
 use super::availability::{Absence, Availability, Change};
-use crate::model::{Moment, Quality, Reading, Sample, SensorId, Timestamp, Value};
+use crate::model::{Moment, Quality, Reading, Sample, SensorId, Timestamp};
 
 /// What happened to a sensor.
 #[derive(Debug, Clone, PartialEq)]

@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::model::Value;
 
 fn at(seconds: u64) -> Moment {
     Moment::at(Duration::from_secs(seconds))

@@ -1,0 +1,177 @@
+//! A serial port and its life: opening, open, away, and opening again for ever.
+//!
+//! A port that is away is tried at once when something changes in the folders where it would appear, and else with a back-off. An end of file or
+//! an error ends in `Away`, never in another read: an unplugged adapter reads as nothing, without end and without waiting.
+
+use std::sync::Arc;
+
+use tokio::io::AsyncReadExt;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use tokio_serial::SerialStream;
+use tracing::{debug, info, warn};
+
+use super::discovery::Roots;
+use super::open::{OpenPort, open};
+use super::watch::DeviceWatch;
+use super::{OpenError, PortEvent, SerialSettings};
+use crate::clock::Clock;
+use crate::limits::{PORT_JOIN, PORT_READ_BYTES, PORT_RETRY_MAX, PORT_RETRY_MIN, PORT_STABLE, PORT_WATCH_GAP};
+use crate::logic::retry::Backoff;
+use crate::model::Moment;
+
+/// A serial port.
+pub struct SerialPort {
+    settings: SerialSettings,
+    roots: Roots,
+    clock: Arc<dyn Clock>,
+    state: State,
+    backoff: Backoff,
+    /// Since when the port is away, and how many tries failed since. `None` while it is open.
+    outage: Option<Outage>,
+    buffer: Box<[u8]>,
+}
+
+enum State {
+    /// A blocking thread opens the port. The watch was there before, so that no change falls between.
+    Opening { task: JoinHandle<Result<OpenPort, OpenError>>, watch: Option<DeviceWatch>, began: Instant },
+    /// Bytes come.
+    Open { stream: SerialStream, since: Moment, live: bool, silent: bool },
+    /// Waiting for the time or a change.
+    Away { watch: Option<DeviceWatch>, began: Instant, retry_at: Instant },
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Outage {
+    since: Moment,
+    failed: u32,
+}
+
+impl SerialPort {
+    /// A port that is not yet open.
+    pub fn new(settings: SerialSettings, clock: Arc<dyn Clock>) -> Self {
+        Self::with_roots(settings, clock, Roots::default())
+    }
+
+    pub(super) fn with_roots(settings: SerialSettings, clock: Arc<dyn Clock>, roots: Roots) -> Self {
+        let now = Instant::now();
+        Self {
+            settings,
+            roots,
+            clock,
+            state: State::Away { watch: None, began: now, retry_at: now },
+            backoff: Backoff::new(PORT_RETRY_MIN, PORT_RETRY_MAX),
+            outage: None,
+            buffer: vec![0; PORT_READ_BYTES].into_boxed_slice(),
+        }
+    }
+
+    /// Waits for what comes next. Cancel safe.
+    pub async fn next(&mut self) -> PortEvent<'_> {
+        loop {
+            match &mut self.state {
+                State::Away { watch, began, retry_at } => {
+                    let at = *retry_at;
+                    if let Some(changes) = watch {
+                        tokio::select! {
+                            () = tokio::time::sleep_until(at) => self.begin(),
+                            () = changes.changed() => {
+                                let at = Instant::now().max(*began + PORT_WATCH_GAP);
+                                *watch = None;
+                                *retry_at = at;
+                                self.backoff.reset();
+                            }
+                        }
+                    } else {
+                        tokio::time::sleep_until(at).await;
+                        self.begin();
+                    }
+                }
+                State::Opening { task, watch, began } => {
+                    let outcome = task.await;
+                    let (watch, began) = (watch.take(), *began);
+                    match outcome.unwrap_or_else(|error| Err(OpenError::Refused(error.to_string()))) {
+                        Ok(port) => {
+                            self.opened(port);
+                            return PortEvent::Opened;
+                        }
+                        Err(error) => {
+                            if self.failed(&error, watch, began) {
+                                return PortEvent::Away;
+                            }
+                        }
+                    }
+                }
+                State::Open { stream, since, live, silent } => match stream.read(&mut self.buffer).await {
+                    Ok(count) if count > 0 => {
+                        let midway = *live && *silent && self.clock.now().since(*since) < PORT_JOIN;
+                        *silent = false;
+                        return PortEvent::Bytes { bytes: &self.buffer[..count], midway };
+                    }
+                    Ok(_) => {
+                        self.lost("end of file");
+                        return PortEvent::Away;
+                    }
+                    Err(error) => {
+                        self.lost(&error.to_string());
+                        return PortEvent::Away;
+                    }
+                },
+            }
+        }
+    }
+
+    fn begin(&mut self) {
+        let watch = DeviceWatch::new(&self.settings.device, &self.roots);
+        let (settings, roots) = (self.settings.clone(), self.roots.clone());
+        let task = tokio::task::spawn_blocking(move || open(&settings, &roots));
+        self.state = State::Opening { task, watch, began: Instant::now() };
+    }
+
+    fn opened(&mut self, port: OpenPort) {
+        let now = self.clock.now();
+        let OpenPort { stream, live } = port;
+        self.state = State::Open { stream, since: now, live, silent: true };
+        match self.outage.take() {
+            Some(Outage { since, failed }) => {
+                let outage_ms = u64::try_from(now.since(since).as_millis()).unwrap_or(u64::MAX);
+                info!(bus = %self.settings.id, failed, outage_ms, "port is open again");
+            }
+            None => debug!(bus = %self.settings.id, "port is open"),
+        }
+    }
+
+    /// A try failed. Whether this is the first of an outage, which is told.
+    fn failed(&mut self, error: &OpenError, watch: Option<DeviceWatch>, began: Instant) -> bool {
+        let wait = self.backoff.next_wait(fastrand::f64());
+        self.state = State::Away { watch, began, retry_at: Instant::now() + wait };
+        let first = self.outage.is_none();
+        let now = self.clock.now();
+        let outage = self.outage.get_or_insert(Outage { since: now, failed: 0 });
+        outage.failed = outage.failed.saturating_add(1);
+        if first {
+            warn!(bus = %self.settings.id, device = %self.settings.device, error = %error, "port cannot be opened");
+        } else {
+            let delay_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+            debug!(bus = %self.settings.id, attempt = outage.failed, delay_ms, error = %error, "port cannot be opened");
+        }
+        first
+    }
+
+    /// The open port is gone.
+    fn lost(&mut self, reason: &str) {
+        let now = self.clock.now();
+        if let State::Open { since, .. } = &self.state
+            && now.since(*since) >= PORT_STABLE
+        {
+            self.backoff.reset();
+        }
+        let wait = self.backoff.next_wait(fastrand::f64());
+        let at = Instant::now();
+        let watch = DeviceWatch::new(&self.settings.device, &self.roots);
+        // The old stream is closed here, before the port is opened again.
+        self.state = State::Away { watch, began: at, retry_at: at + wait };
+        self.outage = Some(Outage { since: now, failed: 0 });
+        warn!(bus = %self.settings.id, device = %self.settings.device, error = reason, "port went away");
+    }
+}

@@ -1,0 +1,227 @@
+//! One sensor: driver, pipeline and route in a row. Bytes in, messages out; no port, no clock.
+
+use std::collections::BTreeMap;
+
+use tracing::{debug, info, warn};
+
+use super::{FrameCounts, SensorView};
+use crate::drivers::{Outcome, StreamDriver};
+use crate::limits::SENSOR_GOOD_FRAMES;
+use crate::logic::availability::Absence;
+use crate::logic::pipeline::{Action, Input, Pipeline};
+use crate::logic::route::Route;
+use crate::model::{Message, Moment, Quality, Timestamp};
+use crate::plan::SensorPlan;
+
+/// A running sensor.
+pub struct Chain {
+    plan: SensorPlan,
+    driver: Box<dyn StreamDriver>,
+    pipeline: Pipeline,
+    route: Route,
+    view: SensorView,
+    outcomes: Vec<Outcome>,
+    /// Since when frames are bad, and how many were since.
+    bad: Option<(Moment, u64)>,
+    /// Good frames in a row since the last bad one.
+    good_in_a_row: u32,
+    /// Since when the sensor is silent though its port is open.
+    silent: Option<Moment>,
+}
+
+impl Chain {
+    /// A sensor of which nothing is known yet.
+    pub fn new(plan: SensorPlan, now: Moment) -> Self {
+        let view = SensorView {
+            id: plan.id.clone(),
+            values: Vec::new(),
+            quality: Quality::Good,
+            at: None,
+            online: None,
+            frames: FrameCounts::default(),
+        };
+        Self {
+            driver: plan.factory.make(),
+            pipeline: Pipeline::new(plan.id.clone(), plan.pipeline.clone(), now),
+            route: Route::new(plan.publish.clone()),
+            plan,
+            view,
+            outcomes: Vec::new(),
+            bad: None,
+            good_in_a_row: 0,
+            silent: None,
+        }
+    }
+
+    /// What it was made of.
+    pub fn plan(&self) -> &SensorPlan {
+        &self.plan
+    }
+
+    /// What a screen shows of it.
+    pub fn view(&self) -> &SensorView {
+        &self.view
+    }
+
+    /// The port was opened: what was half received before is gone.
+    pub fn port_opened(&mut self) {
+        self.driver.reset();
+    }
+
+    /// The port went away.
+    pub fn port_away(&mut self, now: Moment, out: &mut Vec<Message>) {
+        self.driver.reset();
+        self.pipeline.handle(Input::PortAway, now);
+        self.act(now, out);
+    }
+
+    /// Bytes came; `time` is when their last was read. With `midway` the first may stand in the middle of a frame.
+    pub fn received(&mut self, bytes: &[u8], midway: bool, now: Moment, time: Timestamp, out: &mut Vec<Message>) {
+        if midway {
+            self.driver.join_midway();
+        }
+        let mut outcomes = std::mem::take(&mut self.outcomes);
+        self.driver.feed(bytes, &mut outcomes);
+        for outcome in outcomes.drain(..) {
+            match outcome {
+                Outcome::Samples(samples) => {
+                    self.good_frame(now);
+                    self.pipeline.handle(Input::Samples { samples, time }, now);
+                    self.act(now, out);
+                }
+                Outcome::Ignored => self.view.frames.ignored += 1,
+                Outcome::Bad(reason) => self.bad_frame(&reason, now),
+            }
+        }
+        self.outcomes = outcomes;
+    }
+
+    /// Time passed.
+    pub fn tick(&mut self, now: Moment, out: &mut Vec<Message>) {
+        self.pipeline.handle(Input::Tick, now);
+        self.act(now, out);
+    }
+
+    /// When to call [`Self::tick`].
+    pub fn timeout(&self) -> Option<Moment> {
+        self.pipeline.poll_timeout()
+    }
+
+    /// The sensor is no longer read: it says so, unless it was said before.
+    pub fn end(&mut self, out: &mut Vec<Message>) {
+        if self.view.online == Some(true) {
+            self.view.online = Some(false);
+            out.push(self.route.availability(false));
+        }
+    }
+
+    fn act(&mut self, now: Moment, out: &mut Vec<Message>) {
+        while let Some(action) = self.pipeline.poll_action() {
+            match action {
+                Action::Tell(reading) => {
+                    out.extend(self.route.reading(&reading));
+                    if reading.quality < Quality::Stale {
+                        self.view.at = Some(now);
+                    }
+                    self.view.quality = reading.quality;
+                    self.view.values = reading.values;
+                }
+                Action::Online => {
+                    self.view.online = Some(true);
+                    out.push(self.route.availability(true));
+                    if let Some(since) = self.silent.take() {
+                        info!(sensor = %self.plan.id, outage_ms = ms(now, since), "sensor gives readings again");
+                    }
+                }
+                Action::Offline(absence) => {
+                    self.view.online = Some(false);
+                    out.push(self.route.availability(false));
+                    // A port that is away is told once by its bus, not once a sensor.
+                    if absence == Absence::Silent {
+                        let FrameCounts { good, bad, ignored } = self.view.frames;
+                        warn!(sensor = %self.plan.id, bus = %self.plan.bus, good, bad, ignored, "sensor gives no readings");
+                        self.silent = Some(now);
+                    }
+                }
+            }
+        }
+    }
+
+    fn good_frame(&mut self, now: Moment) {
+        self.view.frames.good += 1;
+        self.good_in_a_row = self.good_in_a_row.saturating_add(1);
+        if self.good_in_a_row >= SENSOR_GOOD_FRAMES
+            && let Some((since, failed)) = self.bad.take()
+        {
+            info!(sensor = %self.plan.id, failed, outage_ms = ms(now, since), "frames are good again");
+        }
+    }
+
+    fn bad_frame(&mut self, reason: &str, now: Moment) {
+        self.view.frames.bad += 1;
+        self.good_in_a_row = 0;
+        match &mut self.bad {
+            Some((_, failed)) => {
+                *failed += 1;
+                debug!(sensor = %self.plan.id, error = reason, "bad frame");
+            }
+            None => {
+                self.bad = Some((now, 1));
+                warn!(sensor = %self.plan.id, bus = %self.plan.bus, error = reason, "bad frame");
+            }
+        }
+    }
+}
+
+fn ms(now: Moment, since: Moment) -> u64 {
+    u64::try_from(now.since(since).as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The chains of one bus.
+#[derive(Default)]
+pub(super) struct Chains(Vec<Chain>);
+
+impl Chains {
+    /// Makes them equal to the plans, in their order. An unchanged sensor goes on as it is; what half a frame it has is kept.
+    pub(super) fn apply(&mut self, plans: &[SensorPlan], away: bool, now: Moment, out: &mut Vec<Message>) {
+        let mut running: BTreeMap<_, _> =
+            std::mem::take(&mut self.0).into_iter().map(|chain| (chain.plan.id.clone(), chain)).collect();
+        for plan in plans {
+            let chain = match running.remove(&plan.id) {
+                Some(chain) if chain.plan == *plan => chain,
+                replaced => {
+                    // A sensor that goes on elsewhere leaves no `online` behind.
+                    if let Some(mut old) = replaced
+                        && old.plan.publish.availability_topic != plan.publish.availability_topic
+                    {
+                        old.end(out);
+                    }
+                    let mut chain = Chain::new(plan.clone(), now);
+                    if away {
+                        chain.port_away(now, out);
+                    }
+                    chain
+                }
+            };
+            self.0.push(chain);
+        }
+        for mut removed in running.into_values() {
+            removed.end(out);
+        }
+    }
+
+    /// All of them.
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Chain> {
+        self.0.iter_mut()
+    }
+
+    /// When the first wants a tick.
+    pub(super) fn timeout(&self) -> Option<Moment> {
+        self.0.iter().filter_map(Chain::timeout).min()
+    }
+
+    /// What a screen shows of them.
+    pub(super) fn views(&self) -> Vec<SensorView> {
+        self.0.iter().map(|chain| chain.view.clone()).collect()
+    }
+}

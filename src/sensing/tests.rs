@@ -1,0 +1,169 @@
+use std::sync::Mutex;
+
+use super::*;
+use crate::bus::{Device, Parity};
+use crate::clock::SystemClock;
+use crate::drivers::registry;
+use crate::logic::pipeline::SensorSettings;
+use crate::logic::route::{PayloadForm, PublishSettings};
+use crate::model::{Message, Qos, TopicName};
+
+/// Keeps what was published.
+#[derive(Default)]
+struct Told(Mutex<Vec<(String, String)>>);
+
+impl Publish for Told {
+    fn publish(&self, message: Message) {
+        let payload = String::from_utf8(message.payload.to_vec()).unwrap();
+        self.0.lock().unwrap().push((message.topic.as_str().to_owned(), payload));
+    }
+}
+
+impl Told {
+    fn on(&self, topic: &str) -> Vec<String> {
+        let told = self.0.lock().unwrap();
+        told.iter().filter(|(on, _)| on == topic).map(|(_, payload)| payload.clone()).collect()
+    }
+
+    async fn wait(&self, what: &str, mut seen: impl FnMut(&Self) -> bool) {
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
+        while !seen(self) {
+            assert!(tokio::time::Instant::now() < deadline, "waited for {what}; told: {:?}", self.0.lock().unwrap());
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
+fn bus(id: &str, device: Device) -> SerialSettings {
+    SerialSettings {
+        id: BusId::parse(id).unwrap(),
+        device,
+        baud: 115_200,
+        data_bits: 8,
+        parity: Parity::None,
+        stop_bits: 1,
+    }
+}
+
+fn sensor(id: &str, bus: &str, options: &str) -> SensorPlan {
+    let spec = registry::find("uart").unwrap();
+    let table = toml::de::DeTable::parse(options).unwrap().into_inner();
+    SensorPlan {
+        id: SensorId::parse(id).unwrap(),
+        bus: BusId::parse(bus).unwrap(),
+        driver: spec.name,
+        options: options.to_owned(),
+        factory: (spec.build)(table).unwrap(),
+        pipeline: SensorSettings::default(),
+        publish: PublishSettings {
+            topic: TopicName::parse(id).unwrap(),
+            availability_topic: TopicName::parse(&format!("{id}/availability")).unwrap(),
+            qos: Qos::AtLeastOnce,
+            retain: true,
+            payload: PayloadForm::Value,
+            seq: false,
+        },
+    }
+}
+
+fn simulated(name: &str) -> Device {
+    Device::Simulated(name.to_owned())
+}
+
+#[tokio::test]
+async fn lines_of_a_port_become_messages() {
+    let told = Arc::new(Told::default());
+    let buses = [bus("a", simulated("burst?rate=1000"))];
+    let sensors = [sensor("n", "a", "match = { kv = '=' }"), sensor("other", "a", "match = { json = true }")];
+    let sensing = Sensing::start(&buses, &sensors, told.clone(), SystemClock::shared());
+    told.wait("100 lines", |told| told.on("n/n").len() >= 100).await;
+
+    let views = sensing.views();
+    assert_eq!(views.iter().map(|view| view.id.as_str()).collect::<Vec<_>>(), ["n", "other"]);
+    assert_eq!(views[0].online, Some(true));
+    assert!(views[0].frames.good >= 100 && views[1].frames.ignored >= 100, "{views:?}");
+    assert_eq!(views[1].online, None, "nothing was read yet, and nobody can say that it is not there");
+
+    sensing.stop(Duration::from_secs(2)).await;
+    let numbers = told.on("n/n");
+    let expected: Vec<String> = (1..=numbers.len()).map(|n| n.to_string()).collect();
+    assert_eq!(numbers, expected);
+    assert_eq!(told.on("n/availability"), ["online", "offline"]);
+    assert_eq!(told.on("other/availability"), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_reload_of_one_sensor_costs_its_neighbour_no_line() {
+    let told = Arc::new(Told::default());
+    let buses = [bus("a", simulated("burst?rate=2000"))];
+    let changing = |name: &str| sensor("changing", "a", &format!("match = {{ regex = '^n=(?P<{name}>.*)$' }}"));
+    let steady = sensor("n", "a", "match = { kv = '=' }");
+    let mut sensing = Sensing::start(&buses, &[steady.clone(), changing("a0")], told.clone(), SystemClock::shared());
+    for round in 1..=20 {
+        let topic = format!("changing/a{}", round - 1);
+        told.wait("the changed sensor's lines", |told| told.on(&topic).len() >= 20).await;
+        sensing.apply(&buses, &[steady.clone(), changing(&format!("a{round}"))]).await;
+    }
+    told.wait("the last change", |told| !told.on("changing/a20").is_empty()).await;
+    sensing.stop(Duration::from_secs(2)).await;
+    let numbers = told.on("n/n");
+    let expected: Vec<String> = (1..=numbers.len()).map(|n| n.to_string()).collect();
+    assert_eq!(numbers, expected);
+    assert_eq!(told.on("n/availability"), ["online", "offline"]);
+}
+
+#[tokio::test]
+async fn buses_come_and_go_with_the_plan() {
+    let told = Arc::new(Told::default());
+    let (a, b) = (bus("a", simulated("burst")), bus("b", simulated("greenhouse?rate=50")));
+    let (on_a, on_b) = (sensor("n", "a", "match = { kv = '=' }"), sensor("air", "b", "match = { json = true }"));
+    let mut sensing = Sensing::start(&[a.clone(), b.clone()], &[on_a.clone()], told.clone(), SystemClock::shared());
+    told.wait("a line of the first", |told| !told.on("n/n").is_empty()).await;
+    assert_eq!(sensing.buses.len(), 1, "a bus without sensors is not opened");
+
+    sensing.apply(&[a, b.clone()], &[on_b.clone()]).await;
+    assert_eq!(told.on("n/availability"), ["online", "offline"]);
+    told.wait("a line of the second", |told| !told.on("air/temperature").is_empty()).await;
+
+    let faster = SerialSettings { baud: 9600, ..b };
+    sensing.apply(&[faster], &[on_b]).await;
+    told.wait("the second again", |told| told.on("air/availability") == ["online", "offline", "online"]).await;
+    sensing.stop(Duration::from_secs(2)).await;
+}
+
+#[tokio::test]
+async fn a_port_that_cannot_be_opened_makes_its_sensors_offline() {
+    let told = Arc::new(Told::default());
+    let buses = [bus("a", simulated("nothing")), bus("b", simulated("burst"))];
+    let sensors = [sensor("lost", "a", "match = { kv = '=' }"), sensor("n", "b", "match = { kv = '=' }")];
+    let sensing = Sensing::start(&buses, &sensors, told.clone(), SystemClock::shared());
+    told.wait("offline", |told| told.on("lost/availability") == ["offline"]).await;
+    told.wait("the other bus", |told| told.on("n/n").len() >= 5).await;
+    sensing.stop(Duration::from_secs(2)).await;
+    assert_eq!(told.on("lost/availability"), ["offline"]);
+}
+
+/// Panics at a message on `n/n`, once.
+struct Trap(Told, std::sync::atomic::AtomicBool);
+
+impl Publish for Trap {
+    fn publish(&self, message: Message) {
+        if message.topic.as_str() == "n/n" && !self.1.swap(true, std::sync::atomic::Ordering::SeqCst) {
+            panic!("the trap");
+        }
+        self.0.publish(message);
+    }
+}
+
+#[tokio::test]
+async fn a_panic_in_one_bus_restarts_it_and_leaves_the_others_alone() {
+    let trap = Arc::new(Trap(Told::default(), false.into()));
+    let buses = [bus("a", simulated("burst?rate=200")), bus("b", simulated("burst?rate=200"))];
+    let sensors = [sensor("n", "a", "match = { kv = '=' }"), sensor("steady", "b", "match = { kv = '=' }")];
+    let sensing = Sensing::start(&buses, &sensors, trap.clone(), SystemClock::shared());
+    trap.0.wait("the restarted bus", |told| told.on("n/n").len() >= 5).await;
+    sensing.stop(Duration::from_secs(2)).await;
+    let numbers = trap.0.on("steady/n");
+    let expected: Vec<String> = (1..=numbers.len()).map(|n| n.to_string()).collect();
+    assert_eq!(numbers, expected);
+}
