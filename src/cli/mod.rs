@@ -19,7 +19,11 @@ const DEFAULT_CONFIG: &str = "/etc/tidegate/tidegate.toml";
 
 /// The command line as a whole.
 #[derive(Debug, Parser)]
-#[command(name = "tidegate", version, about = "An MQTT edge gateway: sensors, a local broker, and a bridge that loses nothing while the link is down")]
+#[command(
+    name = "tidegate",
+    version,
+    about = "An MQTT edge gateway: sensors, a local broker, and a bridge that loses nothing while the link is down"
+)]
 #[command(after_help = exit_codes(), disable_help_subcommand = true)]
 pub struct Cli {
     #[command(subcommand)]

@@ -4,11 +4,11 @@
 //! place, and the next key is read. What a block may hold is said once, by its [`Key`]s: the reader, the list of known
 //! names in an error, the reference and the schema all come from them.
 
-use serde_json::{Value as Json, json};
 use super::code::Code;
 use super::diagnostic::Problems;
 use super::source::{At, Span};
 use super::tree::{Node, Table, Value};
+use serde_json::{Value as Json, json};
 
 /// What a key is for and what it may hold.
 #[derive(Debug, Clone, Copy)]
@@ -117,9 +117,11 @@ impl<T: Scalar> Decode for T {
                     && let (Some(low), Some(high)) = (literal::<T>(least), literal::<T>(greatest))
                     && !(low <= value && value <= high)
                 {
-                    problems
-                        .error(Code::OutOfRange, span, format!("`{}` is out of range", key.name))
-                        .label(format!("allowed: {} to {}", bare(least), bare(greatest)));
+                    problems.error(Code::OutOfRange, span, format!("`{}` is out of range", key.name)).label(format!(
+                        "allowed: {} to {}",
+                        bare(least),
+                        bare(greatest)
+                    ));
                     return None;
                 }
                 Some(value)

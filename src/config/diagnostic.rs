@@ -71,7 +71,12 @@ impl Problems {
     }
 
     /// Notes a warning.
-    pub fn warning(&mut self, code: Code, span: impl Into<Option<Span>>, message: impl Into<String>) -> &mut Diagnostic {
+    pub fn warning(
+        &mut self,
+        code: Code,
+        span: impl Into<Option<Span>>,
+        message: impl Into<String>,
+    ) -> &mut Diagnostic {
         self.note(Severity::Warning, code, span.into(), message.into())
     }
 

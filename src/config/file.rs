@@ -3,7 +3,8 @@
 use super::block::{block, choice};
 use super::decode::{Named, OneOrMore};
 use super::kinds::{
-    Address, Decimal, Duration, FilterText, Id, Path, Qos, Range, SecretRef, SerialLine, Size, Text, TopicText, Url, Whole,
+    Address, Decimal, Duration, FilterText, Id, Path, Qos, Range, SecretRef, SerialLine, Size, Text, TopicText, Url,
+    Whole,
 };
 use super::source::At;
 

@@ -207,7 +207,9 @@ fn with_unit(value: &Value, units: &[(&str, u128)]) -> Result<u128, Refusal> {
 
 /// The number of a TOML literal, `0x`, `0o` and `0b` included.
 fn whole(literal: &str) -> Option<i64> {
-    let radix = [("0x", 16), ("0o", 8), ("0b", 2)].into_iter().find_map(|(prefix, radix)| Some((literal.strip_prefix(prefix)?, radix)));
+    let radix = [("0x", 16), ("0o", 8), ("0b", 2)]
+        .into_iter()
+        .find_map(|(prefix, radix)| Some((literal.strip_prefix(prefix)?, radix)));
     let (digits, radix) = radix.unwrap_or((literal, 10));
     i64::from_str_radix(digits, radix).ok()
 }
@@ -281,12 +283,14 @@ impl Scalar for SerialLine {
         let baud = baud.parse().ok().filter(|baud| (50..=4_000_000).contains(baud));
         let baud = baud.ok_or_else(|| wrong("no baud between 50 and 4,000,000"))?;
         match frame.trim().as_bytes() {
-            [data @ b'5'..=b'8', parity, stop @ b'1'..=b'2'] if b"NEO".contains(&parity.to_ascii_uppercase()) => Ok(Self {
-                baud,
-                data_bits: data - b'0',
-                parity: char::from(parity.to_ascii_uppercase()),
-                stop_bits: stop - b'0',
-            }),
+            [data @ b'5'..=b'8', parity, stop @ b'1'..=b'2'] if b"NEO".contains(&parity.to_ascii_uppercase()) => {
+                Ok(Self {
+                    baud,
+                    data_bits: data - b'0',
+                    parity: char::from(parity.to_ascii_uppercase()),
+                    stop_bits: stop - b'0',
+                })
+            }
             _ => Err(wrong("no frame such as 8N1")),
         }
     }
@@ -324,12 +328,24 @@ impl Scalar for Url {
         }
         let authority = rest.strip_suffix('/').unwrap_or(rest);
         let (host, port) = split_port(authority)?;
-        if host.is_empty() || host.contains(|c: char| c == '/' || c == '?' || c == '#' || c.is_whitespace() || c.is_control()) {
+        if host.is_empty()
+            || host.contains(|c: char| c == '/' || c == '?' || c == '#' || c.is_whitespace() || c.is_control())
+        {
             return Err(form("has no host, or more than a host and a port"));
         }
         let port = match port {
-            None => if tls { 8883 } else { 1883 },
-            Some(port) => port.parse().ok().filter(|port| *port > 0).ok_or_else(|| form(format!("has no port from 1 to 65535: `{port}`")))?,
+            None => {
+                if tls {
+                    8883
+                } else {
+                    1883
+                }
+            }
+            Some(port) => port
+                .parse()
+                .ok()
+                .filter(|port| *port > 0)
+                .ok_or_else(|| form(format!("has no port from 1 to 65535: `{port}`")))?,
         };
         Ok(Self { tls, host: host.to_owned(), port })
     }
@@ -427,7 +443,9 @@ mod tests {
         assert_eq!(read("\"mqtt://a\""), url(false, "a", 1883));
         assert_eq!(read("\"mqtts://a.b/\""), url(true, "a.b", 8883));
         assert_eq!(read("\"mqtt://[::1]:99\""), url(false, "::1", 99));
-        for wrong in ["a:1", "http://a", "mqtt://", "mqtt://a:0", "mqtt://a:x", "mqtt://u:p@a", "mqtt://::1", "mqtt://a/b"] {
+        for wrong in
+            ["a:1", "http://a", "mqtt://", "mqtt://a:0", "mqtt://a:x", "mqtt://u:p@a", "mqtt://::1", "mqtt://a/b"]
+        {
             assert!(read::<Url>(&format!("\"{wrong}\"")).is_err(), "{wrong} was taken");
         }
     }

@@ -51,7 +51,11 @@ impl Reader {
         let canonical = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
         if let Some((_, first)) = self.seen.iter().find(|(seen, _)| *seen == canonical) {
             let first = *first;
-            let twice = self.tree.problems.error(Code::IncludeTwice, asked_at, format!("`{}` is included twice", path.display()));
+            let twice = self.tree.problems.error(
+                Code::IncludeTwice,
+                asked_at,
+                format!("`{}` is included twice", path.display()),
+            );
             match first {
                 Some(first) => twice.and(first, "first included here"),
                 None => twice.help("it is the file that everything starts from"),
@@ -61,7 +65,11 @@ impl Reader {
         if self.seen.len() >= CONFIG_FILES_MAX {
             // Told once: the pattern that brought this one brings hundreds more.
             if !self.tree.problems.any(Code::TooMuch) {
-                self.tree.problems.error(Code::TooMuch, asked_at, format!("more than {CONFIG_FILES_MAX} files are included"));
+                self.tree.problems.error(
+                    Code::TooMuch,
+                    asked_at,
+                    format!("more than {CONFIG_FILES_MAX} files are included"),
+                );
             }
             return;
         }
@@ -127,7 +135,8 @@ impl Reader {
 
 fn load_bytes(path: &Path) -> Result<Vec<u8>, (Code, String)> {
     use std::io::Read as _;
-    let unreadable = |error: std::io::Error| (Code::FileUnreadable, format!("`{}` cannot be read: {error}", path.display()));
+    let unreadable =
+        |error: std::io::Error| (Code::FileUnreadable, format!("`{}` cannot be read: {error}", path.display()));
     let file = std::fs::File::open(path).map_err(unreadable)?;
     let mut bytes = Vec::new();
     // The limit is held while reading: a device or a pipe has no size that could be asked for.

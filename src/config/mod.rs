@@ -57,7 +57,12 @@ fn decode(tree: load::Tree) -> Loaded {
     if broken {
         problems.forget(Code::MissingKey);
     }
-    Loaded { sources, problems, root, file: file.expect("the root of a TOML document is a table, and blocks refuse nothing else") }
+    Loaded {
+        sources,
+        problems,
+        root,
+        file: file.expect("the root of a TOML document is a table, and blocks refuse nothing else"),
+    }
 }
 
 /// The document as a value.

@@ -50,7 +50,8 @@ impl Report {
 
     /// The mistakes for programs: one object each, places as file, line and column from 1.
     pub fn to_json(&self) -> Value {
-        let mistakes: Vec<Value> = self.problems.sorted().into_iter().map(|diagnostic| self.entry(diagnostic)).collect();
+        let mistakes: Vec<Value> =
+            self.problems.sorted().into_iter().map(|diagnostic| self.entry(diagnostic)).collect();
         json!({
             "errors": self.problems.errors(),
             "warnings": self.problems.warnings(),
@@ -99,8 +100,7 @@ impl Report {
             Severity::Error => Level::ERROR,
             Severity::Warning => Level::WARNING,
         };
-        let mut group =
-            Group::with_title(level.primary_title(&diagnostic.message).id(diagnostic.code.number()));
+        let mut group = Group::with_title(level.primary_title(&diagnostic.message).id(diagnostic.code.number()));
         let mut places = vec![];
         if let Some(span) = diagnostic.span {
             places.push((span, diagnostic.label.as_deref(), AnnotationKind::Primary));
@@ -124,8 +124,13 @@ impl Report {
 }
 
 /// The lines of the place alone: with the whole text the cost of a report would grow with the square of the file.
-fn snippet<'a>(source: &Source, span: Span, label: Option<&'a str>, kind: AnnotationKind, hidden: &[Span])
--> Snippet<'a, Annotation<'a>> {
+fn snippet<'a>(
+    source: &Source,
+    span: Span,
+    label: Option<&'a str>,
+    kind: AnnotationKind,
+    hidden: &[Span],
+) -> Snippet<'a, Annotation<'a>> {
     let local = source.local(span);
     let first = source.text[..local.start].rfind('\n').map_or(0, |newline| newline + 1);
     let last = source.text[local.end..].find('\n').map_or(source.text.len(), |newline| local.end + newline);

@@ -22,7 +22,11 @@ pub struct Found {
 ///
 /// # Errors
 /// Why it cannot be had, as a fragment that names the place and never the secret.
-pub fn fetch(reference: &SecretRef, directory: &Path, variable: &dyn Fn(&str) -> Option<String>) -> Result<Found, String> {
+pub fn fetch(
+    reference: &SecretRef,
+    directory: &Path,
+    variable: &dyn Fn(&str) -> Option<String>,
+) -> Result<Found, String> {
     match reference {
         SecretRef::Env(name) => match variable(name) {
             Some(text) => Ok(Found { secret: Secret::new(text), exposed: None }),
@@ -32,7 +36,9 @@ pub fn fetch(reference: &SecretRef, directory: &Path, variable: &dyn Fn(&str) ->
         SecretRef::Credential(name) => match variable("CREDENTIALS_DIRECTORY") {
             // systemd keeps credentials in a directory of the unit's own, whatever the bits of the file say.
             Some(credentials) => from_file(&Path::new(&credentials).join(name), false),
-            None => Err(format!("no credential `{name}`: systemd sets $CREDENTIALS_DIRECTORY for units with LoadCredential=")),
+            None => Err(format!(
+                "no credential `{name}`: systemd sets $CREDENTIALS_DIRECTORY for units with LoadCredential="
+            )),
         },
     }
 }

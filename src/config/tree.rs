@@ -99,9 +99,10 @@ impl Table {
 
     /// The table as the TOML crate has it: what a driver decodes. Places stay those of the common space.
     pub fn to_toml(&self) -> DeTable<'_> {
-        let entries = self.0.iter().map(|(key, (span, node))| {
-            (Spanned::new(span.range(), Cow::Borrowed(key.as_str())), node.to_toml())
-        });
+        let entries = self
+            .0
+            .iter()
+            .map(|(key, (span, node))| (Spanned::new(span.range(), Cow::Borrowed(key.as_str())), node.to_toml()));
         entries.collect()
     }
 

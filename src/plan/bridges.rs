@@ -65,7 +65,11 @@ impl Planner<'_> {
             let span = written.id.as_ref().map_or(written.span, |id| id.span);
             if let Some(first) = clients.insert(client, span) {
                 self.problems
-                    .error(Code::ClientIdTwice, span, format!("client id `{}` is used by two bridges to one cloud", settings.client_id))
+                    .error(
+                        Code::ClientIdTwice,
+                        span,
+                        format!("client id `{}` is used by two bridges to one cloud", settings.client_id),
+                    )
                     .label("and by this one")
                     .and(first, "by this bridge")
                     .help("give one of them a `client_id` of its own, such as \"{gateway}-2\"");
@@ -89,8 +93,13 @@ impl Planner<'_> {
         for circle in rules::loops(all, never_out) {
             let Some((first, rest)) = circle.split_first() else { continue };
             let first = &all[*first];
-            let names = circle.iter().map(|index| format!("`{}`", all[*index].bridge_id)).collect::<Vec<_>>().join(", ");
-            let told = self.problems.error(Code::RulesLoop, first.span, format!("messages would run in a circle through {names}"));
+            let names =
+                circle.iter().map(|index| format!("`{}`", all[*index].bridge_id)).collect::<Vec<_>>().join(", ");
+            let told = self.problems.error(
+                Code::RulesLoop,
+                first.span,
+                format!("messages would run in a circle through {names}"),
+            );
             told.label(if first.out { "what goes up here" } else { "what comes down here" });
             for index in rest {
                 let rule = &all[*index];
@@ -100,8 +109,13 @@ impl Planner<'_> {
         }
     }
 
-    fn bridge(&mut self, written: &file::Bridge, out: Vec<OutRule>, inward: Vec<InRule>, never_out: &[TopicFilter])
-    -> Option<bridge::Settings> {
+    fn bridge(
+        &mut self,
+        written: &file::Bridge,
+        out: Vec<OutRule>,
+        inward: Vec<InRule>,
+        never_out: &[TopicFilter],
+    ) -> Option<bridge::Settings> {
         let client_id = self.client_id(&written.client_id);
         let url = written.url.as_ref();
         let tls = self.tls(url, &written.tls);
@@ -131,7 +145,11 @@ impl Planner<'_> {
             password,
             keep_alive: written.keep_alive.value.0,
             connect_timeout: written.connect_timeout.value.0,
-            reconnect: Reconnect { min: reconnect.min.value.0, max: reconnect.max.value.0, stable: reconnect.stable.value.0 },
+            reconnect: Reconnect {
+                min: reconnect.min.value.0,
+                max: reconnect.max.value.0,
+                stable: reconnect.stable.value.0,
+            },
             window: number(written.window.value.0),
             on_session_loss: match written.on_session_loss.value {
                 file::OnSessionLoss::Resend => OnSessionLoss::Resend,
@@ -198,10 +216,14 @@ impl Planner<'_> {
         let key = written.key.as_ref().and_then(|key| self.private_key(key));
         match (&written.cert, &written.key) {
             (Some(cert), None) => {
-                self.problems.error(Code::Incomplete, cert.span, "`cert` without `key`").label("a certificate is of use with its key");
+                self.problems
+                    .error(Code::Incomplete, cert.span, "`cert` without `key`")
+                    .label("a certificate is of use with its key");
             }
             (None, Some(key)) => {
-                self.problems.error(Code::Incomplete, key.span, "`key` without `cert`").label("a key is of use with its certificate");
+                self.problems
+                    .error(Code::Incomplete, key.span, "`key` without `cert`")
+                    .label("a key is of use with its certificate");
             }
             _ => {}
         }
@@ -230,12 +252,13 @@ impl Planner<'_> {
         if !self.environment.secrets {
             return;
         }
-        let outcome = CertificateDer::pem_file_iter(path).map_err(|error| pem_error(&error)).and_then(|mut certificates| {
-            match certificates.next() {
-                None => Err("holds no certificate in PEM form".to_owned()),
-                Some(first) => first.map_err(|error| pem_error(&error)).map(drop),
-            }
-        });
+        let outcome =
+            CertificateDer::pem_file_iter(path).map_err(|error| pem_error(&error)).and_then(|mut certificates| {
+                match certificates.next() {
+                    None => Err("holds no certificate in PEM form".to_owned()),
+                    Some(first) => first.map_err(|error| pem_error(&error)).map(drop),
+                }
+            });
         if let Err(reason) = outcome {
             self.problems.error(Code::BadPem, span, format!("`{key}`: `{}` {reason}", path.display()));
         }
@@ -261,7 +284,11 @@ impl Planner<'_> {
             Ok(found) => {
                 if let Some(path) = found.exposed {
                     self.problems
-                        .warning(Code::SecretExposed, written.span, format!("`{}` can be read by others than its owner", path.display()))
+                        .warning(
+                            Code::SecretExposed,
+                            written.span,
+                            format!("`{}` can be read by others than its owner", path.display()),
+                        )
                         .help(format!("chmod 600 {}", path.display()));
                 }
                 Some(found.secret)
@@ -292,7 +319,8 @@ impl Planner<'_> {
         let mut rules: Vec<(InRule, Span)> = Vec::new();
         for rule in written {
             let Some((from, to)) = self.ends(rule.from.as_ref(), rule.to.as_ref()) else { continue };
-            let overlap = rules.iter().find(|(other, _)| rules::intersect(other.from.as_str(), from.as_str()).is_some());
+            let overlap =
+                rules.iter().find(|(other, _)| rules::intersect(other.from.as_str(), from.as_str()).is_some());
             if let (Some((other, first)), Some(at)) = (overlap, &rule.from) {
                 self.problems
                     .error(Code::RulesOverlap, at.span, format!("`{from}` and `{}` mean topics in common", other.from))
@@ -305,10 +333,15 @@ impl Planner<'_> {
     }
 
     /// Both ends of a rule, holes filled and checked.
-    fn ends(&mut self, from: Option<&At<FilterText>>, to: Option<&At<TopicText>>) -> Option<(TopicFilter, Option<TopicTemplate>)> {
+    fn ends(
+        &mut self,
+        from: Option<&At<FilterText>>,
+        to: Option<&At<TopicText>>,
+    ) -> Option<(TopicFilter, Option<TopicTemplate>)> {
         let from = topics::gateway_filter("from", from?, self.gateway.as_str(), self.problems)?;
         let Some(to) = to else { return Some((from, None)) };
-        let holes = Holes { filled: &[("gateway", self.gateway.as_str())], numbered: from.wildcards().min(9), later: &[] };
+        let holes =
+            Holes { filled: &[("gateway", self.gateway.as_str())], numbered: from.wildcards().min(9), later: &[] };
         let template = topics::fill("to", &to.value.0, to.span, &holes, self.problems)?;
         // With its holes filled by a plain level the template must be a topic.
         let sample = rules::replace_holes(&template, &["x"; 9]);

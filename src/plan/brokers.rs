@@ -23,7 +23,11 @@ impl Planner<'_> {
         };
         if routing == Routing::Rumqttd && !cfg!(feature = "rumqttd") {
             self.problems
-                .error(Code::NotAChoice, broker.routing.span, "`routing` cannot be `rumqttd`: it was left out of this build")
+                .error(
+                    Code::NotAChoice,
+                    broker.routing.span,
+                    "`routing` cannot be `rumqttd`: it was left out of this build",
+                )
                 .help("build with the feature `rumqttd`");
         }
         let users = self.users(&broker.users.value);
@@ -60,7 +64,11 @@ impl Planner<'_> {
             }
             if open && !listener.ip().is_loopback() {
                 self.problems
-                    .error(Code::OpenBroker, address.span, format!("anyone who reaches `{listener}` could read and write everything"))
+                    .error(
+                        Code::OpenBroker,
+                        address.span,
+                        format!("anyone who reaches `{listener}` could read and write everything"),
+                    )
                     .label("beyond loopback, and anonymous clients are let in")
                     .help("declare `users`, or write `anonymous = \"beyond-loopback\"` under [broker] as well");
             }
@@ -92,7 +100,12 @@ impl Planner<'_> {
                     .warning(Code::UserWithoutRights, name.span, format!("user `{}` may do nothing", name.value.0))
                     .label("neither `publish` nor `subscribe`");
             }
-            users.push(User { name: name.value.0.clone(), hash: PasswordHash(hash.value.0.clone()), publish, subscribe });
+            users.push(User {
+                name: name.value.0.clone(),
+                hash: PasswordHash(hash.value.0.clone()),
+                publish,
+                subscribe,
+            });
         }
         users
     }

@@ -132,19 +132,28 @@ struct Planner<'a> {
 }
 
 impl<'a> Planner<'a> {
-    fn new(file: &'a file::File, sources: &'a Sources, environment: &'a Environment, problems: &'a mut Problems) -> Self {
+    fn new(
+        file: &'a file::File,
+        sources: &'a Sources,
+        environment: &'a Environment,
+        problems: &'a mut Problems,
+    ) -> Self {
         let written = file.gateway.id.as_ref().map(|id| id.value.0.clone());
         let gateway = GatewayId::parse(&written.unwrap_or_else(|| environment.gateway_id()))
             .expect("the config took it as an id, or it was made of a host name as one");
         let own = |level: &str| {
-            TopicName::parse(&format!("tidegate/{gateway}/{level}")).expect("an id holds neither wildcard nor U+0000, and is short")
+            TopicName::parse(&format!("tidegate/{gateway}/{level}"))
+                .expect("an id holds neither wildcard nor U+0000, and is short")
         };
         let state_dir = match &file.gateway.state_dir {
             Some(path) => sources.directory(path.span).join(&path.value.0),
-            None => (environment.variable)("STATE_DIRECTORY").map_or_else(|| PathBuf::from("/var/lib/tidegate"), |dirs| {
-                // systemd lists several directories with colons; the first is the unit's own.
-                PathBuf::from(dirs.split(':').next().unwrap_or_default())
-            }),
+            None => (environment.variable)("STATE_DIRECTORY").map_or_else(
+                || PathBuf::from("/var/lib/tidegate"),
+                |dirs| {
+                    // systemd lists several directories with colons; the first is the unit's own.
+                    PathBuf::from(dirs.split(':').next().unwrap_or_default())
+                },
+            ),
         };
         let (status_topic, event_topic) = (own("status"), own("event"));
         Self { file, sources, environment, problems, gateway, state_dir, status_topic, event_topic }

@@ -80,7 +80,13 @@ fn mapped(from: &str, to: Option<&str>, topics: &str) -> String {
             "#" => captured.push(std::mem::take(&mut rest).join("/")),
             level => {
                 // A `#` in the topics stands for whatever the rule still asks.
-                let head = if rest.first() == Some(&"#") { "+" } else if rest.is_empty() { "" } else { rest.remove(0) };
+                let head = if rest.first() == Some(&"#") {
+                    "+"
+                } else if rest.is_empty() {
+                    ""
+                } else {
+                    rest.remove(0)
+                };
                 if level == "+" {
                     captured.push(head.to_owned());
                 }
@@ -125,11 +131,19 @@ fn through(rule: &Rule, topics: &str, never_out: &[TopicFilter]) -> Option<Strin
     Some(mapped(rule.from.as_str(), rule.to.as_deref(), &taken))
 }
 
-fn follow(rules: &[Rule], never_out: &[TopicFilter], start: usize, topics: &str, path: &mut Vec<usize>, found: &mut Vec<Vec<usize>>) {
+fn follow(
+    rules: &[Rule],
+    never_out: &[TopicFilter],
+    start: usize,
+    topics: &str,
+    path: &mut Vec<usize>,
+    found: &mut Vec<Vec<usize>>,
+) {
     let Some(last) = path.last().map(|index| &rules[*index]) else { return };
     for (index, next) in rules.iter().enumerate() {
         // What a bridge brought down never goes up by it again: the engine sees to that.
-        let feeds = if last.out { !next.out && next.cloud == last.cloud } else { next.out && next.bridge != last.bridge };
+        let feeds =
+            if last.out { !next.out && next.cloud == last.cloud } else { next.out && next.bridge != last.bridge };
         if !feeds {
             continue;
         }

@@ -61,7 +61,8 @@ impl Planner<'_> {
     /// Tells of buses without sensors.
     pub(super) fn unused_buses(&mut self) {
         for (name, _) in &self.file.bus.0 {
-            let used = self.file.sensor.iter().any(|sensor| sensor.bus.as_ref().is_some_and(|bus| bus.value.0 == name.value));
+            let used =
+                self.file.sensor.iter().any(|sensor| sensor.bus.as_ref().is_some_and(|bus| bus.value.0 == name.value));
             // A misspelt `bus` is told where it stands.
             if !used && !self.problems.any(Code::UnknownBus) {
                 self.problems.warning(Code::Unused, name.span, format!("no sensor is on bus `{}`", name.value));
@@ -134,7 +135,11 @@ impl Planner<'_> {
         BusId::parse(&bus.value.0).ok()
     }
 
-    fn driver(&mut self, spec: &'static DriverSpec, sensor: &At<file::Sensor>) -> Option<Arc<dyn crate::drivers::StreamFactory>> {
+    fn driver(
+        &mut self,
+        spec: &'static DriverSpec,
+        sensor: &At<file::Sensor>,
+    ) -> Option<Arc<dyn crate::drivers::StreamFactory>> {
         // Keys that neither we nor the driver know are told here, with both lists at hand; the driver judges the rest.
         let schema = (spec.schema)();
         let known = schema.get("properties").and_then(serde_json::Value::as_object);
@@ -159,7 +164,11 @@ impl Planner<'_> {
             Ok(factory) => clean.then_some(factory),
             Err(mistakes) => {
                 if mistakes.is_empty() {
-                    self.problems.error(Code::DriverOption, sensor.span, format!("driver `{}` cannot be used like this", spec.name));
+                    self.problems.error(
+                        Code::DriverOption,
+                        sensor.span,
+                        format!("driver `{}` cannot be used like this", spec.name),
+                    );
                 }
                 for mistake in mistakes {
                     let mut span = Span::from(mistake.span);
@@ -190,7 +199,11 @@ impl Planner<'_> {
                 && median.value.0 % 2 == 0
             {
                 self.problems
-                    .error(Code::Processing, median.span, format!("a median over {} values has no middle", median.value.0))
+                    .error(
+                        Code::Processing,
+                        median.span,
+                        format!("a median over {} values has no middle", median.value.0),
+                    )
                     .label("an odd number is wanted");
             }
             if let (Some(heartbeat), None) = (&value.heartbeat, &value.deadband) {
@@ -230,7 +243,8 @@ impl Planner<'_> {
 
     fn publish(&mut self, publish: &file::Publish, id: &SensorId) -> Option<PublishSettings> {
         let span = publish.topic.span;
-        let holes = Holes { filled: &[("gateway", self.gateway.as_str()), ("sensor", id.as_str())], numbered: 0, later: &[] };
+        let holes =
+            Holes { filled: &[("gateway", self.gateway.as_str()), ("sensor", id.as_str())], numbered: 0, later: &[] };
         let text = topics::fill("topic", &publish.topic.value, span, &holes, self.problems)?;
         let topic = topics::name("topic", &text, span, self.problems)?;
         let own = format!("tidegate/{}/", self.gateway);

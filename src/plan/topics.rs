@@ -31,7 +31,9 @@ pub(super) fn fill(key: &str, text: &str, span: Span, holes: &Holes<'_>, problem
         } else if is_left(hole, holes) {
             filled.push_str(&after[..=close]);
         } else {
-            problems.error(Code::BadHole, span, format!("`{key}` has a hole that nothing fills: `{{{hole}}}`")).help(known(holes));
+            problems
+                .error(Code::BadHole, span, format!("`{key}` has a hole that nothing fills: `{{{hole}}}`"))
+                .help(known(holes));
             return None;
         }
         rest = &after[close + 1..];
@@ -47,7 +49,12 @@ fn is_left(hole: &str, holes: &Holes<'_>) -> bool {
 }
 
 fn known(holes: &Holes<'_>) -> String {
-    let named = holes.filled.iter().map(|(name, _)| *name).chain(holes.later.iter().copied()).map(|name| format!("`{{{name}}}`"));
+    let named = holes
+        .filled
+        .iter()
+        .map(|(name, _)| *name)
+        .chain(holes.later.iter().copied())
+        .map(|name| format!("`{{{name}}}`"));
     let numbered = (1..=holes.numbered.min(9)).map(|number| format!("`{{{number}}}`"));
     let known = named.chain(numbered).collect::<Vec<_>>().join(", ");
     if holes.numbered == 0 && holes.later.is_empty() {
@@ -73,8 +80,12 @@ pub(super) fn filter(key: &str, text: &str, span: Span, problems: &mut Problems)
 }
 
 /// A filter with `{gateway}` as its only hole.
-pub(super) fn gateway_filter(key: &str, text: &At<impl std::ops::Deref<Target = String>>, gateway: &str, problems: &mut Problems)
--> Option<TopicFilter> {
+pub(super) fn gateway_filter(
+    key: &str,
+    text: &At<impl std::ops::Deref<Target = String>>,
+    gateway: &str,
+    problems: &mut Problems,
+) -> Option<TopicFilter> {
     let holes = Holes { filled: &[("gateway", gateway)], numbered: 0, later: &[] };
     let text_filled = fill(key, &text.value, text.span, &holes, problems)?;
     filter(key, &text_filled, text.span, problems)

@@ -31,7 +31,7 @@ listen = "@listen@"
 id = "cloud"
 url = "@cloud@"
 version = "@version@"
-reconnect = { min = "50ms", max = "200ms" }
+reconnect = { min = "100ms", max = "200ms" }
 out = [ { from = "data/#" } ]
 "#;
 

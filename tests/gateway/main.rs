@@ -7,8 +7,10 @@
 
 mod bench;
 mod crash;
+mod far_side;
 mod first_light;
 mod judge;
+mod quiet;
 mod reload;
 mod support;
 mod tls;
