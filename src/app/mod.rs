@@ -1,10 +1,9 @@
-//! Builds the rooms, joins them, supervises.
+//! Builds the rooms, joins them, supervises; decides nothing that a room could decide.
 
-use std::path::PathBuf;
-use std::process::ExitCode;
+pub mod gateway;
+pub mod hub;
+mod run;
+mod signals;
 
-/// Runs the gateway until it is told to stop.
-pub fn run(_config: PathBuf) -> ExitCode {
-    eprintln!("error: `run` is not in this build");
-    ExitCode::from(70)
-}
+pub use gateway::{Gateway, StartError};
+pub use run::run;

@@ -4,6 +4,8 @@ use std::process::ExitCode;
 
 /// All went well.
 pub const OK: u8 = 0;
+/// The command did its work, and the answer is no: the demo counted a loss.
+pub const FAILED: u8 = 1;
 /// The command line was wrong.
 pub const USAGE: u8 = 64;
 /// Something that is needed is not to be had: a port is taken, a store is held by another process.
@@ -18,6 +20,7 @@ pub const CONFIG: u8 = 78;
 /// Each code with its meaning, for the help.
 pub const TABLE: &[(u8, &str)] = &[
     (OK, "all went well"),
+    (FAILED, "the demo counted a loss"),
     (USAGE, "the command line was wrong"),
     (UNAVAILABLE, "something needed is not to be had, such as a port that is taken"),
     (BUG, "a bug in tidegate"),

@@ -39,6 +39,9 @@ enum Command {
         /// Stop by itself after this long, and tell what arrived
         #[arg(long = "for", value_name = "DURATION", value_parser = duration)]
         for_: Option<Duration>,
+        /// Plain lines, also on a terminal
+        #[arg(long)]
+        plain: bool,
     },
     /// Check the config and tell every mistake; nothing is started
     Check {
@@ -85,7 +88,7 @@ impl Cli {
     fn run(self) -> ExitCode {
         match self.command {
             Command::Run(file) => crate::app::run(file.path),
-            Command::Demo { for_ } => crate::demo::run(crate::demo::Options { for_ }),
+            Command::Demo { for_, plain } => crate::demo::run(crate::demo::Options { for_, plain }),
             Command::Check { file, no_secrets, json } => check::run(&file.path, no_secrets, json),
             Command::Config(command) => command.run(),
             Command::User(command) => command.run(),

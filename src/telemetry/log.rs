@@ -12,7 +12,7 @@ use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
 /// What the log is told to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogSettings {
-    /// Filter in the form of `tracing-subscriber`: `info`, or `info,tidegate::bridge=debug`.
+    /// Filter in the form of `tracing-subscriber`: `info`, or `info,tidegate::bridge=debug`. `$RUST_LOG` overrides it.
     pub level: String,
     /// Form of a line.
     pub format: LogFormat,
@@ -65,6 +65,14 @@ pub fn check_level(level: &str) -> Result<(), LogError> {
     filter(level).map(drop)
 }
 
+/// The filter of the environment, for whoever looks into a fault without touching the config.
+fn effective(level: &str) -> Result<EnvFilter, LogError> {
+    match std::env::var("RUST_LOG") {
+        Ok(own) if !own.is_empty() => filter(&own),
+        _ => filter(level),
+    }
+}
+
 fn filter(level: &str) -> Result<EnvFilter, LogError> {
     EnvFilter::try_new(level).map_err(|e| LogError::Filter { level: level.into(), error: e.to_string() })
 }
@@ -79,7 +87,7 @@ static FILTER: OnceLock<Handle> = OnceLock::new();
 /// # Errors
 /// [`LogError`] when the filter cannot be read, or the journal was asked for by name and is not there.
 pub fn init(settings: &LogSettings) -> Result<(), LogError> {
-    let (filter, handle) = reload::Layer::new(filter(&settings.level)?);
+    let (filter, handle) = reload::Layer::new(effective(&settings.level)?);
     let output: Box<dyn Layer<_> + Send + Sync> = match settings.format {
         LogFormat::Journald => Box::new(journal().map_err(LogError::Journal)?),
         LogFormat::Auto if under_journal() => match journal() {
@@ -98,7 +106,7 @@ pub fn init(settings: &LogSettings) -> Result<(), LogError> {
 /// # Errors
 /// [`LogError::Filter`] when the filter cannot be read.
 pub fn init_into(level: &str, sink: Arc<dyn Fn(&str) + Send + Sync>) -> Result<(), LogError> {
-    let (filter, handle) = reload::Layer::new(filter(level)?);
+    let (filter, handle) = reload::Layer::new(effective(level)?);
     let output = fmt::layer()
         .with_ansi(false)
         .without_time()
@@ -120,7 +128,7 @@ fn install(subscriber: impl SubscriberInitExt, handle: Handle) {
 /// # Errors
 /// [`LogError`] when the filter cannot be read; the old one goes on then.
 pub fn set_level(level: &str) -> Result<(), LogError> {
-    let filter = filter(level)?;
+    let filter = effective(level)?;
     match FILTER.get() {
         Some(handle) => handle.reload(filter).map_err(|e| LogError::Reload(e.to_string())),
         None => Ok(()),

@@ -8,6 +8,7 @@
 mod bench;
 mod crash;
 mod far_side;
+mod demo;
 mod first_light;
 mod judge;
 mod quiet;

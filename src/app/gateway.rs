@@ -1,0 +1,230 @@
+//! The rooms, joined and running: start, reload and stop, in the order that loses nothing.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use tracing::{info, warn};
+
+use crate::bridge::{self, Bridge, BridgeError, Status};
+use crate::broker::{Broker, BrokerError};
+use crate::clock::Clock;
+use crate::limits::{STOP_BRIDGES, STOP_BROKER, STOP_SENSORS};
+use crate::model::BridgeId;
+use crate::plan::Plan;
+use crate::ports::{Publish, Uplink};
+use crate::sensing::{Sensing, SensorView};
+use crate::telemetry::status;
+
+use super::hub::Hub;
+
+/// Why the gateway cannot start, or cannot become what the new plan says.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The local broker.
+    #[error("local broker: {0}")]
+    Broker(#[from] BrokerError),
+    /// A bridge.
+    #[error(transparent)]
+    Bridge(#[from] BridgeError),
+    /// The state directory.
+    #[error("state directory `{path}`: {error}")]
+    StateDir {
+        /// The directory.
+        path: String,
+        /// What the kernel said.
+        error: std::io::Error,
+    },
+}
+
+/// A running gateway.
+pub struct Gateway {
+    plan: Plan,
+    clock: Arc<dyn Clock>,
+    hub: Arc<Hub>,
+    broker: Broker,
+    bridges: Vec<Running>,
+    sensing: Sensing,
+}
+
+/// A bridge and what it was last told to be.
+struct Running {
+    settings: bridge::Settings,
+    bridge: Bridge,
+}
+
+impl Gateway {
+    /// Starts broker, bridges and sensors, in this order: a reading has somewhere to go before there is one.
+    ///
+    /// # Errors
+    /// [`StartError`] when a port is taken or a store cannot be opened. What had started is stopped again.
+    pub async fn start(plan: Plan, clock: Arc<dyn Clock>) -> Result<Self, StartError> {
+        make_state_dir(&plan)?;
+        let hub = Hub::new();
+        let broker =
+            Broker::start(plan.broker.clone(), Arc::clone(&hub) as Arc<dyn Uplink>, Arc::clone(&clock)).await?;
+        hub.join_broker(broker.link());
+        hub.publish(status::status(&plan.status_topic, true));
+
+        let sensing = Sensing::start(&[], &[], Arc::clone(&hub) as Arc<dyn Publish>, Arc::clone(&clock));
+        let mut gateway = Self { plan, clock, hub, broker, bridges: Vec::new(), sensing };
+        let plan = gateway.plan.clone();
+        if let Err(error) = gateway.apply_bridges(&plan).await {
+            gateway.broker.stop(STOP_BROKER).await;
+            return Err(error);
+        }
+        gateway.sensing.apply(&plan.buses, &plan.sensors).await;
+        info!(
+            gateway = %plan.gateway,
+            listen = ?gateway.broker.addresses(),
+            sensors = plan.sensors.len(),
+            bridges = plan.bridges.len(),
+            "gateway is up"
+        );
+        Ok(gateway)
+    }
+
+    /// Makes what runs equal to `plan`, touching only what differs.
+    ///
+    /// # Errors
+    /// [`StartError`] when something new cannot be started; what ran before goes on.
+    pub async fn apply(&mut self, plan: Plan) -> Result<(), StartError> {
+        make_state_dir(&plan)?;
+        // What can fail comes first, and is taken back if something after it fails.
+        if plan.broker != self.plan.broker {
+            self.broker.apply(plan.broker.clone()).await?;
+        }
+        if let Err(error) = self.apply_bridges(&plan).await {
+            if plan.broker != self.plan.broker
+                && let Err(error) = self.broker.apply(self.plan.broker.clone()).await
+            {
+                warn!(%error, "the broker's settings of before cannot be put back");
+            }
+            return Err(error);
+        }
+        self.sensing.apply(&plan.buses, &plan.sensors).await;
+        if plan.status_topic != self.plan.status_topic {
+            self.hub.publish(status::status(&self.plan.status_topic, false));
+            self.hub.publish(status::status(&plan.status_topic, true));
+        }
+        self.plan = plan;
+        Ok(())
+    }
+
+    /// New bridges are started before any running one is touched, since only a start can fail. One whose store moves is a new one.
+    async fn apply_bridges(&mut self, plan: &Plan) -> Result<(), StartError> {
+        fn same(a: &bridge::Settings, b: &bridge::Settings) -> bool {
+            a.id == b.id && a.outbox.dir == b.outbox.dir
+        }
+
+        let mut started = Vec::new();
+        for settings in &plan.bridges {
+            if self.bridges.iter().any(|running| same(&running.settings, settings)) {
+                continue;
+            }
+            match self.start_bridge(settings) {
+                Ok(bridge) => started.push(bridge),
+                Err(error) => {
+                    stop_bridges(started).await;
+                    return Err(error.into());
+                }
+            }
+        }
+        let mut gone = Vec::new();
+        for mut running in std::mem::take(&mut self.bridges) {
+            match plan.bridges.iter().find(|settings| same(&running.settings, settings)) {
+                Some(settings) => {
+                    if *settings != running.settings {
+                        running.bridge.apply(settings.clone());
+                        running.settings = settings.clone();
+                    }
+                    self.bridges.push(running);
+                }
+                None => gone.push(running),
+            }
+        }
+        self.bridges.extend(started);
+        self.hub.join_bridges(self.bridges.iter().map(|running| running.bridge.intake()));
+        stop_bridges(gone).await;
+        Ok(())
+    }
+
+    fn start_bridge(&self, settings: &bridge::Settings) -> Result<Running, BridgeError> {
+        let publish = Arc::clone(&self.hub) as Arc<dyn Publish>;
+        let bridge = Bridge::start(settings.clone(), publish, Arc::clone(&self.clock))?;
+        Ok(Running { settings: settings.clone(), bridge })
+    }
+
+    /// The plan it runs by.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// The local broker.
+    pub fn broker(&self) -> &Broker {
+        &self.broker
+    }
+
+    /// Where messages from inside go in.
+    pub fn publisher(&self) -> Arc<dyn Publish> {
+        Arc::clone(&self.hub) as Arc<dyn Publish>
+    }
+
+    /// What each bridge says of itself.
+    pub fn bridge_status(&self) -> Vec<(BridgeId, watch::Receiver<Status>)> {
+        self.bridges.iter().map(|running| (running.settings.id.clone(), running.bridge.status())).collect()
+    }
+
+    /// Makes every bridge try at once: a person asked, or the network came up.
+    pub fn reconnect_now(&self) {
+        for running in &self.bridges {
+            running.bridge.reconnect_now();
+        }
+    }
+
+    /// What each sensor said last.
+    pub fn sensor_views(&self) -> Vec<SensorView> {
+        self.sensing.views()
+    }
+
+    /// Stops the sensors and nothing else: what they have told goes on to the cloud.
+    pub async fn stop_sensors(&mut self) {
+        self.sensing.apply(&[], &[]).await;
+    }
+
+    /// Stops in stages, each with its budget (house.md §3d). When `hurry` resolves, the rest is cut short: what is committed stays committed.
+    pub async fn stop(self, hurry: impl Future<Output = ()>) {
+        let Self { plan, hub, broker, bridges, sensing, .. } = self;
+        let stages = async {
+            sensing.stop(STOP_SENSORS).await;
+            hub.publish(status::status(&plan.status_topic, false));
+            stop_bridges(bridges).await;
+        };
+        tokio::select! {
+            () = stages => {}
+            () = hurry => warn!("asked to stop a second time: what is waiting stays in the store"),
+        }
+        hub.join_bridges([]);
+        broker.stop(STOP_BROKER).await;
+        info!("stopped");
+    }
+}
+
+/// All at once, so that the budget is spent once however many bridges there are.
+async fn stop_bridges(bridges: Vec<Running>) {
+    let mut stopping = tokio::task::JoinSet::new();
+    for running in bridges {
+        stopping.spawn(running.bridge.stop(STOP_BRIDGES));
+    }
+    while stopping.join_next().await.is_some() {}
+}
+
+fn make_state_dir(plan: &Plan) -> Result<(), StartError> {
+    use std::os::unix::fs::DirBuilderExt;
+
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&plan.state_dir)
+        .map_err(|error| StartError::StateDir { path: plan.state_dir.display().to_string(), error })
+}

@@ -1,0 +1,135 @@
+//! `tidegate run`: from a config file to an exit code.
+
+use std::io::IsTerminal as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+use tracing::{error, info, warn};
+
+use crate::cli::exit;
+use crate::clock::{Clock, SystemClock};
+use crate::config::Report;
+use crate::limits::RUNTIME_THREADS;
+use crate::plan::{self, Environment, Plan};
+use crate::telemetry::{log, notify, status};
+
+use super::gateway::{Gateway, StartError};
+use super::signals::{Signals, Wish};
+
+/// Runs the gateway until it is asked to stop.
+pub fn run(config: PathBuf) -> ExitCode {
+    let plan = match plan::read(&config, &Environment::of_process()) {
+        Ok((plan, warnings)) => {
+            tell(&warnings);
+            plan
+        }
+        Err(report) => {
+            tell(&report);
+            return exit::code(exit::CONFIG);
+        }
+    };
+    if let Err(error) = log::init(&plan.log) {
+        eprintln!("tidegate: {error}");
+        return exit::code(exit::UNAVAILABLE);
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(RUNTIME_THREADS)
+        .thread_name("tidegate")
+        .enable_all()
+        .build();
+    match runtime {
+        Ok(runtime) => {
+            let outcome = runtime.block_on(live(&config, plan));
+            // A name look-up that hangs cannot be ended; it must not hold the process either.
+            runtime.shutdown_background();
+            outcome
+        }
+        Err(error) => {
+            error!(%error, "cannot start threads");
+            exit::code(exit::UNAVAILABLE)
+        }
+    }
+}
+
+async fn live(config: &Path, plan: Plan) -> ExitCode {
+    let mut signals = match Signals::catch() {
+        Ok(signals) => signals,
+        Err(error) => {
+            error!(%error, "cannot catch signals");
+            return exit::code(exit::UNAVAILABLE);
+        }
+    };
+    let clock = SystemClock::shared();
+    let mut gateway = tokio::select! {
+        started = Gateway::start(plan, Arc::clone(&clock)) => match started {
+            Ok(gateway) => gateway,
+            Err(error) => {
+                error!(%error, "cannot start");
+                return exit_of(&error);
+            }
+        },
+        () = signals.stop() => return exit::code(exit::OK),
+    };
+    notify::ready(&summary(gateway.plan()));
+    while signals.next().await == Wish::Reload {
+        reload(&mut gateway, config, clock.as_ref()).await;
+    }
+    info!("stopping");
+    notify::stopping();
+    gateway.stop(signals.stop()).await;
+    exit::code(exit::OK)
+}
+
+/// Reads and checks the whole config before anything is touched; a mistake changes nothing (product.md P10).
+async fn reload(gateway: &mut Gateway, config: &Path, clock: &dyn Clock) {
+    notify::reloading();
+    let path = config.to_path_buf();
+    // Reading files may block on a slow card.
+    let read = tokio::task::spawn_blocking(move || plan::read(&path, &Environment::of_process())).await;
+    let outcome = match read {
+        Ok(Ok((plan, warnings))) => {
+            tell(&warnings);
+            if let Err(error) = log::set_level(&plan.log.level) {
+                warn!(%error, "the log level stays as it was");
+            }
+            gateway.apply(plan).await.map_err(|error| error.to_string())
+        }
+        Ok(Err(report)) => {
+            tell(&report);
+            Err(report.summary().unwrap_or_else(|| "the config has errors".into()))
+        }
+        Err(panic) => Err(panic.to_string()),
+    };
+    match outcome {
+        Ok(()) => {
+            info!(sensors = gateway.plan().sensors.len(), bridges = gateway.plan().bridges.len(), "config reloaded");
+            notify::ready(&summary(gateway.plan()));
+        }
+        Err(reason) => {
+            error!(%reason, "config not reloaded: what ran goes on");
+            let mut particulars = Map::new();
+            particulars.insert("reason".into(), Value::from(reason));
+            let topic = &gateway.plan().event_topic;
+            gateway.publisher().publish(status::event(topic, "reload-failed", clock.wall(), particulars));
+            notify::ready("the config has mistakes and was not reloaded; what ran goes on");
+        }
+    }
+}
+
+/// Prints mistakes and warnings whole, on standard error: a log line cannot show a place in a file.
+fn tell(report: &Report) {
+    eprint!("{}", report.render(std::io::stderr().is_terminal()));
+}
+
+fn summary(plan: &Plan) -> String {
+    format!("{} sensors, {} bridges", plan.sensors.len(), plan.bridges.len())
+}
+
+fn exit_of(error: &StartError) -> ExitCode {
+    exit::code(match error {
+        StartError::Broker(_) => exit::UNAVAILABLE,
+        StartError::Bridge(_) | StartError::StateDir { .. } => exit::IO,
+    })
+}

@@ -1,0 +1,57 @@
+//! Does the demo, as a stranger starts it, show values at once, and does the cut that it makes by itself cost nothing?
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use crate::support::process::{Log, Process};
+
+/// Longest until the first values are on the screen.
+const FIRST_VALUES: Duration = Duration::from_secs(2);
+/// Longest from the mend to being online again.
+const ONLINE_AGAIN_S: f64 = 3.0;
+
+#[test]
+fn a_cut_link_loses_and_doubles_nothing() {
+    let log = Log::default();
+    let start = Instant::now();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+    command.args(["demo", "--plain", "--for", "15s"]).env_remove("RUST_LOG");
+    let mut demo = Process::start("tidegate demo", &mut command, &log);
+
+    log.wait_for_line(FIRST_VALUES, 0, &["online", "temperature"]);
+    let first = start.elapsed();
+    assert!(first < FIRST_VALUES, "the first values came after {first:?}");
+    log.wait_for_line(Duration::from_secs(10), 0, &["the link is cut"]);
+    log.wait_for_line(Duration::from_secs(10), 0, &["offline", "queue"]);
+    log.wait_for_line(Duration::from_secs(10), 0, &["the link is mended"]);
+    let again = log.wait_for_line(Duration::from_secs(10), 0, &["online again"]);
+    let seconds: f64 =
+        again.split("online again ").nth(1).and_then(|rest| rest.split(' ').next()).unwrap().parse().unwrap();
+    assert!(seconds <= ONLINE_AGAIN_S, "{again}");
+
+    let status = demo.wait(Duration::from_secs(60));
+    let lines = log.lines();
+    let verdict = lines.last().unwrap();
+    assert!(status.success(), "{verdict}");
+    assert!(verdict.contains("lost 0, QoS 2 doubled 0"), "{verdict}");
+    let told: u64 =
+        verdict.split("told below ").nth(1).and_then(|rest| rest.split(',').next()).unwrap().parse().unwrap();
+    assert!(told > 500, "15 s at about 50 messages a second: {verdict}");
+    let queued = lines
+        .iter()
+        .filter_map(|line| line.split("queue").nth(1)?.split_whitespace().next()?.parse::<u64>().ok())
+        .max();
+    assert!(queued > Some(100), "the store held what the cut kept back: {queued:?}");
+}
+
+#[test]
+fn it_leaves_nothing_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = Log::default();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+    command.args(["demo", "--plain", "--for", "3s"]).env("TMPDIR", dir.path()).env_remove("RUST_LOG");
+    let status = Process::start("tidegate demo", &mut command, &log).wait(Duration::from_secs(60));
+    assert!(status.success(), "{:?}", log.lines());
+    let left: Vec<_> = std::fs::read_dir(dir.path()).unwrap().collect();
+    assert!(left.is_empty(), "{left:?}");
+}
