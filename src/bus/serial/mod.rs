@@ -175,3 +175,6 @@ impl SerialPort {
         warn!(bus = %self.settings.id, device = %self.settings.device, error = reason, "port went away");
     }
 }
+
+#[cfg(test)]
+mod tests;
