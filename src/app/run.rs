@@ -1,7 +1,7 @@
 //! `tidegate run`: from a config file to an exit code.
 
 use std::io::IsTerminal as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -19,8 +19,8 @@ use super::gateway::{Gateway, StartError};
 use super::signals::{Signals, Wish};
 
 /// Runs the gateway until it is asked to stop.
-pub fn run(config: PathBuf) -> ExitCode {
-    let plan = match plan::read(&config, &Environment::of_process()) {
+pub fn run(config: &Path) -> ExitCode {
+    let plan = match plan::read(config, &Environment::of_process()) {
         Ok((plan, warnings)) => {
             tell(&warnings);
             plan
@@ -41,7 +41,7 @@ pub fn run(config: PathBuf) -> ExitCode {
         .build();
     match runtime {
         Ok(runtime) => {
-            let outcome = runtime.block_on(live(&config, plan));
+            let outcome = runtime.block_on(live(config, plan));
             // A name look-up that hangs cannot be ended; it must not hold the process either.
             runtime.shutdown_background();
             outcome

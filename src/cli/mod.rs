@@ -87,7 +87,7 @@ pub fn main() -> ExitCode {
 impl Cli {
     fn run(self) -> ExitCode {
         match self.command {
-            Command::Run(file) => crate::app::run(file.path),
+            Command::Run(file) => crate::app::run(&file.path),
             Command::Demo { for_, plain } => crate::demo::run(crate::demo::Options { for_, plain }),
             Command::Check { file, no_secrets, json } => check::run(&file.path, no_secrets, json),
             Command::Config(command) => command.run(),

@@ -7,8 +7,8 @@
 
 mod bench;
 mod crash;
-mod far_side;
 mod demo;
+mod far_side;
 mod first_light;
 mod judge;
 mod quiet;
