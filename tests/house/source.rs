@@ -88,7 +88,12 @@ fn walk(tokens: &[Token], mut at: usize, prefix: &mut Vec<String>, found: &mut V
             _ => break,
         }
     }
-    found.push(Named { line, path: prefix.clone() });
+    let mut path = prefix.clone();
+    // `use crate::bridge::{self, …}` names the room.
+    if path.len() > 1 && path.last().is_some_and(|last| last == "self") {
+        path.pop();
+    }
+    found.push(Named { line, path });
     prefix.truncate(depth);
     at
 }
@@ -255,10 +260,18 @@ mod tests {
 
     #[test]
     fn groups_are_taken_apart() {
-        let text = "use crate::{a::B, c::{D, e::F}, g};\nuse std::fmt;\nlet x = crate::h::i();";
+        let text = "use crate::{a::B, c::{self, D, e::F}, g};\nuse std::fmt;\nlet x = crate::h::i();";
         assert_eq!(
             named(text),
-            ["1:crate::a::B", "1:crate::c::D", "1:crate::c::e::F", "1:crate::g", "2:std::fmt", "3:crate::h::i"]
+            [
+                "1:crate::a::B",
+                "1:crate::c",
+                "1:crate::c::D",
+                "1:crate::c::e::F",
+                "1:crate::g",
+                "2:std::fmt",
+                "3:crate::h::i"
+            ]
         );
     }
 
