@@ -10,7 +10,7 @@ pub const CONFIG_FILE_BYTES_MAX: u64 = 8 << 20;
 /// Most files one config may include. More are refused: a pattern that catches a whole disk is a mistake.
 pub const CONFIG_FILES_MAX: usize = 256;
 
-// ---- shutdown (house.md §3d: the stages and their budgets) ----
+// ---- shutdown: the stages and their budgets ----
 
 /// Sensors stop taking in and flush what is in their pipelines.
 pub const STOP_SENSORS: Duration = Duration::from_secs(2);

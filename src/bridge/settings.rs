@@ -52,7 +52,7 @@ pub struct Settings {
     pub local_status_topic: TopicName,
     /// Topic of will and birth at the cloud: the local status topic after the first `out` rule that maps it, or unmapped.
     pub cloud_status_topic: TopicName,
-    /// Local filters that `out` never forwards (product.md §3): bridge states, `set` commands.
+    /// Local filters that `out` never forwards (docs/topics.md): bridge states, `set` commands.
     pub never_out: Vec<TopicFilter>,
 }
 
@@ -90,7 +90,7 @@ pub struct Reconnect {
     pub stable: Duration,
 }
 
-/// bridge.md §2, session-lost policy.
+/// What becomes of half-done handshakes when the cloud forgot the session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum OnSessionLoss {
     /// Send it again: it may arrive twice, it is not lost.

@@ -13,7 +13,7 @@ pub struct Settings {
     pub listen: Vec<SocketAddr>,
     /// How messages find their subscribers.
     pub routing: Routing,
-    /// Largest packet taken or sent, bytes, 1 KiB to 256 MiB (product.md §4, `max_packet`).
+    /// Largest packet taken or sent, bytes, 1 KiB to 256 MiB.
     pub max_packet: u32,
     /// Most connections at one time. One more is closed before its CONNECT is read.
     pub max_connections: usize,
@@ -31,7 +31,7 @@ pub struct Settings {
     pub sys_interval: Duration,
 }
 
-/// How messages find their subscribers (broker.md §2).
+/// How messages find their subscribers (docs/broker.md).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Routing {
     /// Our subscription trie.

@@ -1,4 +1,4 @@
-//! The command line (product.md §5).
+//! The command line.
 
 // Commands answer on the terminal: that is what they are for.
 #![allow(clippy::print_stdout)]

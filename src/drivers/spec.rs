@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::model::Sample;
 
-/// A row of the table of drivers (house.md §5).
+/// A row of the table of drivers (docs/house.md).
 pub struct DriverSpec {
     /// Name in `driver = "…"`.
     pub name: &'static str,

@@ -26,7 +26,7 @@ pub struct PublishSettings {
     pub seq: bool,
 }
 
-/// Form of a reading's payload (product.md §3).
+/// Form of a reading's payload (docs/topics.md).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum PayloadForm {
     /// One JSON object with `ts`, the values, and `q` and `tq` where needed.

@@ -57,7 +57,7 @@ pub enum Quality {
 }
 
 impl Quality {
-    /// The word in a payload's `q` (product.md §3); good is not said.
+    /// The word in a payload's `q` (docs/topics.md); good is not said.
     pub fn word(self) -> Option<&'static str> {
         match self {
             Quality::Good => None,

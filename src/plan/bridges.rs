@@ -80,7 +80,7 @@ impl Planner<'_> {
         bridges
     }
 
-    /// What no `out` rule forwards (product.md §3).
+    /// What no `out` rule forwards (docs/topics.md).
     fn never_out(&self) -> Vec<TopicFilter> {
         let own = format!("tidegate/{}", self.gateway);
         ["bridge/#", "status", "+/set", "+/+/set"]

@@ -1,4 +1,4 @@
-//! The gateway's own topics (product.md §3): `status`, and `event` for what a person should know.
+//! The gateway's own topics (docs/topics.md): `status`, and `event` for what a person should know.
 
 use serde_json::{Map, Value};
 
