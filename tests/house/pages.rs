@@ -90,3 +90,35 @@ fn every_test_that_vouches_for_a_promise_exists() {
         .collect();
     assert!(missing.is_empty(), "no such test:\n{}", missing.join("\n"));
 }
+
+/// The names of pages in a line: `docs/topics.md`, `topics.md`.
+fn pages_cited(line: &str) -> Vec<&str> {
+    line.split(|c: char| !(c.is_alphanumeric() || "/._-".contains(c)))
+        .map(|word| word.trim_end_matches('.'))
+        .filter(|word| word.len() > 3 && word.ends_with(".md"))
+        .collect()
+}
+
+#[test]
+fn a_comment_cites_only_pages_that_are_there() {
+    let mut wrong = Vec::new();
+    for file in
+        ["src", "tests", "benches", "config"].into_iter().filter(|d| root().join(d).is_dir()).flat_map(files_below)
+    {
+        if file.starts_with("tests/house") || !file.extension().is_some_and(|e| e == "rs" || e == "toml" || e == "sql")
+        {
+            continue;
+        }
+        for (index, line) in read(&file).lines().enumerate() {
+            for page in pages_cited(line) {
+                let exists =
+                    ["", "docs", "docs/drivers"].iter().any(|directory| root().join(directory).join(page).exists());
+                // Our pages have headings, no numbers.
+                if !exists || line.contains(".md §") {
+                    wrong.push(format!("{}:{}: {}", file.display(), index + 1, line.trim()));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "pages that are not there, or places in them that are not:\n{}", wrong.join("\n"));
+}
