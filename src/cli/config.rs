@@ -1,13 +1,31 @@
 //! `tidegate config`: the config as it works, and what may be in one.
 
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use clap::Subcommand;
 
+use super::{ConfigFile, exit};
 use crate::config::code::Code;
+use crate::config::{self, reference, schema, show};
+use crate::drivers::registry::DRIVERS;
+use crate::plan::{self, Environment};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
+    /// Print the config as it works: defaults filled in and marked, password hashes masked
+    Show {
+        #[command(flatten)]
+        file: ConfigFile,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print a JSON Schema of the config, for editors
+    Schema,
+    /// Print the reference page (docs/config.md)
+    #[command(hide = true)]
+    Reference,
     /// Print every error number with its meaning (docs/errors.md)
     #[command(hide = true)]
     Errors,
@@ -16,7 +34,48 @@ pub(super) enum Command {
 impl Command {
     pub(super) fn run(&self) -> ExitCode {
         match self {
+            Self::Show { file, json } => show(file, *json),
+            Self::Schema => super::print(&format!("{:#}\n", schema_of_all())),
+            Self::Reference => super::print(&reference_page()),
             Self::Errors => super::print(&Code::page()),
+        }
+    }
+}
+
+/// `docs/config.md`.
+pub fn reference_page() -> String {
+    let drivers: Vec<_> = DRIVERS.iter().map(|spec| (spec.name, spec.summary, spec.example)).collect();
+    reference::page(&drivers)
+}
+
+/// The JSON Schema of the config, drivers included.
+pub fn schema_of_all() -> serde_json::Value {
+    let drivers: Vec<_> = DRIVERS.iter().map(|spec| (spec.name, (spec.schema)().to_value())).collect();
+    schema::schema(&drivers)
+}
+
+fn show(file: &ConfigFile, json: bool) -> ExitCode {
+    let loaded = config::load(&file.path);
+    let root = loaded.root.clone();
+    // What a config says does not hang on whether its secrets are at hand.
+    let environment = Environment { secrets: false, ..Environment::of_process() };
+    match plan::plan(loaded, &environment) {
+        Ok((plan, report)) => {
+            eprint!("{}", report.render(std::io::stderr().is_terminal()));
+            let state_dir = plan.state_dir.display().to_string();
+            let resolved = [
+                ("gateway.id", plan.gateway.as_str(), "from the host name"),
+                ("gateway.state_dir", state_dir.as_str(), "from the environment"),
+            ];
+            if json {
+                super::print(&format!("{:#}\n", show::to_json(&root, &resolved)))
+            } else {
+                super::print(&show::to_toml(&root, &resolved))
+            }
+        }
+        Err(report) => {
+            eprint!("{}", report.render(std::io::stderr().is_terminal()));
+            exit::code(exit::CONFIG)
         }
     }
 }

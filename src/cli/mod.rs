@@ -4,7 +4,7 @@
 #![allow(clippy::print_stdout)]
 
 mod check;
-mod config;
+pub mod config;
 pub mod exit;
 mod user;
 

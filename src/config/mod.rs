@@ -9,8 +9,11 @@ pub mod file;
 pub mod kinds;
 mod load;
 mod pattern;
+pub mod reference;
 pub mod render;
+pub mod schema;
 pub mod secret;
+pub mod show;
 pub mod source;
 pub mod tree;
 

@@ -1,0 +1,110 @@
+//! A JSON Schema of the config, for editors that complete and check TOML.
+
+use serde_json::{Map, Value, json};
+
+use super::decode::{Block, Key, Presence, Shape, bare};
+use super::file::File;
+use super::reference::prose;
+
+/// The schema. `drivers` are the names of the drivers, each with the schema of its own keys.
+pub fn schema(drivers: &[(&str, Value)]) -> Value {
+    let mut schema = block(&File::BLOCK, drivers);
+    schema["$schema"] = json!("https://json-schema.org/draft/2020-12/schema");
+    schema["title"] = json!("Tidegate config");
+    schema
+}
+
+fn block(block: &Block, drivers: &[(&str, Value)]) -> Value {
+    let properties: Map<String, Value> = block.keys.iter().map(|key| (key.name.to_owned(), property(key, drivers))).collect();
+    let required: Vec<&str> =
+        block.keys.iter().filter(|key| key.presence == Presence::Required).map(|key| key.name).collect();
+    let mut schema = json!({ "type": "object", "description": prose(block.doc), "properties": properties });
+    if !required.is_empty() {
+        schema["required"] = json!(required);
+    }
+    if block.open {
+        open(&mut schema, drivers);
+    } else {
+        schema["additionalProperties"] = json!(false);
+    }
+    schema
+}
+
+/// A block with keys of its driver: which they are hangs on `driver`.
+fn open(schema: &mut Value, drivers: &[(&str, Value)]) {
+    let names: Vec<&str> = drivers.iter().map(|(name, _)| *name).collect();
+    schema["properties"]["driver"]["enum"] = json!(names);
+    let cases: Vec<Value> = drivers
+        .iter()
+        .map(|(name, own)| {
+            let mut own = own.clone();
+            if let Some(own) = own.as_object_mut() {
+                // Our keys stand in the same table: which are too many, the outer schema says.
+                own.remove("additionalProperties");
+                own.remove("$schema");
+            }
+            json!({ "if": { "properties": { "driver": { "const": name } }, "required": ["driver"] }, "then": own })
+        })
+        .collect();
+    schema["allOf"] = json!(cases);
+    schema["unevaluatedProperties"] = json!(false);
+}
+
+fn property(key: &Key, drivers: &[(&str, Value)]) -> Value {
+    let mut property = shape(&(key.shape)(), drivers);
+    property["description"] = json!(prose(key.doc));
+    if let Presence::Default(text) = key.presence
+        && let Some(value) = literal(text)
+    {
+        property["default"] = value;
+    }
+    if let Some((low, high)) = key.bounds {
+        match (literal(low), literal(high)) {
+            (Some(low), Some(high)) if low.is_number() && high.is_number() => {
+                property["minimum"] = low;
+                property["maximum"] = high;
+            }
+            // A schema has no words for bounds of a text with unit.
+            _ => property["description"] = json!(format!("{} From {} to {}.", prose(key.doc), bare(low), bare(high))),
+        }
+    }
+    property
+}
+
+fn shape(shape_: &Shape, drivers: &[(&str, Value)]) -> Value {
+    match shape_ {
+        Shape::Scalar(_, schema) => schema.clone(),
+        Shape::Choice(words) => json!({ "enum": words.iter().map(|(word, _)| *word).collect::<Vec<_>>() }),
+        Shape::Block(inner) => block(inner, drivers),
+        Shape::List(inner) => json!({ "type": "array", "items": shape(inner, drivers) }),
+        Shape::OneOrMore(inner) => {
+            let one = shape(inner, drivers);
+            json!({ "anyOf": [one, { "type": "array", "items": one }] })
+        }
+        Shape::Named(inner) => json!({ "type": "object", "additionalProperties": block(inner, drivers) }),
+    }
+}
+
+/// One of our own literals as JSON.
+fn literal(text: &str) -> Option<Value> {
+    let document: toml::Table = format!("value = {text}").parse().ok()?;
+    serde_json::to_value(document.get("value")?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_schema_says_what_the_reader_does() {
+        let schema = schema(&[("uart", json!({ "type": "object", "properties": { "match": {} }, "additionalProperties": false }))]);
+        let bridge = &schema["properties"]["bridge"]["items"];
+        assert_eq!(bridge["required"], json!(["id", "url"]));
+        assert_eq!(bridge["properties"]["window"]["maximum"], json!(1000));
+        assert_eq!(bridge["properties"]["outbox"]["properties"]["max_messages"]["default"], json!(1_000_000));
+        assert_eq!(bridge["additionalProperties"], json!(false));
+        let sensor = &schema["properties"]["sensor"]["items"];
+        assert_eq!(sensor["properties"]["driver"]["enum"], json!(["uart"]));
+        assert_eq!(sensor["allOf"][0]["then"]["properties"], json!({ "match": {} }));
+    }
+}
