@@ -103,3 +103,54 @@ pub const SEQ_LEASE: u64 = 65_536;
 
 /// QoS 2 messages in flight to a 3.1.1 cloud, which cannot state its limit: what a stock Mosquitto allows before it hangs up.
 pub const WINDOW_UNSTATED_QOS2: u16 = 20;
+
+// ---- broker ----
+
+/// CONNECT must have come by then, or the connection closes. Mosquitto waits as long as the keep alive; 10 s is ample on a slow radio link.
+pub const CONNECT_WAIT: Duration = Duration::from_secs(10);
+/// Most bytes taken before a client is known: a CONNECT whose client id, user, password, will topic and will payload are each of their largest
+/// size, 64 KiB, with as much for properties. A larger one closes the connection.
+pub const CONNECT_BYTES_MAX: usize = 6 * 65_536;
+/// A client that takes none of what is written to it for so long is closed: its socket is dead, or it is.
+pub const WRITE_STALL_MAX: Duration = Duration::from_secs(30);
+/// What one read takes from a socket at most, bytes. Idle connections hold no more than that.
+pub const READ_BYTES: usize = 8 << 10;
+/// Bytes encoded ahead for one client; deliveries beyond it wait as shared messages in the session. One packet may exceed it.
+pub const OUTPUT_BYTES: usize = 64 << 10;
+/// Bytes of unsent answers at which a client is not read from any more: it sends without reading.
+pub const ANSWER_BYTES_MAX: usize = 1 << 20;
+/// Publications of one client that wait for a commit before they are acknowledged; at that number it is not read from until one is done.
+/// Told to MQTT 5 clients as Receive Maximum, so that they need not find out.
+pub const UNACKNOWLEDGED_MAX: u16 = 256;
+/// Unacknowledged messages towards one client, as far as its own Receive Maximum allows: enough to fill a link of 10 ms at 25,000 messages/s.
+pub const CLIENT_WINDOW: u16 = 256;
+/// Topic aliases taken from and given to one client. Each costs its topic's length; 64 cover what a client publishes to all the time.
+pub const TOPIC_ALIASES: u16 = 64;
+/// Payload bytes waiting for one client; above it the oldest go, as with a full queue.
+pub const BROKER_QUEUE_BYTES_MAX: usize = 64 << 20;
+/// Sessions kept, connected or not. One more client is refused as "server busy".
+pub const SESSIONS_MAX: usize = 10_000;
+/// Subscriptions of one session. One more is refused in its SUBACK.
+pub const SUBSCRIPTIONS_MAX: usize = 4_096;
+/// Levels of a filter; the trie recurses once a level. A deeper one is refused in its SUBACK.
+pub const TOPIC_LEVELS_MAX: usize = 128;
+/// Retained messages read for a subscriber at one time, and topics looked at to find them: bounds how long the broker's lock is held.
+pub const RETAINED_READ_MAX: usize = 64;
+/// See [`RETAINED_READ_MAX`]; about 50 µs.
+pub const RETAINED_SCAN_MAX: usize = 512;
+/// What a retained message is charged beyond topic and payload, bytes: its place in the set.
+pub const RETAINED_OVERHEAD_BYTES: u64 = 128;
+/// First and longest pause after accept(2) fails (no file descriptors left); doubled in between.
+pub const ACCEPT_PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+/// Answer to a first failed login from an address waits so long, doubled with each further one up to the second figure.
+pub const LOGIN_DELAY_MIN: Duration = Duration::from_millis(50);
+/// See [`LOGIN_DELAY_MIN`]. A guesser gets one answer in this time and connection.
+pub const LOGIN_DELAY_MAX: Duration = Duration::from_secs(5);
+/// After so long without a failure an address is forgotten.
+pub const LOGIN_FAILURE_MEMORY: Duration = Duration::from_secs(300);
+/// Addresses whose failures are remembered; those beyond wait the longest delay.
+pub const LOGIN_FAILURE_ADDRESSES_MAX: usize = 1_024;
+/// Clients of which it is remembered that something was said about them once; at this number all are forgotten, and it may be said again.
+pub const TOLD_ONCE_MAX: usize = 1_024;
+/// A client that is shown out gets so long to take the last words, DISCONNECT among them.
+pub const LAST_WORDS: Duration = Duration::from_secs(1);

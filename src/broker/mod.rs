@@ -1,11 +1,40 @@
-//! The local broker.
+//! The local broker: MQTT 3.1.1 and 5.0 on one port.
+//!
+//! - `listener` takes connections in, `connection` carries their bytes, `conversation` knows what they mean
+//! - `session` is what outlives a connection; `core` is everyone's state; `fanout` finds the subscribers of a message
+//! - `retained` holds the last message of each topic, `keeper` writes it to disk
+//! - `door` lets users in, `access` says what they may do; `sys` counts
+//!
+//! Promises: a publisher of QoS 1 or 2 is acknowledged after every bridge that forwards its message has committed it, and after the message is
+//! on disk if it is retained. Not promised: that sessions, and what waits in them, outlive the process.
 
+mod access;
+mod connection;
+mod conversation;
+mod core;
+mod door;
+mod fanout;
+mod keeper;
+mod listener;
+#[cfg(test)]
+mod probes;
+mod promise;
+mod retained;
+mod session;
 pub mod settings;
+mod shared;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
+use tokio_util::task::TaskTracker;
+
+use self::core::Core;
+use self::keeper::Keeper;
+use self::listener::Listener;
+use self::shared::Shared;
 use crate::clock::Clock;
 use crate::ports::{LocalBus, Uplink};
 pub use settings::{FilterTemplate, PasswordHash, Routing, Settings, User};
@@ -24,7 +53,14 @@ pub enum BrokerError {
 }
 
 /// The running broker.
-pub struct Broker {}
+pub struct Broker {
+    shared: Arc<Shared>,
+    listeners: Vec<Listener>,
+    /// Seats for connections.
+    room: Arc<Semaphore>,
+    seats: usize,
+    tasks: TaskTracker,
+}
 
 impl Broker {
     /// Binds every listener, opens the store, serves.
@@ -32,34 +68,102 @@ impl Broker {
     /// # Errors
     /// [`BrokerError`] when a port is taken or the store cannot be opened.
     pub async fn start(
-        _settings: Settings,
-        _uplink: Arc<dyn Uplink>,
-        _clock: Arc<dyn Clock>,
+        settings: Settings,
+        uplink: Arc<dyn Uplink>,
+        clock: Arc<dyn Clock>,
     ) -> Result<Self, BrokerError> {
-        Ok(Self {})
+        let mut sockets = Vec::new();
+        for asked in &settings.listen {
+            sockets.push((*asked, Listener::bind(*asked).await?));
+        }
+        let core = Core::new(Box::new(fanout::Trie::default()), settings.max_retained_bytes);
+        let seats = settings.max_connections;
+        let shared = Shared::new(settings, core, Keeper::default(), uplink, clock);
+        let room = Arc::new(Semaphore::new(seats));
+        let tasks = TaskTracker::new();
+        tasks.spawn(keep_house(shared.clone()));
+        let listeners = sockets
+            .into_iter()
+            .map(|(asked, bound)| Listener::serve(asked, bound, shared.clone(), room.clone(), &tasks))
+            .collect();
+        Ok(Self { shared, listeners, room, seats, tasks })
     }
 
     /// The in-process door.
     pub fn link(&self) -> Arc<dyn LocalBus> {
-        todo!()
+        self.shared.clone()
     }
 
     /// The addresses it listens on, with the ports the kernel gave where 0 was asked for.
     pub fn addresses(&self) -> Vec<SocketAddr> {
-        Vec::new()
+        self.listeners.iter().map(|listener| listener.address).collect()
     }
 
     /// Makes what runs equal to the settings without touching connections that may stay.
     ///
     /// # Errors
     /// [`BrokerError`] when a new listener cannot be bound; then everything stays as it was.
-    pub async fn apply(&mut self, _settings: Settings) -> Result<(), BrokerError> {
+    pub async fn apply(&mut self, settings: Settings) -> Result<(), BrokerError> {
+        let mut sockets = Vec::new();
+        for asked in settings.listen.iter().filter(|asked| self.listeners.iter().all(|old| old.asked != **asked)) {
+            sockets.push((*asked, Listener::bind(*asked).await?));
+        }
+        self.listeners.retain(|old| settings.listen.contains(&old.asked));
+        for (asked, bound) in sockets {
+            self.listeners.push(Listener::serve(asked, bound, self.shared.clone(), self.room.clone(), &self.tasks));
+        }
+        if settings.max_connections > self.seats {
+            self.room.add_permits(settings.max_connections - self.seats);
+        } else {
+            // Seats in use are not taken away: the number sinks as far as it can.
+            self.room.forget_permits(self.seats - settings.max_connections);
+        }
+        self.seats = settings.max_connections;
+        self.shared.put_live(settings);
         Ok(())
     }
 
     /// Says goodbye to the clients, writes what is retained, closes.
-    pub async fn stop(self, _budget: Duration) {}
+    pub async fn stop(self, budget: Duration) {
+        self.listeners.iter().for_each(Listener::close);
+        self.shared.stopping.cancel();
+        self.tasks.close();
+        if tokio::time::timeout(budget, self.tasks.wait()).await.is_err() {
+            tracing::warn!(connections = self.tasks.len(), "clients did not go in time, their connections are cut");
+            self.shared.killed.cancel();
+        }
+        self.shared.core().stop();
+    }
 
     /// Falls over as if killed: connections cut, no wills, nothing written. For the demo's cloud.
-    pub async fn kill(self) {}
+    pub async fn kill(self) {
+        self.shared.killed.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+        self.shared.core().stop();
+    }
+}
+
+/// Publishes wills and ends sessions when their time has come.
+async fn keep_house(shared: Arc<Shared>) {
+    loop {
+        let now = shared.clock.now();
+        let wills = shared.core().expire(now);
+        for will in &wills {
+            shared.publish_will(will);
+        }
+        let next = shared.core().next_due();
+        let wait = async {
+            match next {
+                Some(due) => tokio::time::sleep(due - now).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = wait => {}
+            () = shared.due_changed.notified() => {}
+            () = shared.stopping.cancelled() => return,
+            () = shared.killed.cancelled() => return,
+        }
+    }
 }

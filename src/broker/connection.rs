@@ -1,0 +1,391 @@
+//! One connection: a task that reads, writes and waits. What the bytes mean is `conversation`'s.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Buf, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::sync::Notify;
+
+use super::access::Access;
+use super::conversation::{Conversation, Ending};
+use super::core::Farewell;
+use super::door::Login;
+use super::session::Attachment;
+use super::shared::{Shared, count};
+use crate::limits;
+use crate::model::Moment;
+use crate::mqtt::framing::{self, FrameError};
+use crate::mqtt::reason::Reason;
+use crate::mqtt::server::{self, Connect, Refusal, Version, Welcome};
+
+/// Why the bytes stop.
+#[derive(Debug, thiserror::Error)]
+enum Cut {
+    #[error(transparent)]
+    Said(#[from] Ending),
+    #[error("its connection closed")]
+    Closed,
+    #[error("{0}")]
+    Io(#[from] std::io::Error),
+    #[error("packet of {bytes} bytes; the limit is {limit}")]
+    TooLarge { bytes: usize, limit: usize },
+    #[error("nothing heard for one and a half keep alive")]
+    Silent,
+    #[error("it takes nothing of what is sent to it")]
+    Stalled,
+    #[error("the broker is stopping")]
+    Stopping,
+    #[error("the broker was killed")]
+    Killed,
+}
+
+impl From<Refusal> for Cut {
+    fn from(refusal: Refusal) -> Self {
+        Self::Said(Ending::Refused(refusal))
+    }
+}
+
+impl From<FrameError> for Cut {
+    fn from(error: FrameError) -> Self {
+        match error {
+            FrameError::Length => {
+                Refusal { reason: Reason::MalformedPacket, text: "length of a packet takes more than four bytes" }
+                    .into()
+            }
+            FrameError::TooLarge { bytes, limit } => Self::TooLarge { bytes, limit },
+        }
+    }
+}
+
+impl Cut {
+    fn reason(&self) -> Option<Reason> {
+        match self {
+            Self::Said(ending) => ending.reason(),
+            Self::TooLarge { .. } => Some(Reason::PacketTooLarge),
+            Self::Silent => Some(Reason::KeepAliveTimeout),
+            Self::Stopping => Some(Reason::ShuttingDown),
+            Self::Closed | Self::Io(_) | Self::Stalled | Self::Killed => None,
+        }
+    }
+}
+
+/// Serves a connection to its end.
+pub(super) async fn serve<R, W>(shared: Arc<Shared>, mut reader: R, mut writer: W, peer: SocketAddr)
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
+    count(&shared.traffic.sockets_opened, 1);
+    let mut input = BytesMut::new();
+    let arrival = async {
+        let connect = read_connect(&shared, &mut reader, &mut input).await?;
+        Ok::<_, Cut>(connect)
+    };
+    let connect = tokio::select! {
+        connect = tokio::time::timeout(limits::CONNECT_WAIT, arrival) => connect,
+        () = shared.stopping.cancelled() => return,
+        () = shared.killed.cancelled() => return,
+    };
+    let connect = match connect {
+        Ok(Ok(connect)) => connect,
+        Ok(Err(Cut::Said(Ending::Refused(refusal)))) => {
+            tracing::debug!(%peer, error = %refusal, "connection refused");
+            if refusal.reason == Reason::UnsupportedVersion {
+                let mut output = BytesMut::new();
+                server::put_connect_refusal(&mut output, Version::V311, refusal.reason);
+                say_last(&mut writer, &mut output).await;
+            }
+            return;
+        }
+        Ok(Err(error)) => {
+            tracing::debug!(%peer, %error, "connection ended before CONNECT");
+            return;
+        }
+        Err(_) => {
+            tracing::debug!(%peer, "no CONNECT in time");
+            return;
+        }
+    };
+    let judged = tokio::select! {
+        judged = judge(&shared, &connect, peer) => judged,
+        () = shared.stopping.cancelled() => Err(Reason::ShuttingDown),
+        () = shared.killed.cancelled() => return,
+    };
+    let opened = judged.and_then(|(client, access, revision)| open(&shared, &connect, client, access, revision));
+    let (conversation, wake) = match opened {
+        Ok(opened) => opened,
+        Err(reason) => {
+            let mut output = BytesMut::new();
+            server::put_connect_refusal(&mut output, connect.version, reason);
+            say_last(&mut writer, &mut output).await;
+            return;
+        }
+    };
+    let keep_alive = Duration::from_millis(u64::from(connect.keep_alive_s) * 1_500);
+    let mut line = Line { shared, conversation, reader, writer, input, keep_alive, wake };
+    let cut = match line.run().await {
+        Err(cut) => cut,
+        Ok(never) => match never {},
+    };
+    line.close(&cut, peer).await;
+}
+
+async fn read_connect<R: AsyncRead + Unpin>(
+    shared: &Shared,
+    reader: &mut R,
+    input: &mut BytesMut,
+) -> Result<Connect, Cut> {
+    let max_packet = shared.live().settings.max_packet;
+    let limit = limits::CONNECT_BYTES_MAX.min(usize::try_from(max_packet).unwrap_or(usize::MAX));
+    loop {
+        // Judged by its first byte: whoever does not speak MQTT is not waited for.
+        if input.first().is_some_and(|first| *first != CONNECT) {
+            return Err(Refusal { reason: Reason::ProtocolError, text: "the first packet is not a CONNECT" }.into());
+        }
+        if let Some(header) = framing::header(input, limit)?
+            && input.len() >= header.total()
+        {
+            let connect = server::decode_connect(header, &input[header.header_len..header.total()])?;
+            input.advance(header.total());
+            return Ok(connect);
+        }
+        input.reserve(limits::READ_BYTES);
+        match reader.read_buf(input).await? {
+            0 => return Err(Cut::Closed),
+            more => count(&shared.traffic.bytes_received, more as u64),
+        }
+    }
+}
+
+/// Who the client is, and what it may do.
+type Judged = (Arc<str>, Arc<Access>, u64);
+
+async fn judge(shared: &Arc<Shared>, connect: &Connect, peer: SocketAddr) -> Result<Judged, Reason> {
+    count(&shared.traffic.messages_received, 1);
+    if connect.authentication {
+        return Err(Reason::BadAuthMethod);
+    }
+    if connect.client_id.is_empty() && connect.version == Version::V311 && !connect.clean_start {
+        return Err(Reason::ClientIdInvalid);
+    }
+    let client: Arc<str> = if connect.client_id.is_empty() {
+        format!("auto-{}", uuid::Uuid::new_v4()).into()
+    } else {
+        connect.client_id.as_str().into()
+    };
+    let live = shared.live();
+    let login = shared.door.login(&live.guests, connect.user.as_deref(), connect.password.clone(), &client).await;
+    let reason = match login {
+        Login::Welcome(access) => {
+            if let Some(will) = &connect.will
+                && !access.may_publish(&will.message.topic)
+            {
+                tracing::warn!(%client, topic = %will.message.topic, "client may not publish its will, it is refused");
+                return Err(Reason::NotAuthorized);
+            }
+            return Ok((client, access, live.revision));
+        }
+        Login::Wrong => Reason::BadUserOrPassword,
+        Login::Nameless => Reason::NotAuthorized,
+    };
+    let (delay, is_first) = shared.door.failed(peer.ip(), shared.clock.now());
+    if is_first {
+        tracing::warn!(%peer, %client, user = connect.user.as_deref(), "login refused");
+    }
+    tokio::time::sleep(delay).await;
+    Err(reason)
+}
+
+fn open(
+    shared: &Arc<Shared>,
+    connect: &Connect,
+    client: Arc<str>,
+    access: Arc<Access>,
+    revision: u64,
+) -> Result<(Conversation, Arc<Notify>), Reason> {
+    let wake = Arc::new(Notify::new());
+    let settings = &shared.live().settings;
+    let attachment = Attachment {
+        window: usize::from(connect.receive_maximum.min(limits::CLIENT_WINDOW)),
+        expiry_s: connect.session_expiry_s,
+        queued_max: settings.max_queued,
+        wake: wake.clone(),
+    };
+    let now = shared.clock.now();
+    let attached = shared
+        .core()
+        .attach(&client, connect.clean_start, connect.will.clone(), attachment, now)
+        .map_err(|_| Reason::ServerBusy)?;
+    for will in &attached.wills {
+        shared.publish_will(will);
+    }
+    tracing::debug!(%client, version = ?connect.version, resumed = attached.session_present, "client connected");
+    let mut output = BytesMut::new();
+    let welcome = Welcome {
+        session_present: attached.session_present,
+        assigned_id: connect.client_id.is_empty().then(|| client.clone()),
+        max_packet: settings.max_packet,
+        receive_maximum: limits::UNACKNOWLEDGED_MAX,
+        topic_alias_maximum: limits::TOPIC_ALIASES,
+    };
+    server::put_welcome(&mut output, connect.version, &welcome);
+    count(&shared.traffic.messages_sent, 1);
+    Ok((Conversation::new(shared.clone(), attached, connect, access, revision, output), wake))
+}
+
+struct Line<R, W> {
+    shared: Arc<Shared>,
+    conversation: Conversation,
+    reader: R,
+    writer: W,
+    input: BytesMut,
+    /// Longest silence; zero for any.
+    keep_alive: Duration,
+    wake: Arc<Notify>,
+}
+
+impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Line<R, W> {
+    async fn run(&mut self) -> Result<std::convert::Infallible, Cut> {
+        let clock = self.shared.clock.clone();
+        let (stopping, killed) = (self.shared.stopping.clone(), self.shared.killed.clone());
+        let (stopped, cut_off) = (stopping.cancelled(), killed.cancelled());
+        tokio::pin!(stopped, cut_off);
+        let mut heard = clock.now();
+        let mut written = heard;
+        let alarm = tokio::time::sleep(self.patience(heard, heard, heard));
+        tokio::pin!(alarm);
+        loop {
+            self.take_packets()?;
+            let had_output = !self.conversation.output.is_empty();
+            self.conversation.speak()?;
+            let has_output = !self.conversation.output.is_empty();
+            if has_output && !had_output {
+                written = clock.now();
+            }
+            let is_listening = self.conversation.is_listening();
+            if is_listening {
+                self.input.reserve(limits::READ_BYTES);
+            } else {
+                // It is we who do not listen.
+                heard = clock.now();
+            }
+            let Self { conversation, reader, writer, input, wake, shared, .. } = self;
+            // The output is lent to the writer while the conversation waits for its promises.
+            let mut output = std::mem::take(&mut conversation.output);
+            let mut settled = Ok(());
+            tokio::select! {
+                () = &mut cut_off => return Err(Cut::Killed),
+                () = &mut stopped => {
+                    conversation.output = output;
+                    return Err(Cut::Stopping);
+                }
+                outcome = writer.write_buf(&mut output), if has_output => {
+                    count(&shared.traffic.bytes_sent, outcome? as u64);
+                    written = clock.now();
+                    if output.is_empty() && output.capacity() > limits::OUTPUT_BYTES {
+                        output = BytesMut::new();
+                    }
+                }
+                outcome = reader.read_buf(input), if is_listening => match outcome? {
+                    0 => return Err(Cut::Closed),
+                    more => {
+                        count(&shared.traffic.bytes_received, more as u64);
+                        heard = clock.now();
+                    }
+                },
+                () = wake.notified() => {}
+                outcome = conversation.settle() => settled = outcome,
+                () = &mut alarm => {
+                    let now = clock.now();
+                    if has_output && now.since(written) >= limits::WRITE_STALL_MAX {
+                        return Err(Cut::Stalled);
+                    }
+                    if !self.keep_alive.is_zero() && is_listening && now.since(heard) >= self.keep_alive {
+                        conversation.output = output;
+                        return Err(Cut::Silent);
+                    }
+                }
+            }
+            // Acknowledgements that were settled in the meantime follow what was there before them.
+            output.extend_from_slice(&self.conversation.output);
+            self.conversation.output = output;
+            settled?;
+            if alarm.is_elapsed() || has_output != had_output {
+                let patience = self.patience(clock.now(), heard, written);
+                alarm.set(tokio::time::sleep(patience));
+            }
+        }
+    }
+
+    /// How long nothing need be checked.
+    fn patience(&self, now: Moment, heard: Moment, written: Moment) -> Duration {
+        let silence = if self.keep_alive.is_zero() { FOREVER } else { heard + self.keep_alive - now };
+        let stall = if self.conversation.output.is_empty() { FOREVER } else { written + limits::WRITE_STALL_MAX - now };
+        silence.min(stall).max(Duration::from_millis(10))
+    }
+
+    fn take_packets(&mut self) -> Result<(), Cut> {
+        let limit = usize::try_from(self.shared.live().settings.max_packet).unwrap_or(usize::MAX);
+        while self.conversation.is_listening() {
+            let Some(header) = framing::header(&self.input, limit)? else { break };
+            if self.input.len() < header.total() {
+                break;
+            }
+            let body = &self.input[header.header_len..header.total()];
+            let packet = server::decode(self.conversation.version, header, body)?;
+            self.input.advance(header.total());
+            self.conversation.hear(packet)?;
+        }
+        if self.input.is_empty() && self.input.capacity() > 8 * limits::READ_BYTES {
+            self.input = BytesMut::new();
+        }
+        Ok(())
+    }
+
+    async fn close(mut self, cut: &Cut, peer: SocketAddr) {
+        let slot = self.conversation.attached.slot.clone();
+        let client = &slot.client;
+        match cut {
+            Cut::Killed => return,
+            Cut::TooLarge { bytes, limit } if self.shared.is_first(client, "too large") => {
+                tracing::warn!(%client, %peer, bytes, limit, "packet larger than max_packet, the connection is closed");
+            }
+            Cut::Said(Ending::Unkept(error)) => {
+                tracing::debug!(%client, %error, "message not acknowledged, the connection is closed");
+            }
+            cut => tracing::debug!(%client, %peer, reason = %cut, "client disconnected"),
+        }
+        let farewell = match cut {
+            Cut::Said(Ending::Goodbye { with_will: false }) | Cut::Stopping => Farewell::Normal,
+            _ => Farewell::Abrupt,
+        };
+        let now = self.shared.clock.now();
+        let will = self.shared.core().detach(&slot, self.conversation.attached.generation, farewell, now);
+        self.shared.due_changed.notify_one();
+        if let Some(will) = will {
+            self.shared.publish_will(&will);
+        }
+        if let Some(reason) = cut.reason() {
+            self.conversation.say_goodbye(reason);
+        }
+        if !matches!(cut, Cut::Stalled | Cut::Io(_)) {
+            let mut output = std::mem::take(&mut self.conversation.output);
+            say_last(&mut self.writer, &mut output).await;
+        }
+    }
+}
+
+/// Writes what is left and closes, within a moment: nobody waits long for a peer that is being shown out.
+async fn say_last<W: AsyncWrite + Unpin>(writer: &mut W, output: &mut BytesMut) {
+    let write = async {
+        writer.write_all_buf(output).await?;
+        writer.shutdown().await
+    };
+    // The peer may be gone already: there is nobody left to tell.
+    let _ = tokio::time::timeout(limits::LAST_WORDS, write).await;
+}
+
+const CONNECT: u8 = 0x10;
+const FOREVER: Duration = Duration::from_secs(365 * 24 * 3600);

@@ -1,0 +1,497 @@
+//! What a connected client says, and what it is answered: from packets to the core and back to bytes. Does no I/O.
+
+use std::collections::{HashMap, VecDeque};
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::Poll;
+
+use bytes::BytesMut;
+
+use super::access::Access;
+use super::core::Attached;
+use super::keeper::Urgency;
+use super::promise::{Broken, Pending, Promise};
+use super::session::{Action, Delivery, Recorded, Subscription};
+use super::shared::{Shared, count};
+use crate::limits;
+use crate::model::{Message, Origin, Qos, TopicFilter, TopicName};
+use crate::mqtt::reason::Reason;
+use crate::mqtt::server::{self, Ask, Connect, Incoming, OutPublish, Publish, Refusal, Version};
+use crate::ports::Acceptance;
+
+/// Why a conversation ends.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Ending {
+    /// The client said DISCONNECT.
+    #[error("it said goodbye")]
+    Goodbye {
+        /// Whether it wants its will published all the same.
+        with_will: bool,
+    },
+    /// The client broke the protocol.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// A message could not be stored; its publisher must not believe that it was.
+    #[error(transparent)]
+    Unkept(#[from] Broken),
+    /// Another connection has the client id.
+    #[error("another connection took its client id")]
+    TakenOver,
+    /// A reload took the user away, or changed its password.
+    #[error("its user is not let in any more")]
+    Unwelcome,
+}
+
+impl Ending {
+    /// What a client of MQTT 5 is told; `None` when nothing is to be said.
+    pub(super) fn reason(&self) -> Option<Reason> {
+        match self {
+            Self::Goodbye { .. } => None,
+            Self::Refused(refusal) => Some(refusal.reason),
+            Self::Unkept(_) => Some(Reason::QuotaExceeded),
+            Self::TakenOver => Some(Reason::SessionTakenOver),
+            Self::Unwelcome => Some(Reason::NotAuthorized),
+        }
+    }
+}
+
+/// An acknowledgement in the order of its publication [MQTT-4.6.0-2].
+struct Owed {
+    /// Type byte of the acknowledgement; `None` when the publication gets none.
+    first: Option<u8>,
+    packet_id: u16,
+    reason: Reason,
+    pending: Option<Pending>,
+}
+
+/// One client's conversation with the broker.
+pub(super) struct Conversation {
+    shared: Arc<Shared>,
+    pub(super) attached: Attached,
+    pub(super) version: Version,
+    user: Option<String>,
+    access: Arc<Access>,
+    /// The revision of the settings that `access` follows.
+    revision: u64,
+    max_packet: usize,
+    /// Bytes on their way to the client.
+    pub(super) output: BytesMut,
+    owed: VecDeque<Owed>,
+    aliases_in: HashMap<u16, TopicName>,
+    aliases_out: HashMap<TopicName, u16>,
+    aliases_out_max: u16,
+}
+
+impl Conversation {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        attached: Attached,
+        connect: &Connect,
+        access: Arc<Access>,
+        revision: u64,
+        output: BytesMut,
+    ) -> Self {
+        Self {
+            shared,
+            attached,
+            version: connect.version,
+            user: connect.user.clone(),
+            access,
+            revision,
+            max_packet: connect.max_packet.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX)),
+            output,
+            owed: VecDeque::new(),
+            aliases_in: HashMap::new(),
+            aliases_out: HashMap::new(),
+            aliases_out_max: connect.topic_alias_maximum.min(limits::TOPIC_ALIASES),
+        }
+    }
+
+    /// Whether one more packet may be taken in.
+    pub(super) fn is_listening(&self) -> bool {
+        self.owed.len() < usize::from(limits::UNACKNOWLEDGED_MAX) && self.output.len() < limits::ANSWER_BYTES_MAX
+    }
+
+    /// Takes a packet in.
+    pub(super) fn hear(&mut self, packet: Incoming) -> Result<(), Ending> {
+        count(&self.shared.traffic.messages_received, 1);
+        match packet {
+            Incoming::Publish(publish) => self.hear_publish(publish),
+            Incoming::Puback(id) => {
+                self.current()?.puback(id);
+                Ok(())
+            }
+            Incoming::Pubrec(id, refused) => {
+                if self.current()?.pubrec(id, refused) == Recorded::Release {
+                    self.acknowledge(PUBREL, id, Reason::Success);
+                }
+                Ok(())
+            }
+            Incoming::Pubcomp(id) => {
+                self.current()?.pubcomp(id);
+                Ok(())
+            }
+            Incoming::Pubrel(id) => {
+                let known = self.current()?.release(id);
+                self.acknowledge(PUBCOMP, id, if known { Reason::Success } else { Reason::PacketIdNotFound });
+                Ok(())
+            }
+            Incoming::Subscribe(id, identifier, asks) => self.hear_subscribe(id, identifier, asks),
+            Incoming::Unsubscribe(id, filters) => self.hear_unsubscribe(id, &filters),
+            Incoming::Pingreq => {
+                server::put_pingresp(&mut self.output);
+                count(&self.shared.traffic.messages_sent, 1);
+                Ok(())
+            }
+            Incoming::Disconnect { with_will, session_expiry_s } => {
+                if let Some(expiry_s) = session_expiry_s {
+                    let mut session = self.current()?;
+                    if session.expiry_s() == 0 && expiry_s != 0 {
+                        drop(session);
+                        return Err(refuse(Reason::ProtocolError, "a session expiry where CONNECT said none"));
+                    }
+                    session.set_expiry_s(expiry_s);
+                }
+                Err(Ending::Goodbye { with_will })
+            }
+        }
+    }
+
+    fn current(&self) -> Result<std::sync::MutexGuard<'_, super::session::Session>, Ending> {
+        let session = self.attached.slot.session();
+        if session.is_current(self.attached.generation) { Ok(session) } else { Err(Ending::TakenOver) }
+    }
+
+    fn acknowledge(&mut self, first: u8, packet_id: u16, reason: Reason) {
+        server::put_acknowledgement(&mut self.output, self.version, first, packet_id, reason);
+        count(&self.shared.traffic.messages_sent, 1);
+    }
+
+    fn hear_publish(&mut self, publish: Publish) -> Result<(), Ending> {
+        count(&self.shared.traffic.publish_received, 1);
+        let topic = self.resolve_alias(&publish)?;
+        let packet_id = publish.packet_id;
+        let held = {
+            let session = self.current()?;
+            let waiting = self.owed.iter().filter(|owed| owed.first == Some(PUBACK)).count();
+            let unacknowledged = session.received_len() + waiting;
+            if self.version == Version::V5
+                && publish.qos != Qos::AtMostOnce
+                && unacknowledged >= usize::from(limits::UNACKNOWLEDGED_MAX)
+            {
+                return Err(refuse(
+                    Reason::ReceiveMaximumExceeded,
+                    "more unacknowledged messages than Receive Maximum",
+                ));
+            }
+            let is_qos_2 = publish.qos == Qos::ExactlyOnce;
+            is_qos_2.then(|| session.received(packet_id).cloned()).flatten()
+        };
+        // The same QoS 2 message again: delivered already, it waits for the promise made the first time.
+        if let Some(promise) = held.as_ref().filter(|promise| !promise.is_broken()) {
+            self.owe(Some(PUBREC), packet_id, Reason::Success, promise.wait());
+            return Ok(());
+        }
+        if !self.access.may_publish(&topic) {
+            return self.deny_publish(&topic, publish.qos, packet_id);
+        }
+        let message = Arc::new(Message {
+            topic,
+            payload: publish.payload,
+            qos: publish.qos,
+            retain: publish.retain,
+            origin: Origin::Client,
+            properties: publish.properties,
+        });
+        let acceptance = self.shared.uplink.accept(&message);
+        let urgency = if publish.qos == Qos::AtMostOnce { Urgency::Soon } else { Urgency::Now };
+        let kept = if held.is_some() {
+            // Its subscribers have it; only what was promised beyond them is to be tried again.
+            self.shared.keep_again(&message, urgency)
+        } else {
+            self.shared.publish(self.attached.slot.key, &message, urgency)
+        };
+        let pending = join(acceptance, kept);
+        match publish.qos {
+            Qos::AtMostOnce => {
+                if pending.is_some() {
+                    self.owe(None, 0, Reason::Success, pending);
+                }
+            }
+            Qos::AtLeastOnce => self.owe(Some(PUBACK), packet_id, Reason::Success, pending),
+            Qos::ExactlyOnce => {
+                let promise = pending.map_or(Promise::Kept, Promise::owe);
+                let wait = promise.wait();
+                self.current()?.receive(packet_id, promise);
+                self.owe(Some(PUBREC), packet_id, Reason::Success, wait);
+            }
+        }
+        Ok(())
+    }
+
+    fn resolve_alias(&mut self, publish: &Publish) -> Result<TopicName, Ending> {
+        match (publish.alias, &publish.topic) {
+            (None, Some(topic)) => Ok(topic.clone()),
+            (Some(alias), _) if alias == 0 || alias > limits::TOPIC_ALIASES => {
+                Err(refuse(Reason::TopicAliasInvalid, "topic alias out of range"))
+            }
+            (Some(alias), Some(topic)) => {
+                self.aliases_in.insert(alias, topic.clone());
+                Ok(topic.clone())
+            }
+            (Some(alias), None) => match self.aliases_in.get(&alias) {
+                Some(topic) => Ok(topic.clone()),
+                None => Err(refuse(Reason::ProtocolError, "a topic alias that was never given a topic")),
+            },
+            (None, None) => Err(refuse(Reason::ProtocolError, "neither topic nor topic alias")),
+        }
+    }
+
+    /// 3.1.1 has no word for it: the message is acknowledged and dropped.
+    fn deny_publish(&mut self, topic: &TopicName, qos: Qos, packet_id: u16) -> Result<(), Ending> {
+        let client = &self.attached.slot.client;
+        if self.shared.is_first(client, "publish") {
+            tracing::warn!(%client, %topic, "client may not publish to this topic, its message is dropped");
+        }
+        let is_5 = self.version == Version::V5;
+        let reason = if is_5 { Reason::NotAuthorized } else { Reason::Success };
+        match qos {
+            Qos::AtMostOnce => {}
+            Qos::AtLeastOnce => self.owe(Some(PUBACK), packet_id, reason, None),
+            Qos::ExactlyOnce => {
+                if !is_5 {
+                    self.current()?.receive(packet_id, Promise::Kept);
+                }
+                self.owe(Some(PUBREC), packet_id, reason, None);
+            }
+        }
+        Ok(())
+    }
+
+    /// Acknowledges at once when nothing is waited for, and nobody waits before it.
+    fn owe(&mut self, first: Option<u8>, packet_id: u16, reason: Reason, pending: Option<Pending>) {
+        match (first, &pending) {
+            (Some(first), None) if self.owed.is_empty() => self.acknowledge(first, packet_id, reason),
+            _ => self.owed.push_back(Owed { first, packet_id, reason, pending }),
+        }
+    }
+
+    /// Waits for the oldest promise, and writes the acknowledgements that it held back.
+    pub(super) async fn settle(&mut self) -> Result<(), Ending> {
+        let outcome = poll_fn(|context| match self.owed.front_mut().map(|owed| &mut owed.pending) {
+            Some(Some(pending)) => pending.as_mut().poll(context),
+            Some(None) => Poll::Ready(Ok(())),
+            None => Poll::Pending,
+        })
+        .await;
+        let Some(settled) = self.owed.pop_front() else { return Ok(()) };
+        if let Some(first) = settled.first {
+            // A QoS 0 message that was not taken is the bridge's to count: its publisher asked for no promise.
+            outcome?;
+            self.acknowledge(first, settled.packet_id, settled.reason);
+        }
+        while self.owed.front().is_some_and(|next| next.pending.is_none()) {
+            let Some(next) = self.owed.pop_front() else { break };
+            if let Some(first) = next.first {
+                self.acknowledge(first, next.packet_id, next.reason);
+            }
+        }
+        Ok(())
+    }
+
+    fn hear_subscribe(&mut self, id: u16, identifier: Option<u32>, asks: Vec<Ask>) -> Result<(), Ending> {
+        let mut codes = Vec::with_capacity(asks.len());
+        for ask in asks {
+            codes.push(match self.subscribe(ask, identifier)? {
+                Ok(qos) => qos.level(),
+                Err(reason) if self.version == Version::V5 => reason.code(),
+                Err(_) => SUBACK_FAILURE,
+            });
+        }
+        server::put_suback(&mut self.output, self.version, id, &codes);
+        count(&self.shared.traffic.messages_sent, 1);
+        Ok(())
+    }
+
+    fn subscribe(&mut self, ask: Ask, identifier: Option<u32>) -> Result<Result<Qos, Reason>, Ending> {
+        if ask.retain_handling > 2 {
+            return Err(refuse(Reason::ProtocolError, "retain handling 3"));
+        }
+        let Ok(asked) = TopicFilter::parse(&ask.filter) else { return Ok(Err(Reason::FilterInvalid)) };
+        let (group, filter) = match share(&ask.filter) {
+            None => (None, asked.clone()),
+            Some(Ok((group, filter))) => (Some(group), filter),
+            Some(Err(())) => return Ok(Err(Reason::FilterInvalid)),
+        };
+        if filter.as_str().split('/').count() > limits::TOPIC_LEVELS_MAX {
+            return Ok(Err(Reason::FilterInvalid));
+        }
+        if group.is_some() && ask.no_local {
+            return Err(refuse(Reason::ProtocolError, "no-local on a shared subscription"));
+        }
+        if !self.access.may_subscribe(&filter) {
+            let client = &self.attached.slot.client;
+            if self.shared.is_first(client, "subscribe") {
+                tracing::warn!(%client, %filter, "client may not subscribe to this filter");
+            }
+            return Ok(Err(Reason::NotAuthorized));
+        }
+        let mut core = self.shared.core();
+        {
+            let session = self.current()?;
+            let is_new = !session.subscriptions.contains_key(&asked);
+            if is_new && session.subscriptions.len() >= limits::SUBSCRIPTIONS_MAX {
+                return Ok(Err(Reason::QuotaExceeded));
+            }
+        }
+        let subscription = Subscription {
+            filter,
+            group,
+            qos: ask.qos,
+            no_local: ask.no_local,
+            retain_as_published: ask.retain_as_published,
+            identifier,
+            since: 0,
+        };
+        core.subscribe(&self.attached.slot, &asked, subscription, ask.retain_handling);
+        Ok(Ok(ask.qos))
+    }
+
+    fn hear_unsubscribe(&mut self, id: u16, filters: &[String]) -> Result<(), Ending> {
+        let mut codes = Vec::with_capacity(filters.len());
+        {
+            let mut core = self.shared.core();
+            drop(self.current()?);
+            for filter in filters {
+                let existed =
+                    TopicFilter::parse(filter).is_ok_and(|filter| core.unsubscribe(&self.attached.slot, &filter));
+                codes.push(if existed { Reason::Success.code() } else { Reason::NoSubscriptionExisted.code() });
+            }
+        }
+        server::put_unsuback(&mut self.output, self.version, id, &codes);
+        count(&self.shared.traffic.messages_sent, 1);
+        Ok(())
+    }
+
+    /// Encodes what waits for the client, as far as the output has room.
+    pub(super) fn speak(&mut self) -> Result<(), Ending> {
+        self.follow_reload()?;
+        let now = self.shared.clock.now();
+        while self.output.len() < limits::OUTPUT_BYTES {
+            let (action, is_hungry) = {
+                let mut session = self.current()?;
+                let action = session.poll(now);
+                let is_hungry = action.is_none() && session.hungry_cursor().is_some();
+                if action.is_none()
+                    && let Some(dropped) = session.take_recovery()
+                {
+                    drop(session);
+                    let client = &self.attached.slot.client;
+                    tracing::info!(%client, dropped, "client keeps up again");
+                }
+                (action, is_hungry)
+            };
+            match action {
+                Some(Action::Publish { delivery, packet_id, dup }) => self.send(&delivery, packet_id, dup, now)?,
+                Some(Action::Release(id)) => self.acknowledge(PUBREL, id, Reason::Success),
+                None if is_hungry => self.shared.core().feed(&self.attached.slot, now),
+                None => break,
+            }
+        }
+        Ok(())
+    }
+
+    fn send(
+        &mut self,
+        delivery: &Delivery,
+        packet_id: u16,
+        dup: bool,
+        now: crate::model::Moment,
+    ) -> Result<(), Ending> {
+        let alias = self.alias_out(&delivery.message.topic);
+        let left = delivery.expires.map(|expires| u32::try_from((expires - now).as_secs()).unwrap_or(u32::MAX).max(1));
+        let publish = OutPublish {
+            message: &delivery.message,
+            qos: delivery.qos,
+            retain: delivery.retain,
+            dup,
+            packet_id,
+            expiry_s: left,
+            subscription_ids: delivery.subscription_ids.as_deref().unwrap_or_default(),
+            alias,
+        };
+        if server::put_publish(&mut self.output, self.version, &publish, self.max_packet) {
+            if let Some((alias, false)) = alias {
+                self.aliases_out.insert(delivery.message.topic.clone(), alias);
+            }
+            count(&self.shared.traffic.messages_sent, 1);
+            count(&self.shared.traffic.publish_sent, 1);
+        } else {
+            // Larger than the client takes: it must not be sent, and counts as delivered [MQTT-3.1.2-25].
+            self.current()?.forget(packet_id);
+            count(&self.shared.core().counters.dropped, 1);
+        }
+        Ok(())
+    }
+
+    fn alias_out(&self, topic: &TopicName) -> Option<(u16, bool)> {
+        if self.aliases_out_max == 0 {
+            return None;
+        }
+        if let Some(alias) = self.aliases_out.get(topic) {
+            return Some((*alias, true));
+        }
+        let next = u16::try_from(self.aliases_out.len()).unwrap_or(u16::MAX).saturating_add(1);
+        (next <= self.aliases_out_max).then_some((next, false))
+    }
+
+    /// Takes over new permissions after a reload; ends when the user is gone.
+    fn follow_reload(&mut self) -> Result<(), Ending> {
+        if self.shared.revision() == self.revision {
+            return Ok(());
+        }
+        let live = self.shared.live();
+        let user = self.user.as_deref();
+        self.access = live.guests.access(user, &self.attached.slot.client).ok_or(Ending::Unwelcome)?;
+        self.revision = live.revision;
+        Ok(())
+    }
+
+    /// Writes the DISCONNECT that goes with an ending, where there is one.
+    pub(super) fn say_goodbye(&mut self, reason: Reason) {
+        server::put_disconnect(&mut self.output, self.version, reason);
+    }
+}
+
+fn refuse(reason: Reason, text: &'static str) -> Ending {
+    Ending::Refused(Refusal { reason, text })
+}
+
+/// Group and filter of `$share/<group>/<filter>`; `None` when it is not one.
+fn share(asked: &str) -> Option<Result<(Arc<str>, TopicFilter), ()>> {
+    let rest = asked.strip_prefix("$share/")?;
+    let parts = rest.split_once('/').filter(|(group, _)| !group.is_empty() && !group.contains(['+', '#']));
+    Some(match parts {
+        Some((group, filter)) => TopicFilter::parse(filter).map(|filter| (group.into(), filter)).map_err(|_| ()),
+        None => Err(()),
+    })
+}
+
+fn join(acceptance: Option<Acceptance>, kept: Option<Pending>) -> Option<Pending> {
+    match (acceptance, kept) {
+        (None, kept) => kept,
+        (Some(acceptance), None) => Some(Box::pin(async { acceptance.await.map_err(Broken::from) })),
+        (Some(acceptance), Some(kept)) => Some(Box::pin(async {
+            let (accepted, kept) = tokio::join!(acceptance, kept);
+            accepted?;
+            kept
+        })),
+    }
+}
+
+const PUBACK: u8 = 0x40;
+const PUBREC: u8 = 0x50;
+const PUBREL: u8 = 0x62;
+const PUBCOMP: u8 = 0x70;
+/// Failure in a SUBACK of 3.1.1.
+const SUBACK_FAILURE: u8 = 0x80;

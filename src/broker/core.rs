@@ -1,0 +1,499 @@
+//! The broker's shared state behind one lock that is held briefly: who there is, who subscribes to what, what is retained.
+//!
+//! Every message passes [`Core::publish`] under that lock, so that all subscribers see messages in one order, and a new subscriber sees each
+//! retained message either as retained or live, never neither. Lock order: core, then one session.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::fanout::{Envelope, Fanout, FilterId};
+use super::retained::{Outcome, Retained};
+use super::session::{Attachment, Delivery, Pushed, RetainedCursor, Session, Subscription};
+use crate::limits;
+use crate::model::{Message, Moment, TopicFilter};
+use crate::mqtt::server::Will;
+
+/// A client's place in the broker.
+#[derive(Debug)]
+pub(super) struct Slot {
+    pub(super) client: Arc<str>,
+    /// Never given to another slot.
+    pub(super) key: u64,
+    session: Mutex<Session>,
+    /// Message last routed here, and its place among the targets: how overlapping subscriptions become one delivery.
+    marked: AtomicU64,
+    place: AtomicUsize,
+}
+
+impl Slot {
+    /// Locks the session. A panic elsewhere while it was locked leaves it as it was: each of its operations is complete in itself.
+    pub(super) fn session(&self) -> MutexGuard<'_, Session> {
+        self.session.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Message counts, read by `$SYS`.
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    pub(super) dropped: AtomicU64,
+    pub(super) refused_retained: AtomicU64,
+}
+
+#[derive(Debug, Clone)]
+struct Member {
+    slot: Arc<Slot>,
+    subscription: Subscription,
+}
+
+#[derive(Debug)]
+struct Group {
+    name: Arc<str>,
+    members: Vec<Member>,
+    next: usize,
+}
+
+#[derive(Debug, Default)]
+struct FilterEntry {
+    members: Vec<Member>,
+    groups: Vec<Group>,
+}
+
+#[derive(Debug)]
+struct Target {
+    slot: Arc<Slot>,
+    qos: crate::model::Qos,
+    retain: bool,
+    ids: Option<Arc<[u32]>>,
+}
+
+#[derive(Debug)]
+struct Life {
+    slot: Arc<Slot>,
+    will: Option<Will>,
+    will_due: Option<Moment>,
+    ends: Option<Moment>,
+}
+
+/// What a connection gets with its session.
+#[derive(Debug)]
+pub(super) struct Attached {
+    pub(super) slot: Arc<Slot>,
+    pub(super) generation: u64,
+    pub(super) session_present: bool,
+    /// Wills that the takeover or the end of an older session sets free.
+    pub(super) wills: Vec<Arc<Message>>,
+}
+
+/// No room for one more session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct TooManySessions;
+
+/// How a connection ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Farewell {
+    /// With a DISCONNECT: the will is void.
+    Normal,
+    /// Without one, or with one that asks for the will.
+    Abrupt,
+}
+
+/// What became of a publication.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Published {
+    /// Whether it changed the retained set, or was to.
+    pub(super) retained: Option<Outcome>,
+    /// Whether the router was full.
+    pub(super) lost: bool,
+}
+
+/// See the module.
+pub(super) struct Core {
+    fanout: Box<dyn Fanout>,
+    filters: HashMap<FilterId, FilterEntry>,
+    by_filter: HashMap<TopicFilter, FilterId>,
+    lives: HashMap<Arc<str>, Life>,
+    /// When something is due for a client: its will, or its session's end.
+    due: BTreeSet<(Moment, Arc<str>)>,
+    pub(super) retained: Retained,
+    pub(super) counters: Arc<Counters>,
+    number: u64,
+    next_filter: FilterId,
+    next_key: u64,
+    connected: usize,
+    connected_max: usize,
+    subscriptions: usize,
+    found: Vec<FilterId>,
+    targets: Vec<Target>,
+}
+
+impl Core {
+    pub(super) fn new(fanout: Box<dyn Fanout>, retained_bytes_max: u64) -> Self {
+        Self {
+            fanout,
+            filters: HashMap::new(),
+            by_filter: HashMap::new(),
+            lives: HashMap::new(),
+            due: BTreeSet::new(),
+            retained: Retained::new(retained_bytes_max),
+            counters: Arc::default(),
+            number: 0,
+            next_filter: 0,
+            next_key: 0,
+            connected: 0,
+            connected_max: 0,
+            subscriptions: 0,
+            found: Vec::new(),
+            targets: Vec::new(),
+        }
+    }
+
+    /// Gives a connection its session: the one the client id has, or a new one.
+    pub(super) fn attach(
+        &mut self,
+        client: &Arc<str>,
+        clean_start: bool,
+        will: Option<Will>,
+        attachment: Attachment,
+        now: Moment,
+    ) -> Result<Attached, TooManySessions> {
+        let mut wills = Vec::new();
+        let mut resumed = None;
+        if let Some(life) = self.lives.get_mut(client) {
+            let (was_connected, ended) = {
+                let session = life.slot.session();
+                let ended = clean_start || (session.expiry_s() == 0) || life.ends.is_some_and(|ends| ends <= now);
+                (session.is_connected(), ended)
+            };
+            // A will whose delay runs is void when its session goes on [MQTT-3.1.3-9]; without a delay the takeover ends a connection.
+            if let Some(old) = life.will.take()
+                && (ended || (was_connected && old.delay_s == 0))
+            {
+                wills.push(old.message);
+            }
+            for at in [life.will_due.take(), life.ends.take()].into_iter().flatten() {
+                self.due.remove(&(at, client.clone()));
+            }
+            if was_connected {
+                self.connected -= 1;
+            }
+            if ended {
+                self.remove(client);
+            } else {
+                resumed = Some(life.slot.clone());
+            }
+        }
+        let session_present = resumed.is_some();
+        let slot = match resumed {
+            Some(slot) => slot,
+            None if self.lives.len() >= limits::SESSIONS_MAX => return Err(TooManySessions),
+            None => {
+                self.next_key += 1;
+                Arc::new(Slot {
+                    client: client.clone(),
+                    key: self.next_key,
+                    session: Mutex::new(Session::new()),
+                    marked: AtomicU64::new(0),
+                    place: AtomicUsize::new(0),
+                })
+            }
+        };
+        let generation = slot.session().attach(attachment);
+        self.lives.insert(client.clone(), Life { slot: slot.clone(), will, will_due: None, ends: None });
+        self.connected += 1;
+        self.connected_max = self.connected_max.max(self.connected);
+        Ok(Attached { slot, generation, session_present, wills })
+    }
+
+    /// Takes a connection off its session. Returns the will to publish at once; nothing when another connection has the session by now.
+    pub(super) fn detach(
+        &mut self,
+        slot: &Arc<Slot>,
+        generation: u64,
+        farewell: Farewell,
+        now: Moment,
+    ) -> Option<Arc<Message>> {
+        let expiry_s = {
+            let mut session = slot.session();
+            if !session.is_current(generation) || !session.is_connected() {
+                return None;
+            }
+            session.detach();
+            session.expiry_s()
+        };
+        self.connected -= 1;
+        let client = slot.client.clone();
+        let life = self.lives.get_mut(&client)?;
+        let mut will = life.will.take().filter(|_| farewell == Farewell::Abrupt);
+        if expiry_s == 0 {
+            self.remove(&client);
+            return will.map(|will| will.message);
+        }
+        if expiry_s != u32::MAX {
+            let ends = now + Duration::from_secs(expiry_s.into());
+            life.ends = Some(ends);
+            self.due.insert((ends, client.clone()));
+        }
+        if let Some(waiting) = will.take_if(|will| will.delay_s > 0) {
+            // The will is published at the end of the session at the latest [MQTT-3.1.3-9].
+            let due = now + Duration::from_secs(waiting.delay_s.min(expiry_s).into());
+            life.will_due = Some(due);
+            life.will = Some(waiting);
+            self.due.insert((due, client));
+        }
+        will.map(|will| will.message)
+    }
+
+    /// The next moment at which [`Self::expire`] has something to do.
+    pub(super) fn next_due(&self) -> Option<Moment> {
+        self.due.first().map(|(at, _)| *at)
+    }
+
+    /// Ends the sessions whose time has come; returns the wills whose time has come.
+    pub(super) fn expire(&mut self, now: Moment) -> Vec<Arc<Message>> {
+        let mut wills = Vec::new();
+        while let Some((at, client)) = self.due.pop_first() {
+            if at > now {
+                self.due.insert((at, client));
+                break;
+            }
+            let Some(life) = self.lives.get_mut(&client) else { continue };
+            if life.will_due.is_some_and(|due| due <= now) {
+                life.will_due = None;
+                wills.extend(life.will.take().map(|will| will.message));
+            }
+            if life.ends.is_some_and(|ends| ends <= now) {
+                self.remove(&client);
+            }
+        }
+        wills
+    }
+
+    fn remove(&mut self, client: &Arc<str>) {
+        let Some(life) = self.lives.remove(client) else { return };
+        for at in [life.will_due, life.ends].into_iter().flatten() {
+            self.due.remove(&(at, client.clone()));
+        }
+        let subscriptions = {
+            let mut session = life.slot.session();
+            session.end();
+            std::mem::take(&mut session.subscriptions)
+        };
+        for subscription in subscriptions.values() {
+            self.leave(&life.slot, subscription);
+        }
+    }
+
+    /// Makes or replaces a subscription under the text it was asked for. Returns whether it is new.
+    pub(super) fn subscribe(
+        &mut self,
+        slot: &Arc<Slot>,
+        asked: &TopicFilter,
+        mut subscription: Subscription,
+        retain_handling: u8,
+    ) -> bool {
+        subscription.since = self.number;
+        let old = slot.session().subscriptions.insert(asked.clone(), subscription.clone());
+        if let Some(old) = &old {
+            self.leave(slot, old);
+        }
+        let filter = subscription.filter.clone();
+        let id = *self.by_filter.entry(filter.clone()).or_insert_with(|| {
+            self.next_filter += 1;
+            self.fanout.subscribe(&filter, self.next_filter);
+            self.next_filter
+        });
+        let entry = self.filters.entry(id).or_default();
+        let member = Member { slot: slot.clone(), subscription: subscription.clone() };
+        match &subscription.group {
+            None => entry.members.push(member),
+            Some(name) => match entry.groups.iter_mut().find(|group| group.name == *name) {
+                Some(group) => group.members.push(member),
+                None => entry.groups.push(Group { name: name.clone(), members: vec![member], next: 0 }),
+            },
+        }
+        self.subscriptions += 1;
+        // Retained messages are not sent to shared subscriptions [MQTT-4.8.2].
+        let wanted = retain_handling == 0 || (retain_handling == 1 && old.is_none());
+        if wanted && subscription.group.is_none() {
+            slot.session().add_cursor(RetainedCursor { subscription, after: None });
+        }
+        old.is_none()
+    }
+
+    /// Ends a subscription. Returns whether there was one.
+    pub(super) fn unsubscribe(&mut self, slot: &Arc<Slot>, asked: &TopicFilter) -> bool {
+        let old = {
+            let mut session = slot.session();
+            let old = session.subscriptions.remove(asked);
+            if let Some(old) = &old {
+                session.drop_cursor(&old.filter);
+            }
+            old
+        };
+        if let Some(old) = &old {
+            self.leave(slot, old);
+        }
+        old.is_some()
+    }
+
+    fn leave(&mut self, slot: &Arc<Slot>, subscription: &Subscription) {
+        let Some(&id) = self.by_filter.get(&subscription.filter) else { return };
+        let Some(entry) = self.filters.get_mut(&id) else { return };
+        self.subscriptions -= 1;
+        match &subscription.group {
+            None => entry.members.retain(|member| member.slot.key != slot.key),
+            Some(name) => {
+                for group in entry.groups.iter_mut().filter(|group| group.name == *name) {
+                    group.members.retain(|member| member.slot.key != slot.key);
+                }
+                entry.groups.retain(|group| !group.members.is_empty());
+            }
+        }
+        if entry.members.is_empty() && entry.groups.is_empty() {
+            self.filters.remove(&id);
+            self.by_filter.remove(&subscription.filter);
+            self.fanout.unsubscribe(&subscription.filter, id);
+        }
+    }
+
+    /// Sends a message to everyone who subscribes to its topic, and makes it the topic's retained one if it is to be.
+    pub(super) fn publish(&mut self, sender: u64, message: Arc<Message>, now: Moment) -> Published {
+        self.number += 1;
+        let envelope = Envelope { number: self.number, sender, received: now, message };
+        let retained = envelope.message.retain.then(|| {
+            let outcome = self.retained.set(&envelope.message, self.number, expires(&envelope));
+            if outcome == Outcome::Full {
+                self.counters.refused_retained.fetch_add(1, Ordering::Relaxed);
+            }
+            outcome
+        });
+        let mut found = std::mem::take(&mut self.found);
+        let lost = self.fanout.publish(&envelope, &mut found).is_err();
+        if lost {
+            self.counters.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+        self.deliver(&envelope, &found);
+        found.clear();
+        self.found = found;
+        Published { retained, lost }
+    }
+
+    /// Queues a message for the subscribers of the filters that mean it.
+    pub(super) fn deliver(&mut self, envelope: &Envelope, found: &[FilterId]) {
+        for id in found {
+            let Some(entry) = self.filters.get_mut(id) else { continue };
+            for member in &entry.members {
+                aim(&mut self.targets, envelope, member);
+            }
+            for group in &mut entry.groups {
+                let count = group.members.len();
+                let turn = (0..count).map(|step| (group.next + step) % count);
+                let chosen = turn
+                    .clone()
+                    .find(|&index| group.members[index].slot.session().is_connected())
+                    .or_else(|| turn.clone().next());
+                if let Some(index) = chosen {
+                    group.next = (index + 1) % count;
+                    aim(&mut self.targets, envelope, &group.members[index]);
+                }
+            }
+        }
+        let expires = expires(envelope);
+        for target in self.targets.drain(..) {
+            let delivery = Delivery {
+                message: envelope.message.clone(),
+                qos: target.qos,
+                retain: target.retain,
+                expires,
+                subscription_ids: target.ids,
+            };
+            let (pushed, is_first) = {
+                let mut session = target.slot.session();
+                let was_dropping = session.is_dropping();
+                (session.push(delivery), !was_dropping)
+            };
+            let dropped = match pushed {
+                Pushed::Queued | Pushed::Away => continue,
+                Pushed::Dropped => 1,
+                Pushed::Displaced(count) => count,
+            };
+            self.counters.dropped.fetch_add(dropped, Ordering::Relaxed);
+            if is_first {
+                tracing::warn!(client = %target.slot.client, "client does not keep up, its oldest messages are dropped");
+            }
+        }
+    }
+
+    /// Everyone there is, connected or not.
+    pub(super) fn slots(&self) -> impl Iterator<Item = &Arc<Slot>> {
+        self.lives.values().map(|life| &life.slot)
+    }
+
+    /// Reads on the retained messages a session asks for, until it has some to send or wants no more.
+    pub(super) fn feed(&self, slot: &Slot, now: Moment) {
+        let mut session = slot.session();
+        if let Some(cursor) = session.hungry_cursor() {
+            let (found, done) = self.retained.read(cursor, now);
+            session.fill(found, done);
+        }
+    }
+
+    pub(super) fn census(&self) -> Census {
+        Census {
+            connected: self.connected,
+            connected_max: self.connected_max,
+            sessions: self.lives.len(),
+            subscriptions: self.subscriptions,
+            retained: self.retained.len(),
+            retained_bytes: self.retained.bytes(),
+        }
+    }
+
+    pub(super) fn stop(&mut self) {
+        self.fanout.stop();
+    }
+}
+
+/// How many there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Census {
+    pub(super) connected: usize,
+    pub(super) connected_max: usize,
+    pub(super) sessions: usize,
+    pub(super) subscriptions: usize,
+    pub(super) retained: usize,
+    pub(super) retained_bytes: u64,
+}
+
+/// Adds a subscriber to the targets, or joins the subscription to the one that already brings it the message [MQTT-3.3.4-2].
+fn aim(targets: &mut Vec<Target>, envelope: &Envelope, member: &Member) {
+    let subscription = &member.subscription;
+    if (subscription.no_local && member.slot.key == envelope.sender) || envelope.number <= subscription.since {
+        return;
+    }
+    let qos = envelope.message.qos.min(subscription.qos);
+    let retain = envelope.message.retain && subscription.retain_as_published;
+    let place = member.slot.place.load(Ordering::Relaxed);
+    if member.slot.marked.swap(envelope.number, Ordering::Relaxed) == envelope.number
+        && let Some(target) = targets.get_mut(place).filter(|target| target.slot.key == member.slot.key)
+    {
+        target.qos = target.qos.max(qos);
+        target.retain |= retain;
+        if let Some(id) = subscription.identifier {
+            let mut ids = target.ids.as_deref().unwrap_or_default().to_vec();
+            ids.push(id);
+            target.ids = Some(ids.into());
+        }
+        return;
+    }
+    member.slot.place.store(targets.len(), Ordering::Relaxed);
+    let ids = subscription.identifier.map(|id| Arc::from([id]));
+    targets.push(Target { slot: member.slot.clone(), qos, retain, ids });
+}
+
+fn expires(envelope: &Envelope) -> Option<Moment> {
+    let seconds = envelope.message.properties.as_ref()?.expiry_s?;
+    Some(envelope.received + Duration::from_secs(seconds.into()))
+}

@@ -1,0 +1,202 @@
+//! Who may come in: user names, argon2 hashes, and what is done about guessing.
+//!
+//! One password is verified at a time, off the runtime's threads: argon2 takes 19 MiB and tens of milliseconds by design. A password verified
+//! once is recognised by a keyed hash as long as the process lives. An unknown user costs the same time as a wrong password. Failures slow
+//! down the answers to failures from the same address, and nothing else: a gateway's clients often share an address.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use argon2::Argon2;
+use argon2::password_hash::PasswordVerifier;
+use argon2::password_hash::phc;
+use tokio::sync::Semaphore;
+
+use super::access::Access;
+use super::settings::{Settings, User};
+use crate::limits;
+use crate::model::Moment;
+
+/// Who is let in, by what the settings say.
+#[derive(Debug, Default)]
+pub(super) struct Guests {
+    users: HashMap<String, User>,
+    anonymous: bool,
+}
+
+/// The outcome of a login.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Login {
+    /// Come in.
+    Welcome(Arc<Access>),
+    /// A wrong password, or no such user.
+    Wrong,
+    /// No user name, and nobody is let in without.
+    Nameless,
+}
+
+impl Guests {
+    pub(super) fn new(settings: &Settings) -> Self {
+        Self {
+            users: settings.users.iter().map(|user| (user.name.clone(), user.clone())).collect(),
+            anonymous: settings.anonymous || settings.users.is_empty(),
+        }
+    }
+
+    /// The permissions of a client that was let in earlier; `None` when it would not be let in any more.
+    pub(super) fn access(&self, user: Option<&str>, client: &str) -> Option<Arc<Access>> {
+        match user.and_then(|name| self.users.get(name)) {
+            Some(user) => Some(Access::of(user, client)),
+            None if user.is_none() || self.users.is_empty() => self.anonymous.then(|| Arc::new(Access::All)),
+            None => None,
+        }
+    }
+
+    /// Whether the user's password is another one by now.
+    pub(super) fn is_same_user(&self, other: &Self, user: Option<&str>) -> bool {
+        user.is_none_or(|name| {
+            self.users.get(name).map(|user| &user.hash.0) == other.users.get(name).map(|user| &user.hash.0)
+        })
+    }
+}
+
+/// Verifies passwords.
+#[derive(Debug)]
+pub(super) struct Door {
+    /// One at a time.
+    verifying: Arc<Semaphore>,
+    keys: (RandomState, RandomState),
+    /// Keyed hashes of what was verified.
+    verified: Mutex<HashMap<String, (u64, u64)>>,
+    failures: Mutex<HashMap<IpAddr, Failures>>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Failures {
+    count: u32,
+    last: Moment,
+}
+
+impl Door {
+    pub(super) fn new() -> Self {
+        Self {
+            verifying: Arc::new(Semaphore::new(1)),
+            keys: (RandomState::new(), RandomState::new()),
+            verified: Mutex::default(),
+            failures: Mutex::default(),
+        }
+    }
+
+    /// Judges a login.
+    pub(super) async fn login(
+        &self,
+        guests: &Guests,
+        user: Option<&str>,
+        password: Option<Vec<u8>>,
+        client: &str,
+    ) -> Login {
+        let Some(name) = user.filter(|_| !guests.users.is_empty()) else {
+            return if guests.anonymous { Login::Welcome(Arc::new(Access::All)) } else { Login::Nameless };
+        };
+        let known = guests.users.get(name);
+        // Verified against some hash in any case: the time must not tell whether the user exists.
+        let Some(hash) = known.or_else(|| guests.users.values().next()).map(|user| user.hash.0.clone()) else {
+            return Login::Wrong;
+        };
+        let password = password.unwrap_or_default();
+        let mark = self.mark(name, &hash, &password);
+        let is_recognised = known.is_some() && self.lock_verified().get(name) == Some(&mark);
+        if !is_recognised && !self.verify(hash, password).await {
+            return Login::Wrong;
+        }
+        let Some(user) = known else { return Login::Wrong };
+        self.lock_verified().insert(name.to_owned(), mark);
+        Login::Welcome(Access::of(user, client))
+    }
+
+    async fn verify(&self, hash: String, password: Vec<u8>) -> bool {
+        let Ok(permit) = self.verifying.clone().acquire_owned().await else { return false };
+        let verify = move || {
+            let _permit = permit;
+            phc::PasswordHash::new(&hash).is_ok_and(|hash| Argon2::default().verify_password(&password, &hash).is_ok())
+        };
+        tokio::task::spawn_blocking(verify).await.unwrap_or(false)
+    }
+
+    /// A keyed hash over 128 bits, whose keys are made anew with every process.
+    fn mark(&self, name: &str, hash: &str, password: &[u8]) -> (u64, u64) {
+        let all = (name, hash, password);
+        (self.keys.0.hash_one(all), self.keys.1.hash_one(all))
+    }
+
+    fn lock_verified(&self) -> std::sync::MutexGuard<'_, HashMap<String, (u64, u64)>> {
+        self.verified.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes a failed login. Returns how long its answer waits, and whether it is the first one in a while: one to tell.
+    pub(super) fn failed(&self, address: IpAddr, now: Moment) -> (Duration, bool) {
+        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        failures.retain(|_, entry| now.since(entry.last) < limits::LOGIN_FAILURE_MEMORY);
+        if failures.len() >= limits::LOGIN_FAILURE_ADDRESSES_MAX && !failures.contains_key(&address) {
+            return (limits::LOGIN_DELAY_MAX, false);
+        }
+        let entry = failures.entry(address).or_insert(Failures { count: 0, last: now });
+        entry.count = entry.count.saturating_add(1);
+        entry.last = now;
+        let delay = limits::LOGIN_DELAY_MIN.saturating_mul(1 << (entry.count - 1).min(10));
+        (delay.min(limits::LOGIN_DELAY_MAX), entry.count == 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::settings::PasswordHash;
+    use super::*;
+    use argon2::password_hash::PasswordHasher;
+
+    fn guests(password: &str) -> Guests {
+        let params = argon2::Params::new(64, 1, 1, None).unwrap();
+        let argon2 = Argon2::new(argon2::Algorithm::Argon2id, argon2::Version::V0x13, params);
+        let hash = argon2.hash_password_with_salt(password.as_bytes(), b"salt-salt").unwrap().to_string();
+        let user = User { name: "ha".into(), hash: PasswordHash(hash), publish: Vec::new(), subscribe: Vec::new() };
+        Guests { users: HashMap::from([("ha".into(), user)]), anonymous: false }
+    }
+
+    #[tokio::test]
+    async fn the_right_password_comes_in_and_everything_else_stays_out() {
+        let (door, guests) = (Door::new(), guests("secret"));
+        let login = async |user, password: &[u8]| door.login(&guests, user, Some(password.to_vec()), "c").await;
+        assert_eq!(login(Some("ha"), b"wrong").await, Login::Wrong);
+        assert!(matches!(login(Some("ha"), b"secret").await, Login::Welcome(_)));
+        assert!(matches!(login(Some("ha"), b"secret").await, Login::Welcome(_)), "recognised");
+        assert_eq!(login(Some("ha"), b"secret2").await, Login::Wrong);
+        assert_eq!(login(Some("ho"), b"secret").await, Login::Wrong, "another user's password");
+        assert_eq!(login(None, b"").await, Login::Nameless);
+    }
+
+    #[tokio::test]
+    async fn a_changed_hash_is_not_served_from_memory() {
+        let door = Door::new();
+        let login = async |guests: &Guests| door.login(guests, Some("ha"), Some(b"secret".to_vec()), "c").await;
+        assert!(matches!(login(&guests("secret")).await, Login::Welcome(_)));
+        assert_eq!(login(&guests("other")).await, Login::Wrong);
+    }
+
+    #[test]
+    fn failures_slow_down_and_are_forgotten() {
+        let door = Door::new();
+        let address = IpAddr::from([192, 0, 2, 1]);
+        let start = Moment::at(Duration::from_secs(1_000));
+        assert_eq!(door.failed(address, start), (limits::LOGIN_DELAY_MIN, true));
+        assert_eq!(door.failed(address, start), (limits::LOGIN_DELAY_MIN * 2, false));
+        for _ in 0..40 {
+            door.failed(address, start);
+        }
+        assert_eq!(door.failed(address, start), (limits::LOGIN_DELAY_MAX, false));
+        assert_eq!(door.failed(IpAddr::from([192, 0, 2, 2]), start), (limits::LOGIN_DELAY_MIN, true));
+        assert_eq!(door.failed(address, start + limits::LOGIN_FAILURE_MEMORY), (limits::LOGIN_DELAY_MIN, true));
+    }
+}

@@ -1,0 +1,4 @@
+//! Raw packets over real TCP: what the broker answers, byte for byte, to polite and to rude clients.
+
+mod basics;
+mod harness;

@@ -1,0 +1,64 @@
+//! What the broker owes a publisher before it may acknowledge: the commit of every bridge that takes the message, and of the retained set.
+
+use std::future::Future;
+use std::pin::Pin;
+
+use tokio::sync::watch;
+
+use crate::ports::NotAccepted;
+
+/// Why a message cannot be acknowledged.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Broken {
+    /// A bridge could not take it.
+    #[error(transparent)]
+    Bridge(#[from] NotAccepted),
+    /// The retained set could not be written.
+    #[error("the store cannot take retained messages: {0}")]
+    Retained(String),
+    /// The runtime is going away.
+    #[error("the broker is stopping")]
+    Stopping,
+}
+
+/// Resolves when the message may be acknowledged, or not.
+pub(super) type Pending = Pin<Box<dyn Future<Output = Result<(), Broken>> + Send>>;
+
+/// A pending outcome that outlives the connection it was given on: a client that comes back with the same packet id waits for the same one.
+#[derive(Debug, Clone)]
+pub(super) enum Promise {
+    /// Nothing is owed.
+    Kept,
+    /// Owed, or decided.
+    Owed(watch::Receiver<Option<Result<(), Broken>>>),
+}
+
+impl Promise {
+    /// Drives the pending outcome to its end, whatever becomes of the connection.
+    pub(super) fn owe(pending: Pending) -> Self {
+        let (tell, told) = watch::channel(None);
+        tokio::spawn(async move {
+            let outcome = pending.await;
+            tell.send_replace(Some(outcome));
+        });
+        Self::Owed(told)
+    }
+
+    /// Whether the outcome is known, and bad.
+    pub(super) fn is_broken(&self) -> bool {
+        match self {
+            Self::Kept => false,
+            Self::Owed(told) => matches!(&*told.borrow(), Some(Err(_))),
+        }
+    }
+
+    /// The outcome, as something to wait for; `None` when there is nothing to wait for.
+    pub(super) fn wait(&self) -> Option<Pending> {
+        let Self::Owed(told) = self else { return None };
+        let mut told = told.clone();
+        Some(Box::pin(async move {
+            let outcome = told.wait_for(Option::is_some).await.map_err(|_| Broken::Stopping)?;
+            outcome.clone().unwrap_or(Err(Broken::Stopping))
+        }))
+    }
+}

@@ -1,0 +1,224 @@
+//! The retained messages: the last of each topic, exact, capped by bytes. Which of them are written to disk, and when, is `keeper`'s.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::Arc;
+
+use super::session::{Delivery, RetainedCursor};
+use crate::limits;
+use crate::model::{Message, Moment, TopicName};
+
+/// A retained message.
+#[derive(Debug, Clone)]
+pub(super) struct Kept {
+    pub(super) message: Arc<Message>,
+    pub(super) expires: Option<Moment>,
+    /// The number it was published under: a subscription made before it has had it as a live message.
+    number: u64,
+}
+
+/// What became of a message that was to be retained.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// It is the topic's last message.
+    Kept,
+    /// The topic has none any more.
+    Cleared,
+    /// There was nothing to clear.
+    Nothing,
+    /// The cap is reached; what the topic had before is gone, since it is not the last message any more.
+    Full,
+}
+
+/// All retained messages, by topic.
+#[derive(Debug, Default)]
+pub(super) struct Retained {
+    topics: BTreeMap<TopicName, Kept>,
+    bytes: u64,
+    bytes_max: u64,
+}
+
+impl Retained {
+    pub(super) fn new(bytes_max: u64) -> Self {
+        Self { topics: BTreeMap::new(), bytes: 0, bytes_max }
+    }
+
+    pub(super) fn set_bytes_max(&mut self, bytes_max: u64) {
+        self.bytes_max = bytes_max;
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.topics.len()
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Makes the message the last of its topic; an empty payload clears the topic [MQTT-3.3.1-6].
+    pub(super) fn set(&mut self, message: &Arc<Message>, number: u64, expires: Option<Moment>) -> Outcome {
+        let had = self.topics.remove(&message.topic);
+        if let Some(old) = &had {
+            self.bytes -= cost(&old.message);
+        }
+        if message.payload.is_empty() {
+            return if had.is_some() { Outcome::Cleared } else { Outcome::Nothing };
+        }
+        // The broker's own counters are few, and not a client's to crowd out.
+        if self.bytes + cost(message) > self.bytes_max && !message.topic.is_dollar() {
+            return Outcome::Full;
+        }
+        self.bytes += cost(message);
+        self.topics.insert(message.topic.clone(), Kept { message: message.clone(), expires, number });
+        Outcome::Kept
+    }
+
+    /// What there is of a message that was set before: whether it is still its topic's last one.
+    pub(super) fn outcome(&self, message: &Message) -> Outcome {
+        match self.topics.get(&message.topic) {
+            Some(kept) if kept.message.payload == message.payload => Outcome::Kept,
+            Some(_) => Outcome::Nothing,
+            None => Outcome::Cleared,
+        }
+    }
+
+    /// Reads on from the cursor, which is moved. Looks at a bounded number of topics, so that one reader of a large set does not hold up the
+    /// broker. Returns what was found and whether that was the end.
+    pub(super) fn read(&self, cursor: &mut RetainedCursor, now: Moment) -> (Vec<Delivery>, bool) {
+        let subscription = &cursor.subscription;
+        let filter = subscription.filter.as_str();
+        let fixed = &filter[..filter.find(['+', '#']).unwrap_or(filter.len())];
+        // `a/#` means `a` too: the range begins before the slash.
+        let prefix = fixed.strip_suffix('/').unwrap_or(fixed);
+        let start = match &cursor.after {
+            Some(topic) => Bound::Excluded(topic.clone()),
+            None => TopicName::parse(prefix).map_or(Bound::Unbounded, Bound::Included),
+        };
+        let identifiers: Option<Arc<[u32]>> = subscription.identifier.map(|id| Arc::from([id]));
+        let mut found = Vec::new();
+        let mut looked_at = 0;
+        for (topic, kept) in self.topics.range((start, Bound::Unbounded)) {
+            if !topic.as_str().starts_with(prefix) {
+                return (found, true);
+            }
+            cursor.after = Some(topic.clone());
+            looked_at += 1;
+            let is_older = kept.number <= subscription.since;
+            let is_alive = kept.expires.is_none_or(|expires| expires > now);
+            if is_older && is_alive && subscription.filter.matches(topic) {
+                found.push(Delivery {
+                    message: kept.message.clone(),
+                    qos: kept.message.qos.min(subscription.qos),
+                    retain: true,
+                    expires: kept.expires,
+                    subscription_ids: identifiers.clone(),
+                });
+            }
+            if looked_at == limits::RETAINED_SCAN_MAX || found.len() == limits::RETAINED_READ_MAX {
+                return (found, false);
+            }
+        }
+        (found, true)
+    }
+}
+
+/// What a message is charged for, bytes.
+fn cost(message: &Message) -> u64 {
+    (message.topic.as_str().len() + message.payload.len()) as u64 + limits::RETAINED_OVERHEAD_BYTES
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::session::Subscription;
+    use super::*;
+    use crate::model::{Origin, Qos, TopicFilter};
+    use std::time::Duration;
+
+    fn message(topic: &str, payload: &str) -> Arc<Message> {
+        Arc::new(Message::new(
+            TopicName::parse(topic).unwrap(),
+            payload.as_bytes(),
+            Qos::AtLeastOnce,
+            true,
+            Origin::Client,
+        ))
+    }
+
+    fn cursor(filter: &str, since: u64) -> RetainedCursor {
+        let subscription = Subscription {
+            filter: TopicFilter::parse(filter).unwrap(),
+            group: None,
+            qos: Qos::ExactlyOnce,
+            no_local: false,
+            retain_as_published: false,
+            identifier: None,
+            since,
+        };
+        RetainedCursor { subscription, after: None }
+    }
+
+    fn read_all(retained: &Retained, mut cursor: RetainedCursor) -> Vec<String> {
+        let mut all = Vec::new();
+        loop {
+            let (found, done) = retained.read(&mut cursor, Moment::ZERO);
+            all.extend(found.iter().map(|delivery| delivery.message.topic.to_string()));
+            if done {
+                return all;
+            }
+        }
+    }
+
+    #[test]
+    fn a_filter_reads_exactly_what_it_means() {
+        let mut retained = Retained::new(1 << 20);
+        for topic in ["a", "a/b", "a/b/c", "a-b", "ab", "$SYS/x", "b/b"] {
+            retained.set(&message(topic, "x"), 1, None);
+        }
+        assert_eq!(read_all(&retained, cursor("a/#", 9)), ["a", "a/b", "a/b/c"]);
+        assert_eq!(read_all(&retained, cursor("+/b", 9)), ["a/b", "b/b"]);
+        assert_eq!(read_all(&retained, cursor("#", 9)), ["a", "a-b", "a/b", "a/b/c", "ab", "b/b"]);
+        assert_eq!(read_all(&retained, cursor("$SYS/#", 9)), ["$SYS/x"]);
+        assert_eq!(read_all(&retained, cursor("a/b", 9)), ["a/b"]);
+    }
+
+    #[test]
+    fn a_large_set_is_read_whole_in_bounded_steps() {
+        let mut retained = Retained::new(1 << 20);
+        let topics: Vec<_> = (0..5_000).map(|n| format!("t/{n:04}")).collect();
+        for topic in &topics {
+            retained.set(&message(topic, "x"), 1, None);
+        }
+        assert_eq!(read_all(&retained, cursor("t/+", 1)), topics);
+        let mut first = cursor("t/+", 1);
+        let (found, done) = retained.read(&mut first, Moment::ZERO);
+        assert_eq!((found.len(), done), (limits::RETAINED_READ_MAX, false));
+    }
+
+    #[test]
+    fn what_was_published_after_the_subscription_is_left_to_the_live_message() {
+        let mut retained = Retained::new(1 << 20);
+        retained.set(&message("a", "old"), 5, None);
+        retained.set(&message("b", "new"), 6, None);
+        assert_eq!(read_all(&retained, cursor("#", 5)), ["a"]);
+    }
+
+    #[test]
+    fn an_empty_payload_clears_and_the_cap_is_exact() {
+        let mut retained = Retained::new(2 * (2 + limits::RETAINED_OVERHEAD_BYTES));
+        assert_eq!(retained.set(&message("a", "1"), 1, None), Outcome::Kept);
+        assert_eq!(retained.set(&message("b", "1"), 2, None), Outcome::Kept);
+        assert_eq!(retained.set(&message("c", "1"), 3, None), Outcome::Full);
+        assert_eq!(retained.set(&message("a", ""), 4, None), Outcome::Cleared);
+        assert_eq!(retained.set(&message("a", ""), 5, None), Outcome::Nothing);
+        assert_eq!(retained.set(&message("c", "1"), 6, None), Outcome::Kept);
+        assert_eq!((retained.len(), retained.bytes()), (2, 2 * (2 + limits::RETAINED_OVERHEAD_BYTES)));
+    }
+
+    #[test]
+    fn an_expired_message_is_not_read() {
+        let mut retained = Retained::new(1 << 20);
+        retained.set(&message("a", "1"), 1, Some(Moment::at(Duration::from_secs(1))));
+        let (found, _) = retained.read(&mut cursor("a", 1), Moment::at(Duration::from_secs(1)));
+        assert!(found.is_empty());
+    }
+}

@@ -1,0 +1,171 @@
+//! What all connections of one broker share.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use super::core::Core;
+use super::door::{Door, Guests};
+use super::keeper::{Keeper, Urgency};
+use super::promise::Pending;
+use super::settings::Settings;
+use crate::clock::Clock;
+use crate::limits;
+use crate::model::{Message, Origin, Qos};
+use crate::ports::{LocalBus, Uplink};
+
+/// What a reload changes.
+#[derive(Debug)]
+pub(super) struct Live {
+    pub(super) settings: Settings,
+    pub(super) guests: Guests,
+    /// Rises with every reload.
+    pub(super) revision: u64,
+}
+
+/// Bytes and packets, read by `$SYS`.
+#[derive(Debug, Default)]
+pub(super) struct Traffic {
+    pub(super) bytes_received: AtomicU64,
+    pub(super) bytes_sent: AtomicU64,
+    pub(super) messages_received: AtomicU64,
+    pub(super) messages_sent: AtomicU64,
+    pub(super) publish_received: AtomicU64,
+    pub(super) publish_sent: AtomicU64,
+    pub(super) sockets_opened: AtomicU64,
+}
+
+/// Adds to a counter.
+pub(super) fn count(counter: &AtomicU64, more: u64) {
+    counter.fetch_add(more, Ordering::Relaxed);
+}
+
+/// See the module.
+pub(super) struct Shared {
+    core: Mutex<Core>,
+    pub(super) uplink: Arc<dyn Uplink>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) door: Door,
+    pub(super) traffic: Traffic,
+    pub(super) keeper: Keeper,
+    live: RwLock<Arc<Live>>,
+    revision: AtomicU64,
+    told: Mutex<HashSet<(Arc<str>, &'static str)>>,
+    /// Says goodbye to the clients.
+    pub(super) stopping: CancellationToken,
+    /// Cuts the connections.
+    pub(super) killed: CancellationToken,
+    /// A will or a session's end has got a time.
+    pub(super) due_changed: Notify,
+}
+
+impl Shared {
+    pub(super) fn new(
+        settings: Settings,
+        core: Core,
+        keeper: Keeper,
+        uplink: Arc<dyn Uplink>,
+        clock: Arc<dyn Clock>,
+    ) -> Arc<Self> {
+        let guests = Guests::new(&settings);
+        Arc::new(Self {
+            core: Mutex::new(core),
+            uplink,
+            clock,
+            door: Door::new(),
+            traffic: Traffic::default(),
+            keeper,
+            live: RwLock::new(Arc::new(Live { settings, guests, revision: 0 })),
+            revision: AtomicU64::new(0),
+            told: Mutex::default(),
+            stopping: CancellationToken::new(),
+            killed: CancellationToken::new(),
+            due_changed: Notify::new(),
+        })
+    }
+
+    /// Locks the core. It stays whole across a panic: what a connection's task was doing ends with that connection.
+    pub(super) fn core(&self) -> MutexGuard<'_, Core> {
+        self.core.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn live(&self) -> Arc<Live> {
+        self.live.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn revision(&self) -> u64 {
+        self.revision.load(Ordering::Acquire)
+    }
+
+    /// Puts new settings in force; connections find out when they are woken.
+    pub(super) fn put_live(&self, settings: Settings) {
+        let guests = Guests::new(&settings);
+        let revision = self.revision() + 1;
+        let live = Arc::new(Live { settings, guests, revision });
+        *self.live.write().unwrap_or_else(PoisonError::into_inner) = live.clone();
+        self.revision.store(revision, Ordering::Release);
+        let mut core = self.core();
+        core.retained.set_bytes_max(live.settings.max_retained_bytes);
+        for slot in core.slots() {
+            let mut session = slot.session();
+            session.set_queued_max(live.settings.max_queued);
+            session.wake();
+        }
+    }
+
+    /// Whether this is said of this client for the first time.
+    pub(super) fn is_first(&self, client: &Arc<str>, what: &'static str) -> bool {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.len() >= limits::TOLD_ONCE_MAX {
+            told.clear();
+        }
+        told.insert((client.clone(), what))
+    }
+
+    /// Routes a message. Returns what its acknowledgement waits for as far as the retained set is concerned.
+    pub(super) fn publish(&self, sender: u64, message: &Arc<Message>, urgency: Urgency) -> Option<Pending> {
+        let now = self.clock.now();
+        let mut core = self.core();
+        let outcome = core.publish(sender, message.clone(), now).retained?;
+        // Noted under the lock, so that the store sees the messages of a topic in the order its subscribers do.
+        self.keeper.note(message, outcome, urgency)
+    }
+
+    /// Notes a retained message whose first note was not kept.
+    pub(super) fn keep_again(&self, message: &Arc<Message>, urgency: Urgency) -> Option<Pending> {
+        let core = self.core();
+        let outcome = message.retain.then(|| core.retained.outcome(message))?;
+        self.keeper.note(message, outcome, urgency)
+    }
+
+    /// Publishes a will: a client's message like any other, which nobody waits for.
+    pub(super) fn publish_will(&self, message: &Arc<Message>) {
+        let acceptance = self.uplink.accept(message);
+        let urgency = if message.qos == Qos::AtMostOnce { Urgency::Soon } else { Urgency::Now };
+        let kept = self.publish(0, message, urgency);
+        tokio::spawn(async move {
+            if let Some(acceptance) = acceptance
+                && let Err(error) = acceptance.await
+            {
+                tracing::warn!(%error, "a will is not taken by a bridge");
+            }
+            if let Some(kept) = kept {
+                // A failure to keep it is the keeper's to tell.
+                let _ = kept.await;
+            }
+        });
+    }
+}
+
+impl LocalBus for Shared {
+    fn deliver(&self, message: Arc<Message>) {
+        let urgency = match message.origin {
+            Origin::Seed => Urgency::Never,
+            _ => Urgency::Lazy,
+        };
+        self.publish(0, &message, urgency);
+    }
+}
