@@ -21,7 +21,12 @@ pub fn page(drivers: &[DriverPage<'_>]) -> String {
     }
     page.push_str("\n## Drivers\n\n| driver | what it reads | its own keys, for example |\n|---|---|---|\n");
     for (name, summary, example) in drivers {
-        let _ = writeln!(page, "| `{name}` | {} | {} |", cell(summary), cell(&format!("`{}`", example.trim().replace('\n', "` `"))));
+        let _ = writeln!(
+            page,
+            "| `{name}` | {} | {} |",
+            cell(summary),
+            cell(&format!("`{}`", example.trim().replace('\n', "` `")))
+        );
     }
     page
 }
@@ -184,7 +189,12 @@ mod tests {
         for section in sections() {
             for key in section.block.keys {
                 let doc = prose(key.doc);
-                assert!(doc.ends_with('.') && doc.starts_with(|c: char| c.is_uppercase() || c.is_ascii_digit()), "{} {}: {doc}", section.header, key.name);
+                assert!(
+                    doc.ends_with('.') && doc.starts_with(|c: char| c.is_uppercase() || c.is_ascii_digit()),
+                    "{} {}: {doc}",
+                    section.header,
+                    key.name
+                );
             }
         }
     }

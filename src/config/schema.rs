@@ -15,7 +15,8 @@ pub fn schema(drivers: &[(&str, Value)]) -> Value {
 }
 
 fn block(block: &Block, drivers: &[(&str, Value)]) -> Value {
-    let properties: Map<String, Value> = block.keys.iter().map(|key| (key.name.to_owned(), property(key, drivers))).collect();
+    let properties: Map<String, Value> =
+        block.keys.iter().map(|key| (key.name.to_owned(), property(key, drivers))).collect();
     let required: Vec<&str> =
         block.keys.iter().filter(|key| key.presence == Presence::Required).map(|key| key.name).collect();
     let mut schema = json!({ "type": "object", "description": prose(block.doc), "properties": properties });
@@ -97,7 +98,10 @@ mod tests {
 
     #[test]
     fn the_schema_says_what_the_reader_does() {
-        let schema = schema(&[("uart", json!({ "type": "object", "properties": { "match": {} }, "additionalProperties": false }))]);
+        let schema = schema(&[(
+            "uart",
+            json!({ "type": "object", "properties": { "match": {} }, "additionalProperties": false }),
+        )]);
         let bridge = &schema["properties"]["bridge"]["items"];
         assert_eq!(bridge["required"], json!(["id", "url"]));
         assert_eq!(bridge["properties"]["window"]["maximum"], json!(1000));

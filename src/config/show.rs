@@ -44,7 +44,9 @@ fn emit(block: &Block, table: &Table, path: &str, resolved: &[Resolved<'_>], tex
         };
     }
     if block.open {
-        for (name, (_, node)) in table.0.iter().filter(|(name, _)| !block.keys.iter().any(|key| key.name == name.as_str())) {
+        for (name, (_, node)) in
+            table.0.iter().filter(|(name, _)| !block.keys.iter().any(|key| key.name == name.as_str()))
+        {
             let _ = writeln!(text, "{} = {}", key_text(name), literal(node));
         }
     }
@@ -93,7 +95,9 @@ fn json_block(block: &Block, table: &Table, path: &str, resolved: &[Resolved<'_>
         let node = table.get(key.name);
         let empty = Table::default();
         let value = match ((key.shape)(), node) {
-            (Shape::Block(inner), node) => Some(json_block(inner, node.and_then(as_table).unwrap_or(&empty), &full, resolved)),
+            (Shape::Block(inner), node) => {
+                Some(json_block(inner, node.and_then(as_table).unwrap_or(&empty), &full, resolved))
+            }
             (Shape::Named(inner), node) => {
                 let tables = node.and_then(as_table).into_iter().flat_map(|table| &table.0);
                 let tables = tables.map(|(name, (_, node))| {
@@ -102,16 +106,21 @@ fn json_block(block: &Block, table: &Table, path: &str, resolved: &[Resolved<'_>
                 Some(Json::Object(tables.collect()))
             }
             (Shape::List(item), Some(Node { value: Value::List(items), .. })) => match *item {
-                Shape::Block(inner) => {
-                    Some(items.iter().map(|item| json_block(inner, as_table(item).unwrap_or(&empty), &full, resolved)).collect())
-                }
+                Shape::Block(inner) => Some(
+                    items
+                        .iter()
+                        .map(|item| json_block(inner, as_table(item).unwrap_or(&empty), &full, resolved))
+                        .collect(),
+                ),
                 _ => node.map(json_value),
             },
             (_, Some(_)) if MASKED.contains(&key.name) => Some(json!(MASK)),
             (_, Some(node)) => Some(json_value(node)),
             (_, None) => match (resolved.iter().find(|(at, ..)| *at == full), key.presence) {
                 (Some((_, value, _)), _) => Some(json!(value)),
-                (None, Presence::Default(default)) => Some(json_value(&Node::literal(default, super::Span { start: 0, end: 0 }))),
+                (None, Presence::Default(default)) => {
+                    Some(json_value(&Node::literal(default, super::Span { start: 0, end: 0 })))
+                }
                 (None, _) => None,
             },
         };
@@ -207,8 +216,13 @@ mod tests {
         let again = crate::config::load_text(std::path::Path::new("t.toml"), &first);
         assert_eq!(again.problems, crate::config::Problems::default(), "{first}");
         // The marks go, since all is given then; the values stay.
-        assert_eq!(to_json(&again.root, &[]), to_json(&crate::config::load_text(std::path::Path::new("t.toml"), text).root,
-            &[("gateway.id", "pump-house", "")]));
+        assert_eq!(
+            to_json(&again.root, &[]),
+            to_json(
+                &crate::config::load_text(std::path::Path::new("t.toml"), text).root,
+                &[("gateway.id", "pump-house", "")]
+            )
+        );
     }
 
     #[test]

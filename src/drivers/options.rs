@@ -8,6 +8,7 @@ use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
 use super::OptionsError;
+use crate::config::diagnostic::nearest;
 
 /// A text and where it stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -129,7 +130,8 @@ impl<'i> Fields<'i> {
         let span = value.span();
         match value.into_inner() {
             DeValue::String(text) => {
-                let verbatim = text.len() + 2 == span.len() && matches!(text, DeString::Borrowed(_));
+                // Every escape is longer than what it stands for, and so are the quotes of a text of several lines.
+                let verbatim = text.len() + 2 == span.len();
                 Some(Text { text: text.into_owned(), span, verbatim })
             }
             other => {
@@ -143,7 +145,7 @@ impl<'i> Fields<'i> {
     pub(crate) fn finish(mut self) -> Vec<OptionsError> {
         for (name, _) in std::mem::take(&mut self.entries) {
             let word = name.get_ref().as_ref();
-            let help = match nearest(word, self.known) {
+            let help = match nearest(word, self.known.iter().copied()) {
                 Some(near) => format!("did you mean `{near}`?"),
                 None => format!("known: {}", list(self.known)),
             };
@@ -165,16 +167,6 @@ pub(crate) fn kind(value: &DeValue<'_>) -> &'static str {
         DeValue::Array(_) => "a list",
         DeValue::Table(_) => "a table",
     }
-}
-
-/// The known word that was probably meant.
-pub(crate) fn nearest(word: &str, known: &[&'static str]) -> Option<&'static str> {
-    known
-        .iter()
-        .map(|candidate| (strsim::jaro_winkler(word, candidate), *candidate))
-        .filter(|(likeness, _)| *likeness > 0.8)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, candidate)| candidate)
 }
 
 /// Words in back quotes, joined by commas.

@@ -137,9 +137,9 @@ impl Sensing {
         for bus in self.buses.values() {
             bus.stop.cancel();
         }
-        let deadline = tokio::time::Instant::now() + budget;
+        let deadline = self.clock.now() + budget;
         for bus in self.buses.into_values() {
-            bus.stop(deadline.saturating_duration_since(tokio::time::Instant::now())).await;
+            bus.stop(deadline.since(self.clock.now())).await;
         }
     }
 

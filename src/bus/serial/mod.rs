@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use tokio::io::AsyncReadExt;
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
 use tokio_serial::SerialStream;
 use tracing::{debug, info, warn};
 
@@ -34,11 +33,11 @@ pub struct SerialPort {
 
 enum State {
     /// A blocking thread opens the port. The watch was there before, so that no change falls between.
-    Opening { task: JoinHandle<Result<OpenPort, OpenError>>, watch: Option<DeviceWatch>, began: Instant },
+    Opening { task: JoinHandle<Result<OpenPort, OpenError>>, watch: Option<DeviceWatch>, began: Moment },
     /// Bytes come.
     Open { stream: SerialStream, since: Moment, live: bool, silent: bool },
     /// Waiting for the time or a change.
-    Away { watch: Option<DeviceWatch>, began: Instant, retry_at: Instant },
+    Away { watch: Option<DeviceWatch>, began: Moment, retry_at: Moment },
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -54,7 +53,7 @@ impl SerialPort {
     }
 
     pub(super) fn with_roots(settings: SerialSettings, clock: Arc<dyn Clock>, roots: Roots) -> Self {
-        let now = Instant::now();
+        let now = clock.now();
         Self {
             settings,
             roots,
@@ -71,19 +70,18 @@ impl SerialPort {
         loop {
             match &mut self.state {
                 State::Away { watch, began, retry_at } => {
-                    let at = *retry_at;
+                    let wait = retry_at.since(self.clock.now());
                     if let Some(changes) = watch {
                         tokio::select! {
-                            () = tokio::time::sleep_until(at) => self.begin(),
+                            () = tokio::time::sleep(wait) => self.begin(),
                             () = changes.changed() => {
-                                let at = Instant::now().max(*began + PORT_WATCH_GAP);
                                 *watch = None;
-                                *retry_at = at;
+                                *retry_at = self.clock.now().max(*began + PORT_WATCH_GAP);
                                 self.backoff.reset();
                             }
                         }
                     } else {
-                        tokio::time::sleep_until(at).await;
+                        tokio::time::sleep(wait).await;
                         self.begin();
                     }
                 }
@@ -125,7 +123,7 @@ impl SerialPort {
         let watch = DeviceWatch::new(&self.settings.device, &self.roots);
         let (settings, roots) = (self.settings.clone(), self.roots.clone());
         let task = tokio::task::spawn_blocking(move || open(&settings, &roots));
-        self.state = State::Opening { task, watch, began: Instant::now() };
+        self.state = State::Opening { task, watch, began: self.clock.now() };
     }
 
     fn opened(&mut self, port: OpenPort) {
@@ -142,11 +140,11 @@ impl SerialPort {
     }
 
     /// A try failed. Whether this is the first of an outage, which is told.
-    fn failed(&mut self, error: &OpenError, watch: Option<DeviceWatch>, began: Instant) -> bool {
+    fn failed(&mut self, error: &OpenError, watch: Option<DeviceWatch>, began: Moment) -> bool {
         let wait = self.backoff.next_wait(fastrand::f64());
-        self.state = State::Away { watch, began, retry_at: Instant::now() + wait };
-        let first = self.outage.is_none();
         let now = self.clock.now();
+        self.state = State::Away { watch, began, retry_at: now + wait };
+        let first = self.outage.is_none();
         let outage = self.outage.get_or_insert(Outage { since: now, failed: 0 });
         outage.failed = outage.failed.saturating_add(1);
         if first {
@@ -167,10 +165,9 @@ impl SerialPort {
             self.backoff.reset();
         }
         let wait = self.backoff.next_wait(fastrand::f64());
-        let at = Instant::now();
         let watch = DeviceWatch::new(&self.settings.device, &self.roots);
         // The old stream is closed here, before the port is opened again.
-        self.state = State::Away { watch, began: at, retry_at: at + wait };
+        self.state = State::Away { watch, began: now, retry_at: now + wait };
         self.outage = Some(Outage { since: now, failed: 0 });
         warn!(bus = %self.settings.id, device = %self.settings.device, error = reason, "port went away");
     }
