@@ -192,7 +192,7 @@ impl Gateway {
         self.sensing.apply(&[], &[]).await;
     }
 
-    /// Stops in stages, each with its budget (house.md §3d). When `hurry` resolves, the rest is cut short: what is committed stays committed.
+    /// Stops in stages, each with its budget (docs/house.md). When `hurry` resolves, the rest is cut short: what is committed stays committed.
     pub async fn stop(self, hurry: impl Future<Output = ()>) {
         let Self { plan, hub, broker, bridges, sensing, .. } = self;
         let stages = async {

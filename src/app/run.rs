@@ -82,7 +82,7 @@ async fn live(config: &Path, plan: Plan) -> ExitCode {
     exit::code(exit::OK)
 }
 
-/// Reads and checks the whole config before anything is touched; a mistake changes nothing (product.md P10).
+/// Reads and checks the whole config before anything is touched; a mistake changes nothing (README.md, P10).
 async fn reload(gateway: &mut Gateway, config: &Path, clock: &dyn Clock) {
     notify::reloading();
     let path = config.to_path_buf();
