@@ -154,3 +154,9 @@ pub const LOGIN_FAILURE_ADDRESSES_MAX: usize = 1_024;
 pub const TOLD_ONCE_MAX: usize = 1_024;
 /// A client that is shown out gets so long to take the last words, DISCONNECT among them.
 pub const LAST_WORDS: Duration = Duration::from_secs(1);
+/// A retained message of QoS 0 from a client is on disk after so long at the latest; a crash before that loses it, as QoS 0 may be lost.
+pub const RETAINED_SOON: Duration = Duration::from_millis(50);
+/// Retained messages of the gateway itself are written so often at most: 20 sensors at 1/s cost one commit in 5 s, not 20 a second.
+pub const RETAINED_LAZY: Duration = Duration::from_secs(5);
+/// After a failed write (disk full) the next one is tried so much later, or with the next acknowledgement that waits.
+pub const RETAINED_RETRY: Duration = Duration::from_secs(5);

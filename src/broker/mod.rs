@@ -25,6 +25,7 @@ pub mod settings;
 mod shared;
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -49,6 +50,14 @@ pub enum BrokerError {
         address: SocketAddr,
         /// What the kernel said.
         error: std::io::Error,
+    },
+    /// What it keeps on disk cannot be opened, nor a new file made in its place.
+    #[error("open the store `{}`: {error}", .path.display())]
+    Store {
+        /// The file.
+        path: PathBuf,
+        /// What went wrong.
+        error: String,
     },
 }
 
@@ -76,9 +85,19 @@ impl Broker {
         for asked in &settings.listen {
             sockets.push((*asked, Listener::bind(*asked).await?));
         }
-        let core = Core::new(Box::new(fanout::Trie::default()), settings.max_retained_bytes);
+        let mut core = Core::new(Box::new(fanout::Trie::default()), settings.max_retained_bytes);
+        let keeper = match &settings.store {
+            None => Keeper::default(),
+            Some(directory) => {
+                let (keeper, found) = Keeper::open(directory, clock.clone()).await?;
+                for found in found {
+                    core.retained.restore(found.message, found.expires);
+                }
+                keeper
+            }
+        };
         let seats = settings.max_connections;
-        let shared = Shared::new(settings, core, Keeper::default(), uplink, clock);
+        let shared = Shared::new(settings, core, keeper, uplink, clock);
         let room = Arc::new(Semaphore::new(seats));
         let tasks = TaskTracker::new();
         tasks.spawn(keep_house(shared.clone()));
@@ -133,6 +152,7 @@ impl Broker {
             self.shared.killed.cancel();
         }
         self.shared.core().stop();
+        self.shared.keeper.stop().await;
     }
 
     /// Falls over as if killed: connections cut, no wills, nothing written. For the demo's cloud.
@@ -141,6 +161,7 @@ impl Broker {
         self.tasks.close();
         self.tasks.wait().await;
         self.shared.core().stop();
+        self.shared.keeper.kill().await;
     }
 }
 

@@ -73,6 +73,12 @@ impl Retained {
         Outcome::Kept
     }
 
+    /// Puts a message back that was retained before this process: whatever the cap says by now, it was taken.
+    pub(super) fn restore(&mut self, message: Arc<Message>, expires: Option<Moment>) {
+        self.bytes += cost(&message);
+        self.topics.insert(message.topic.clone(), Kept { message, expires, number: 0 });
+    }
+
     /// What there is of a message that was set before: whether it is still its topic's last one.
     pub(super) fn outcome(&self, message: &Message) -> Outcome {
         match self.topics.get(&message.topic) {

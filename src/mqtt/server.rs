@@ -2,7 +2,7 @@
 //!
 //! CONNECT, SUBSCRIBE, UNSUBSCRIBE, DISCONNECT and every property block are read by mqtt-protocol-core's packet parsers. Its `Connection` is not
 //! used on this side: as a server it panics on a legal CONNECT (Topic Alias Maximum 0), loses count of its send quota after a resumed session,
-//! and hangs up on a repeated acknowledgement, so the session keeps that state itself (docs/decisions/0003). What the parsers do not check is
+//! and hangs up on a repeated acknowledgement, so the session keeps that state itself (docs/decisions/0002). What the parsers do not check is
 //! checked here first: fixed header flags, packet id 0, DUP with QoS 0, the reserved bit of CONNECT, will flags, trailing bytes, U+0000,
 //! wildcards. A panic inside a parser is caught and ends that connection only. PUBLISH and the acknowledgements, the hot path, are read and
 //! written here.

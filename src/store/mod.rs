@@ -9,9 +9,11 @@
 mod open;
 pub mod outbox;
 mod quarantine;
+pub mod sessions;
 
 pub use open::{Opened, Schema, Store};
 pub use outbox::{Dropped, NewRecord, Outbox, Record};
+pub use sessions::{RetainedChange, RetainedRow, Sessions};
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! How a message finds the filters that mean it. Two ways behind one trait; `[broker] routing` chooses (docs/decisions/0003).
+//! How a message finds the filters that mean it. Two ways behind one trait; `[broker] routing` chooses (docs/decisions/0002).
 
 mod trie;
 

@@ -1,0 +1,176 @@
+//! What the local broker keeps on disk: `sessions.db`. So far the retained messages; layout in `migrations/sessions_0001.sql`.
+
+use std::path::Path;
+
+use rusqlite::params;
+
+use super::{Opened, Schema, Store, StoreError};
+use crate::model::Qos;
+
+/// Application id: "TGse" in ASCII.
+const SCHEMA: Schema =
+    Schema { application_id: 0x5447_7365, migrations: &[include_str!("migrations/sessions_0001.sql")] };
+
+/// A retained message on its way in or out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RetainedRow<'a> {
+    /// Its topic.
+    pub topic: &'a str,
+    /// QoS it was published with.
+    pub qos: Qos,
+    /// Wall clock in milliseconds when it stops being retained.
+    pub expires_ms: Option<i64>,
+    /// MQTT 5 properties as on the wire, length in front.
+    pub properties: Option<&'a [u8]>,
+    /// Payload.
+    pub payload: &'a [u8],
+}
+
+/// A change of the retained set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RetainedChange<'a> {
+    /// The topic has this message.
+    Keep(RetainedRow<'a>),
+    /// The topic has none.
+    Clear(&'a str),
+}
+
+/// The tables. See the module.
+#[derive(Debug)]
+pub struct Sessions {
+    store: Store,
+}
+
+impl Sessions {
+    /// Opens the file, makes it if there is none.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn open(path: &Path) -> Result<(Self, Opened), StoreError> {
+        let (store, opened) = Store::open(path, SCHEMA)?;
+        Ok((Self { store }, opened))
+    }
+
+    /// Moves the damaged file away and goes on with a new one.
+    ///
+    /// # Errors
+    /// As [`Store::quarantine`].
+    pub fn quarantine(self, reason: String) -> Result<(Self, Opened), StoreError> {
+        let (store, opened) = self.store.quarantine(reason)?;
+        Ok((Self { store }, opened))
+    }
+
+    /// Shows every retained message.
+    ///
+    /// # Errors
+    /// [`StoreError`]; damage among them.
+    pub fn each_retained(&self, mut show: impl FnMut(RetainedRow<'_>)) -> Result<(), StoreError> {
+        let damaged =
+            |reason: &str| StoreError::Damaged { path: self.store.path().to_path_buf(), reason: reason.into() };
+        let mut statement =
+            self.store.connection().prepare("SELECT topic, qos, exp_ms, props, payload FROM retained")?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let topic = row.get_ref(0)?.as_str().map_err(|_| damaged("a topic is no text"))?;
+            let qos = u8::try_from(row.get::<_, i64>(1)?).ok().and_then(Qos::from_level);
+            let properties = row.get_ref(3)?.as_bytes_or_null().map_err(|_| damaged("properties are no bytes"))?;
+            let payload = row.get_ref(4)?.as_bytes().map_err(|_| damaged("a payload is no bytes"))?;
+            show(RetainedRow {
+                topic,
+                qos: qos.ok_or_else(|| damaged("a QoS above 2"))?,
+                expires_ms: row.get(2)?,
+                properties,
+                payload,
+            });
+        }
+        Ok(())
+    }
+
+    /// Writes the changes in one commit; when it returns, they survive a kill and a power cut.
+    ///
+    /// # Errors
+    /// [`StoreError`]; then none of them is written.
+    pub fn write<'a>(&mut self, changes: impl IntoIterator<Item = RetainedChange<'a>>) -> Result<(), StoreError> {
+        let transaction = self.store.connection().unchecked_transaction()?;
+        {
+            let mut keep = transaction.prepare_cached(
+                "INSERT INTO retained(topic, qos, exp_ms, props, payload) VALUES (?1, ?2, ?3, ?4, ?5)
+                 ON CONFLICT(topic) DO UPDATE SET qos = ?2, exp_ms = ?3, props = ?4, payload = ?5",
+            )?;
+            let mut clear = transaction.prepare_cached("DELETE FROM retained WHERE topic = ?1")?;
+            for change in changes {
+                match change {
+                    RetainedChange::Keep(row) => {
+                        keep.execute(params![row.topic, row.qos.level(), row.expires_ms, row.properties, row.payload])?
+                    }
+                    RetainedChange::Clear(topic) => clear.execute(params![topic])?,
+                };
+            }
+        }
+        Ok(transaction.commit()?)
+    }
+
+    /// Closes the file in order.
+    ///
+    /// # Errors
+    /// As [`Store::close`].
+    pub fn close(self) -> Result<(), StoreError> {
+        self.store.close()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all(sessions: &Sessions) -> Vec<String> {
+        let mut all = Vec::new();
+        sessions.each_retained(|row| all.push(format!("{row:?}"))).unwrap();
+        all.sort();
+        all
+    }
+
+    #[test]
+    fn what_was_kept_is_there_after_a_reopen_and_what_was_cleared_is_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("sessions.db");
+        let row = |topic, payload| RetainedRow {
+            topic,
+            qos: Qos::ExactlyOnce,
+            expires_ms: Some(77),
+            properties: Some(&[0_u8][..]),
+            payload,
+        };
+        let (mut sessions, opened) = Sessions::open(&path).unwrap();
+        assert_eq!(opened, Opened::New);
+        sessions
+            .write([
+                RetainedChange::Keep(row("a", &b"1"[..])),
+                RetainedChange::Keep(row("b", b"2")),
+                RetainedChange::Keep(row("a", b"3")),
+                RetainedChange::Clear("b"),
+                RetainedChange::Clear("never there"),
+            ])
+            .unwrap();
+        // Not closed: as after a kill.
+        drop(sessions);
+        let (sessions, opened) = Sessions::open(&path).unwrap();
+        assert_eq!((opened, all(&sessions)), (Opened::Existing, vec![format!("{:?}", row("a", b"3"))]));
+    }
+
+    #[test]
+    fn a_change_that_fails_leaves_nothing_of_its_commit() {
+        let directory = tempfile::tempdir().unwrap();
+        let (mut sessions, _) = Sessions::open(&directory.path().join("sessions.db")).unwrap();
+        sessions
+            .store
+            .connection()
+            .execute_batch("CREATE TRIGGER no BEFORE DELETE ON retained BEGIN SELECT raise(ABORT, 'no'); END")
+            .unwrap();
+        let row = RetainedRow { topic: "a", qos: Qos::AtMostOnce, expires_ms: None, properties: None, payload: b"1" };
+        sessions.write([RetainedChange::Keep(row)]).unwrap();
+        let other = RetainedRow { topic: "b", ..row };
+        assert!(sessions.write([RetainedChange::Keep(other), RetainedChange::Clear("a")]).is_err());
+        assert_eq!(all(&sessions), [format!("{row:?}")]);
+    }
+}
