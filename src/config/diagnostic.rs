@@ -144,7 +144,10 @@ pub fn nearest<'n>(given: &str, known: impl IntoIterator<Item = &'n str>) -> Opt
     known
         .into_iter()
         .map(|name| (strsim::damerau_levenshtein(&given.to_lowercase(), &name.to_lowercase()), name))
-        .filter(|(distance, name)| *distance <= (name.chars().count().max(given.chars().count()) / 3).max(1))
+        .filter(|(distance, name)| {
+            let longer = name.chars().count().max(given.chars().count());
+            *distance <= (longer / 3).max(1) && *distance < longer
+        })
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, name)| name)
 }
@@ -159,6 +162,7 @@ mod tests {
         assert_eq!(nearest("Retian", ["retain", "topic"]), Some("retain"));
         assert_eq!(nearest("i2c-7", ["i2c-1", "rs485-0"]), Some("i2c-1"));
         assert_eq!(nearest("colour", ["qos", "retain"]), None);
+        assert_eq!(nearest("x", ["t", "h"]), None);
     }
 
     #[test]

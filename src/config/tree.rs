@@ -73,6 +73,17 @@ impl Node {
         }
     }
 
+    fn canonical(&self) -> String {
+        match &self.value {
+            Value::Text(text) => format!("{text:?}"),
+            Value::Integer(literal) | Value::Float(literal) => literal.clone(),
+            Value::Flag(flag) => flag.to_string(),
+            Value::Date(date) => date.to_string(),
+            Value::List(items) => format!("[{}]", items.iter().map(Self::canonical).collect::<Vec<_>>().join(", ")),
+            Value::Table(table) => table.canonical(),
+        }
+    }
+
     fn to_toml(&self) -> Spanned<DeValue<'_>> {
         let value = match &self.value {
             Value::Text(text) => DeValue::String(Cow::Borrowed(text)),
@@ -104,6 +115,12 @@ impl Table {
             .iter()
             .map(|(key, (span, node))| (Spanned::new(span.range(), Cow::Borrowed(key.as_str())), node.to_toml()));
         entries.collect()
+    }
+
+    /// The table as one line of text: equal for equal values, wherever they stand.
+    pub fn canonical(&self) -> String {
+        let entries = self.0.iter().map(|(key, (_, node))| format!("{key:?} = {}", node.canonical()));
+        format!("{{ {} }}", entries.collect::<Vec<_>>().join(", "))
     }
 
     /// The value of a key.

@@ -8,20 +8,18 @@ use super::topics::{self, Holes};
 use super::{Planner, SensorPlan};
 use crate::bus::SerialSettings;
 use crate::bus::settings::{Device, Parity};
+use crate::bus::simulated::{self, Simulated};
 use crate::config::code::Code;
 use crate::config::file::{self, Payload};
 use crate::config::kinds::SerialLine;
-use crate::config::tree::Table;
 use crate::config::{At, Problems, Span};
 use crate::drivers::{DriverSpec, registry};
 use crate::logic::pipeline::{Range, SensorSettings, ValueSettings};
 use crate::logic::route::{PayloadForm, PublishSettings};
-use crate::model::{BusId, SensorId, TopicName};
+use crate::model::{BusId, OWN_NAMES, SensorId, TopicName};
 
 /// Levels below `tidegate/<gateway>/` that are the gateway's own.
 const RESERVED: [&str; 4] = ["status", "bridge", "event", "health"];
-/// Names in a JSON payload that are not values.
-const PAYLOAD_WORDS: [&str; 4] = ["ts", "q", "tq", "seq"];
 
 impl Planner<'_> {
     /// The declared buses.
@@ -115,7 +113,7 @@ impl Planner<'_> {
             id,
             bus: bus?,
             driver: spec?.name,
-            options: canonical(&sensor.options),
+            options: sensor.options.canonical(),
             factory: factory?,
             pipeline: SensorSettings { values, max_age: sensor.max_age.as_ref().map(|age| age.value.0) },
             publish: publish?,
@@ -214,7 +212,7 @@ impl Planner<'_> {
             let rename = value.rename.as_ref();
             let told_as = rename.map_or(&name.value, |rename| &rename.value.0);
             let told_at = rename.map_or(name.span, |rename| rename.span);
-            if PAYLOAD_WORDS.contains(&told_as.as_str()) {
+            if OWN_NAMES.contains(&told_as.as_str()) {
                 self.problems
                     .error(Code::ReservedId, told_at, format!("no value can be published as `{told_as}`"))
                     .label("a word of the payload itself");
@@ -289,7 +287,14 @@ fn find_driver(driver: &At<crate::config::kinds::Text>, problems: &mut Problems)
 fn device(text: &At<crate::config::kinds::Text>, problems: &mut Problems) -> Option<Device> {
     let written = text.value.0.as_str();
     if let Some(name) = written.strip_prefix("sim:") {
-        return Some(Device::Simulated(name.to_owned()));
+        return match Simulated::new(name) {
+            Ok(_) => Some(Device::Simulated(name.to_owned())),
+            Err(error) => {
+                let known = simulated::NAMES.iter().map(|(name, _)| *name);
+                problems.error(Code::Malformed, text.span, error.to_string()).suggest(name, known);
+                None
+            }
+        };
     }
     if let Some(ids) = written.strip_prefix("usb:") {
         let mut parts = ids.splitn(3, ':');
@@ -310,29 +315,4 @@ fn device(text: &At<crate::config::kinds::Text>, problems: &mut Problems) -> Opt
         .error(Code::Malformed, text.span, format!("`{written}` names no port"))
         .label("expected a path such as /dev/serial/by-id/…, usb:VENDOR:PRODUCT[:SERIAL] or sim:NAME");
     None
-}
-
-/// The driver's keys as one text: equal for equal keys, wherever they stand.
-fn canonical(options: &Table) -> String {
-    options.to_toml().iter().map(|(key, node)| format!("{}={:?};", key.get_ref(), Bare(node.get_ref()))).collect()
-}
-
-/// Prints a TOML value without its places.
-struct Bare<'a, 'v>(&'a toml::de::DeValue<'v>);
-
-impl std::fmt::Debug for Bare<'_, '_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        use toml::de::DeValue;
-        match self.0 {
-            DeValue::Array(items) => f.debug_list().entries(items.iter().map(|item| Bare(item.get_ref()))).finish(),
-            DeValue::Table(table) => {
-                f.debug_map().entries(table.iter().map(|(key, node)| (key.get_ref(), Bare(node.get_ref())))).finish()
-            }
-            DeValue::String(text) => write!(f, "{text:?}"),
-            DeValue::Integer(integer) => write!(f, "{integer}"),
-            DeValue::Float(float) => write!(f, "{float}"),
-            DeValue::Boolean(flag) => write!(f, "{flag}"),
-            DeValue::Datetime(date) => write!(f, "{date}"),
-        }
-    }
 }

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)] // a test that cannot go on ends here, with its place
 
+mod examples;
 mod house;
 mod pages;
 mod source;

@@ -1,0 +1,174 @@
+//! Is every config that we show one that works, and does every generated page say what the program does?
+//!
+//! `BLESS=1` writes the generated pages anew.
+
+use std::path::{Path, PathBuf};
+
+use tidegate::cli::config::reference_page;
+use tidegate::config::code::Code;
+use tidegate::config::decode::{Block, Presence, Shape};
+use tidegate::config::{self, File, Loaded};
+use tidegate::plan::{self, Environment, Plan};
+
+use crate::source::{files_below, read, root};
+
+/// A machine that has none of the secrets.
+fn environment() -> Environment {
+    Environment { variable: Box::new(|_| None), host_name: "example".into(), secrets: false }
+}
+
+/// The plan of a config that must be without errors and without warnings.
+fn plan_of(what: &str, loaded: Loaded) -> Result<Plan, String> {
+    match plan::plan(loaded, &environment()) {
+        Ok((plan, report)) if report.render(false).is_empty() => Ok(plan),
+        Ok((_, report)) | Err(report) => Err(format!("{what}:\n{}", report.render(false))),
+    }
+}
+
+fn assert_all(outcomes: impl IntoIterator<Item = Result<Plan, String>>) {
+    let wrong: Vec<String> = outcomes.into_iter().filter_map(Result::err).collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_example_works_without_a_warning() {
+    let examples = files_below("config/examples");
+    let whole = examples.iter().filter(|path| path.parent() == Some(Path::new("config/examples")));
+    assert_all(whole.map(|path| plan_of(&path.display().to_string(), config::load(&root().join(path)))));
+    let included = examples.iter().filter(|path| path.parent() != Some(Path::new("config/examples")));
+    let workshop = plan_of("workshop.toml", config::load(&root().join("config/examples/workshop.toml"))).unwrap();
+    assert_eq!(workshop.buses.len(), included.count(), "each included file declares one bus");
+}
+
+#[test]
+fn every_case_that_expects_no_error_has_a_config_that_works() {
+    let cases: Vec<PathBuf> = if root().join("tests/cases").is_dir() { files_below("tests/cases") } else { Vec::new() };
+    let configs = cases.iter().filter(|path| {
+        path.file_name().is_some_and(|name| name == "gateway.toml") && !root().join(path).with_file_name("error.txt").exists()
+    });
+    let outcomes = configs.map(|path| match plan::plan(config::load(&root().join(path)), &environment()) {
+        Ok((plan, _)) => Ok(plan),
+        Err(report) => Err(report.render(false)),
+    });
+    assert_all(outcomes);
+}
+
+/// The blocks of TOML in a page, with the line each starts at.
+fn toml_blocks(page: &str) -> Vec<(usize, String)> {
+    let mut blocks = Vec::new();
+    let mut open: Option<(usize, String)> = None;
+    for (index, line) in page.lines().enumerate() {
+        match (&mut open, line.trim()) {
+            (None, "```toml") => open = Some((index + 2, String::new())),
+            (Some(_), "```") => blocks.extend(open.take()),
+            (Some((_, text)), _) => {
+                text.push_str(line);
+                text.push('\n');
+            }
+            _ => {}
+        }
+    }
+    blocks
+}
+
+#[test]
+fn every_config_in_a_page_works() {
+    let mut pages = files_below("docs");
+    pages.push("README.md".into());
+    pages.retain(|page| page.extension().is_some_and(|extension| extension == "md"));
+    let mut outcomes = Vec::new();
+    for page in pages {
+        let mut above = String::new();
+        for (line, block) in toml_blocks(&read(&page)) {
+            let place = root().join(&page);
+            let alone = config::load_text(&place, &block);
+            // A block may build on those above it in its page: then it is read with them.
+            let joined = format!("{above}{block}");
+            let works = plan::plan(alone, &environment()).is_ok() || plan::plan(config::load_text(&place, &joined), &environment()).is_ok();
+            if !works {
+                let report = plan::plan(config::load_text(&place, &block), &environment()).err().unwrap_or_default();
+                outcomes.push(Err(format!("{}:{line}:\n{}", page.display(), report.render(false))));
+            }
+            above = joined;
+        }
+    }
+    assert_all(outcomes);
+}
+
+/// The reference config with its settings switched on: `#key = value` becomes `key = value`, prose stays a comment.
+fn reference_switched_on() -> String {
+    let lines = read("config/tidegate.toml");
+    let lines = lines.lines().map(|line| match line.strip_prefix('#') {
+        Some(setting) if setting.starts_with(|c: char| c.is_ascii_lowercase() || c == '[') => setting,
+        _ => line,
+    });
+    lines.map(|line| format!("{line}\n")).collect()
+}
+
+#[test]
+fn the_reference_config_works_as_shipped_and_with_every_setting_switched_on() {
+    let path = root().join("config/tidegate.toml");
+    let shipped = plan_of("as shipped", config::load_text(&path, &read("config/tidegate.toml"))).unwrap();
+    let empty = plan_of("empty", config::load_text(&path, "")).unwrap();
+    assert_eq!(shipped, empty, "what is not commented out must change nothing");
+    plan_of("switched on", config::load_text(&path, &reference_switched_on())).unwrap();
+}
+
+#[test]
+fn the_reference_config_shows_every_key_and_each_default_as_it_is() {
+    let text = reference_switched_on();
+    let document: toml::Table = toml::from_str(&text).unwrap();
+    let mut wrong = Vec::new();
+    compare(&File::BLOCK, &document, "", &mut wrong);
+    assert!(wrong.is_empty(), "config/tidegate.toml:\n{}", wrong.join("\n"));
+}
+
+fn compare(block: &Block, table: &toml::Table, path: &str, wrong: &mut Vec<String>) {
+    for key in block.keys {
+        let path = if path.is_empty() { key.name.to_owned() } else { format!("{path}.{}", key.name) };
+        let Some(value) = table.get(key.name) else {
+            wrong.push(format!("`{path}` is not shown"));
+            continue;
+        };
+        let inner = match ((key.shape)(), value) {
+            (Shape::Block(inner), toml::Value::Table(table)) => Some((inner, table)),
+            (Shape::Named(inner), toml::Value::Table(tables)) => {
+                tables.values().next().and_then(toml::Value::as_table).map(|table| (inner, table))
+            }
+            (Shape::List(shape), toml::Value::Array(items)) => match *shape {
+                Shape::Block(inner) => items.first().and_then(toml::Value::as_table).map(|table| (inner, table)),
+                _ => None,
+            },
+            _ => None,
+        };
+        if let Some((inner, table)) = inner {
+            compare(inner, table, &path, wrong);
+        } else if let Presence::Default(default) = key.presence
+            && default != "[]"
+        {
+            let default: toml::Table = toml::from_str(&format!("value = {default}")).unwrap();
+            if default["value"] != *value {
+                wrong.push(format!("`{path}` is shown as {value}; its default is {}", default["value"]));
+            }
+        }
+    }
+}
+
+/// Compares a generated page with what is in the tree, or writes it.
+fn assert_generated(path: &str, page: &str) {
+    if std::env::var_os("BLESS").is_some() {
+        std::fs::write(root().join(path), page).unwrap();
+    }
+    let there = std::fs::read_to_string(root().join(path)).unwrap_or_default();
+    assert!(there == page, "{path} is not what the program says: BLESS=1 cargo test --test house writes it anew");
+}
+
+#[test]
+fn the_config_reference_is_what_the_program_knows() {
+    assert_generated("docs/config.md", &reference_page());
+}
+
+#[test]
+fn the_list_of_errors_is_what_the_program_tells() {
+    assert_generated("docs/errors.md", &Code::page());
+}
