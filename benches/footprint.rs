@@ -12,12 +12,14 @@ mod support;
 use std::time::{Duration, Instant};
 
 use support::client::Client;
-use support::{Gateway, Mosquitto, Subscriber, Tty, wait_for};
+use support::{Gateway, Link, Mosquitto, Subscriber, Tty, wait_for};
 
 const LIMIT: Duration = Duration::from_secs(60);
 const SENSORS: usize = 20;
 /// Starts timed for the time to the first reading; their median is told.
 const STARTS: usize = 7;
+/// Lines and messages timed for each latency.
+const TIMED: usize = 1_000;
 /// Records waiting for the figure with a full store.
 const WAITING: usize = 1_000_000;
 
@@ -29,6 +31,7 @@ fn main() {
     let binary = std::fs::metadata(env!("CARGO_BIN_EXE_tidegate")).unwrap().len();
     figure("release binary, stripped", &format!("{:.1} MB", binary as f64 / 1e6), "<= 12 MB");
     start_to_first_reading();
+    latency();
     twenty_sensors();
     full_store();
 }
@@ -92,6 +95,50 @@ fn start_to_first_reading() {
         .collect();
     times.sort();
     figure("start to first published reading, median", &format!("{:?}", times[STARTS / 2]), "<= 150 ms");
+}
+
+/// From a line on a port to a local subscriber, beside the broker's own latency between two clients, with the cloud there and black-holed.
+fn latency() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut ttys = [Tty::plug(dir.path().join("tty"))];
+    let cloud = Mosquitto::start();
+    let link = Link::to(cloud.port());
+    let mut gateway = Gateway::new(&config(&ttys, &link.url()), &[]);
+    gateway.start();
+    let port = gateway.door().port;
+    let mut subscriber = Client::connect(port, "subscriber").unwrap();
+    subscriber.subscribe("tidegate/box/s0", 0).unwrap();
+    subscriber.subscribe("plain", 0).unwrap();
+    let mut publisher = Client::connect(port, "publisher").unwrap();
+    wait_for(LIMIT, "the bridge to connect", || if link.open() > 0 { Ok(()) } else { Err("not yet".to_owned()) });
+    // A port may drop what came before it was opened.
+    std::thread::sleep(Duration::from_secs(2));
+    for state in ["cloud there", "cloud black-holed"] {
+        let (mut lines, mut messages) = (Vec::new(), Vec::new());
+        for n in 0..TIMED {
+            let start = Instant::now();
+            ttys[0].line(&format!("{{\"n\":{n}}}"));
+            subscriber.next_message().unwrap();
+            lines.push(start.elapsed());
+            let start = Instant::now();
+            publisher.publish(&[("plain".to_owned(), 0, n.to_string())], 1).assert_sent();
+            subscriber.next_message().unwrap();
+            messages.push(start.elapsed());
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        let (lines, messages) = (p99(lines), p99(messages));
+        figure(
+            &format!("line to local subscriber, p99, {state}"),
+            &format!("{lines:.2?}"),
+            &format!("<= 3 ms above {messages:.2?}"),
+        );
+        link.black_hole();
+    }
+}
+
+fn p99(mut times: Vec<Duration>) -> Duration {
+    times.sort();
+    times[times.len() * 99 / 100]
 }
 
 fn twenty_sensors() {

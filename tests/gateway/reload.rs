@@ -48,6 +48,9 @@ match = { regex = '^distant (?P<n>\d+)$' }
 publish = { qos = 1 }
 "#;
 
+/// Lines of each sensor around a reload, at the least.
+const LEAST: u64 = 300;
+
 const BEFORE: &str = "[sensor.values.n]\nscale = 1";
 const AFTER: &str = "[sensor.values.n]\nscale = 1000000";
 
@@ -97,7 +100,7 @@ fn none_missed(bench: &mut Bench, meanwhile: impl FnOnce(&mut Gateway, &Subscrib
     let last = std::thread::scope(|scope| {
         let stream = scope.spawn(|| {
             let mut n = before;
-            while !done.load(Ordering::SeqCst) {
+            while !done.load(Ordering::SeqCst) || n < before + LEAST {
                 n += 1;
                 one.line(&format!("neighbour {n}"));
                 one.line(&format!("changed {n}"));
