@@ -15,7 +15,7 @@ use crate::model::BusId;
 
 /// Names of the generators, with what their lines look like.
 pub const NAMES: &[(&str, &str)] = &[
-    ("burst", "n=1"),
+    ("burst", r#"{"n":1}"#),
     ("greenhouse", r#"{"temperature":21.5,"humidity":48.2}"#),
     ("meter", "power=412.5 voltage=230.1 energy=10251"),
     ("tank", "1874,14.2"),
@@ -98,7 +98,7 @@ impl Simulated {
         let day = (self.line as f64 / (self.rate * 600.0)).fract() * TAU;
         let [slow, quick] = self.wander();
         match self.kind {
-            Kind::Burst => format!("n={}\n", self.line),
+            Kind::Burst => format!("{{\"n\":{}}}\n", self.line),
             Kind::Greenhouse => {
                 let temperature = 21.5 + 4.0 * day.sin() + 0.4 * slow;
                 let humidity = (58.0 - 12.0 * day.sin() + 1.5 * quick).clamp(20.0, 98.0);
@@ -239,7 +239,7 @@ mod tests {
 
     #[test]
     fn a_burst_counts_its_lines() {
-        assert_eq!(lines("burst?rate=500", 3), ["n=1\n", "n=2\n", "n=3\n"]);
+        assert_eq!(lines("burst?rate=500", 3), ["{\"n\":1}\n", "{\"n\":2}\n", "{\"n\":3}\n"]);
     }
 
     #[test]

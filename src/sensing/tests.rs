@@ -74,7 +74,7 @@ fn simulated(name: &str) -> Device {
 async fn lines_of_a_port_become_messages() {
     let told = Arc::new(Told::default());
     let buses = [bus("a", simulated("burst?rate=1000"))];
-    let sensors = [sensor("n", "a", "match = { kv = '=' }"), sensor("other", "a", "match = { json = true }")];
+    let sensors = [sensor("n", "a", "match = { json = true }"), sensor("other", "a", "match = { kv = '=' }")];
     let sensing = Sensing::start(&buses, &sensors, told.clone(), SystemClock::shared());
     told.wait("100 lines", |told| told.on("n/n").len() >= 100).await;
 
@@ -96,8 +96,8 @@ async fn lines_of_a_port_become_messages() {
 async fn a_reload_of_one_sensor_costs_its_neighbour_no_line() {
     let told = Arc::new(Told::default());
     let buses = [bus("a", simulated("burst?rate=2000"))];
-    let changing = |name: &str| sensor("changing", "a", &format!("match = {{ regex = '^n=(?P<{name}>.*)$' }}"));
-    let steady = sensor("n", "a", "match = { kv = '=' }");
+    let changing = |name: &str| sensor("changing", "a", &format!("match = {{ regex = '^\\{{\"n\":(?P<{name}>[0-9]+)' }}"));
+    let steady = sensor("n", "a", "match = { json = true }");
     let mut sensing = Sensing::start(&buses, &[steady.clone(), changing("a0")], told.clone(), SystemClock::shared());
     for round in 1..=20 {
         let topic = format!("changing/a{}", round - 1);
@@ -116,7 +116,7 @@ async fn a_reload_of_one_sensor_costs_its_neighbour_no_line() {
 async fn buses_come_and_go_with_the_plan() {
     let told = Arc::new(Told::default());
     let (a, b) = (bus("a", simulated("burst")), bus("b", simulated("greenhouse?rate=50")));
-    let (on_a, on_b) = (sensor("n", "a", "match = { kv = '=' }"), sensor("air", "b", "match = { json = true }"));
+    let (on_a, on_b) = (sensor("n", "a", "match = { json = true }"), sensor("air", "b", "match = { json = true }"));
     let mut sensing = Sensing::start(&[a.clone(), b.clone()], &[on_a.clone()], told.clone(), SystemClock::shared());
     told.wait("a line of the first", |told| !told.on("n/n").is_empty()).await;
     assert_eq!(sensing.buses.len(), 1, "a bus without sensors is not opened");
@@ -135,7 +135,7 @@ async fn buses_come_and_go_with_the_plan() {
 async fn a_port_that_cannot_be_opened_makes_its_sensors_offline() {
     let told = Arc::new(Told::default());
     let buses = [bus("a", simulated("nothing")), bus("b", simulated("burst"))];
-    let sensors = [sensor("lost", "a", "match = { kv = '=' }"), sensor("n", "b", "match = { kv = '=' }")];
+    let sensors = [sensor("lost", "a", "match = { json = true }"), sensor("n", "b", "match = { json = true }")];
     let sensing = Sensing::start(&buses, &sensors, told.clone(), SystemClock::shared());
     told.wait("offline", |told| told.on("lost/availability") == ["offline"]).await;
     told.wait("the other bus", |told| told.on("n/n").len() >= 5).await;
@@ -159,7 +159,7 @@ impl Publish for Trap {
 async fn a_panic_in_one_bus_restarts_it_and_leaves_the_others_alone() {
     let trap = Arc::new(Trap(Told::default(), false.into()));
     let buses = [bus("a", simulated("burst?rate=200")), bus("b", simulated("burst?rate=200"))];
-    let sensors = [sensor("n", "a", "match = { kv = '=' }"), sensor("steady", "b", "match = { kv = '=' }")];
+    let sensors = [sensor("n", "a", "match = { json = true }"), sensor("steady", "b", "match = { json = true }")];
     let sensing = Sensing::start(&buses, &sensors, trap.clone(), SystemClock::shared());
     trap.0.wait("the restarted bus", |told| told.on("n/n").len() >= 5).await;
     sensing.stop(Duration::from_secs(2)).await;
