@@ -96,7 +96,8 @@ async fn lines_of_a_port_become_messages() {
 async fn a_reload_of_one_sensor_costs_its_neighbour_no_line() {
     let told = Arc::new(Told::default());
     let buses = [bus("a", simulated("burst?rate=2000"))];
-    let changing = |name: &str| sensor("changing", "a", &format!("match = {{ regex = '^\\{{\"n\":(?P<{name}>[0-9]+)' }}"));
+    let changing =
+        |name: &str| sensor("changing", "a", &format!("match = {{ regex = '^\\{{\"n\":(?P<{name}>[0-9]+)' }}"));
     let steady = sensor("n", "a", "match = { json = true }");
     let mut sensing = Sensing::start(&buses, &[steady.clone(), changing("a0")], told.clone(), SystemClock::shared());
     for round in 1..=20 {

@@ -1,0 +1,141 @@
+//! Plays what came over the wire through the sensors of a plan, on a clock that the transcript moves.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use tidegate::clock::{Clock, FakeClock};
+use tidegate::model::{Message, Moment, Timestamp};
+use tidegate::plan::Plan;
+use tidegate::sensing::Chain;
+
+/// 2026-11-23T01:15:00Z, when every transcript begins.
+const START_UNIX_MS: i64 = 1_795_396_500_000;
+
+struct Stage {
+    clock: FakeClock,
+    start: Moment,
+    chains: Vec<Chain>,
+    told: String,
+}
+
+/// The messages of a transcript, one JSON object a line.
+pub(crate) fn play(plan: &Plan, transcript: &str) -> String {
+    let clock = FakeClock::new(START_UNIX_MS);
+    let start = clock.now();
+    let chains = plan.sensors.iter().map(|sensor| Chain::new(sensor.clone(), start)).collect();
+    let mut stage = Stage { clock, start, chains, told: String::new() };
+    for (index, line) in transcript.lines().enumerate() {
+        let line = line.trim();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let at = format!("bus.txt:{}", index + 1);
+        let (time, what) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
+        let wait = time.strip_prefix('+').and_then(duration).unwrap_or_else(|| panic!("{at}: no time in `{line}`"));
+        stage.pass(wait);
+        stage.happen(what.trim_start(), &at);
+    }
+    stage.count();
+    stage.told
+}
+
+impl Stage {
+    /// Lets time pass, ticking at each deadline on the way as the bus's task does.
+    fn pass(&mut self, wait: Duration) {
+        let end = self.clock.now() + wait;
+        while let Some(deadline) = self.chains.iter().filter_map(Chain::timeout).min().filter(|at| *at <= end) {
+            self.clock.advance(deadline.since(self.clock.now()));
+            self.each(Chain::tick);
+        }
+        self.clock.advance(end.since(self.clock.now()));
+    }
+
+    fn happen(&mut self, what: &str, at: &str) {
+        let wall = self.clock.wall();
+        match what.split_at_checked(1) {
+            None => {}
+            Some((sign @ ("<" | "?"), text)) => {
+                let bytes = unescape(text.trim_start()).unwrap_or_else(|bad| panic!("{at}: `{bad}` is no escape"));
+                self.each(|chain, now, out| chain.received(&bytes, sign == "?", now, wall, out));
+            }
+            Some(_) => match what {
+                "away" => self.each(Chain::port_away),
+                "back" => self.each(|chain, _, _| chain.port_opened()),
+                "synced" | "unsynced" => self.clock.set_wall(Timestamp { synced: what == "synced", ..wall }),
+                other => panic!("{at}: `{other}` is nothing that happens"),
+            },
+        }
+    }
+
+    fn each(&mut self, mut act: impl FnMut(&mut Chain, Moment, &mut Vec<Message>)) {
+        let now = self.clock.now();
+        let mut out = Vec::new();
+        for chain in &mut self.chains {
+            act(chain, now, &mut out);
+        }
+        for message in out {
+            self.tell(&message, now);
+        }
+    }
+
+    /// What became of each sensor's frames.
+    fn count(&mut self) {
+        for view in self.chains.iter().map(Chain::view) {
+            let (id, frames) = (&view.id, view.frames);
+            let _ = writeln!(
+                self.told,
+                r#"{{"sensor":"{id}","good":{},"bad":{},"ignored":{}}}"#,
+                frames.good, frames.bad, frames.ignored
+            );
+        }
+    }
+
+    fn tell(&mut self, message: &Message, now: Moment) {
+        let text = String::from_utf8(message.payload.to_vec()).unwrap();
+        // A JSON payload stands as it is, so that its order and its numbers are compared too.
+        let payload = if text.starts_with('{') { text } else { format!("{text:?}") };
+        let _ = writeln!(
+            self.told,
+            r#"{{"at":"{}ms","topic":"{}","qos":{},"retain":{},"payload":{payload}}}"#,
+            now.since(self.start).as_millis(),
+            message.topic,
+            message.qos.level(),
+            message.retain,
+        );
+    }
+}
+
+fn duration(text: &str) -> Option<Duration> {
+    let digits = text.find(|c: char| !c.is_ascii_digit())?;
+    let (number, unit) = text.split_at(digits);
+    let number: u64 = number.parse().ok()?;
+    match unit {
+        "ms" => Some(Duration::from_millis(number)),
+        "s" => Some(Duration::from_secs(number)),
+        "m" => Some(Duration::from_secs(number * 60)),
+        _ => None,
+    }
+}
+
+fn unescape(text: &str) -> Result<Vec<u8>, String> {
+    let mut bytes = Vec::new();
+    let mut rest = text.chars();
+    while let Some(c) = rest.next() {
+        if c != '\\' {
+            bytes.extend(c.to_string().as_bytes());
+            continue;
+        }
+        match rest.next() {
+            Some('n') => bytes.push(b'\n'),
+            Some('r') => bytes.push(b'\r'),
+            Some('t') => bytes.push(b'\t'),
+            Some('\\') => bytes.push(b'\\'),
+            Some('x') => {
+                let digits: String = rest.by_ref().take(2).collect();
+                bytes.push(u8::from_str_radix(&digits, 16).map_err(|_| format!("\\x{digits}"))?);
+            }
+            other => return Err(format!("\\{}", other.map(String::from).unwrap_or_default())),
+        }
+    }
+    Ok(bytes)
+}
