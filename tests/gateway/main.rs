@@ -11,6 +11,7 @@ mod demo;
 mod far_side;
 mod first_light;
 mod judge;
+mod life;
 mod quiet;
 mod reload;
 mod support;

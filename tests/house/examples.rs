@@ -44,7 +44,8 @@ fn every_example_works_without_a_warning() {
 fn every_case_that_expects_no_error_has_a_config_that_works() {
     let cases: Vec<PathBuf> = if root().join("tests/cases").is_dir() { files_below("tests/cases") } else { Vec::new() };
     let configs = cases.iter().filter(|path| {
-        path.file_name().is_some_and(|name| name == "gateway.toml") && !root().join(path).with_file_name("error.txt").exists()
+        path.file_name().is_some_and(|name| name == "gateway.toml")
+            && !root().join(path).with_file_name("error.txt").exists()
     });
     let outcomes = configs.map(|path| match plan::plan(config::load(&root().join(path)), &environment()) {
         Ok((plan, _)) => Ok(plan),
@@ -84,7 +85,8 @@ fn every_config_in_a_page_works() {
             let alone = config::load_text(&place, &block);
             // A block may build on those above it in its page: then it is read with them.
             let joined = format!("{above}{block}");
-            let works = plan::plan(alone, &environment()).is_ok() || plan::plan(config::load_text(&place, &joined), &environment()).is_ok();
+            let works = plan::plan(alone, &environment()).is_ok()
+                || plan::plan(config::load_text(&place, &joined), &environment()).is_ok();
             if !works {
                 let report = plan::plan(config::load_text(&place, &block), &environment()).err().unwrap_or_default();
                 outcomes.push(Err(format!("{}:{line}:\n{}", page.display(), report.render(false))));
