@@ -41,8 +41,8 @@ fn words(cell: &str) -> Vec<String> {
 /// What one room may use.
 struct Grant {
     line: usize,
-    /// Room, and whether only its settings.
-    rooms: BTreeMap<String, bool>,
+    /// Room, and which of its parts; `None`: all.
+    rooms: BTreeMap<String, Option<Vec<String>>>,
     everything: bool,
 }
 
@@ -56,11 +56,15 @@ fn grants() -> BTreeMap<String, Grant> {
     for row in table(ROOMS) {
         let mut grant = Grant { line: row.line, rooms: BTreeMap::new(), everything: row.cells[1] == "everything" };
         if row.cells[1] != "nothing" {
-            grant.rooms.extend(OPEN.map(|room| (room.to_owned(), false)));
+            grant.rooms.extend(OPEN.map(|room| (room.to_owned(), None)));
             if !grant.everything && row.cells[1] != "—" {
                 for word in words(&row.cells[1]) {
-                    let room = word.trim_end_matches(" (settings)");
-                    grant.rooms.insert(room.to_owned(), room != word);
+                    let (room, parts) = match word.split_once(" (") {
+                        Some((room, parts)) => (room.to_owned(), Some(parts.trim_end_matches(')'))),
+                        None => (word, None),
+                    };
+                    let parts = parts.map(|parts| parts.split(" and ").map(str::to_owned).collect());
+                    grant.rooms.insert(room, parts);
                 }
             }
         }
@@ -150,10 +154,13 @@ fn a_room_knows_only_whom_its_row_names() {
         let Some(grant) = grants.get(&room).filter(|grant| !grant.everything) else { continue };
         for (line, reached, name) in reaches(&read(&file), &rooms) {
             let fine = match (reached == room, grant.rooms.get(&reached)) {
-                (true, _) | (_, Some(false)) => true,
+                (true, _) | (_, Some(None)) => true,
                 (_, None) => false,
                 // The room's name alone is judged where something is asked of it.
-                (_, Some(true)) => name.as_ref().is_none_or(|name| settings_of(&reached).contains(name)),
+                (_, Some(Some(parts))) => name.as_ref().is_none_or(|name| {
+                    parts.contains(name)
+                        || parts.iter().any(|p| p == "settings") && settings_of(&reached).contains(name)
+                }),
             };
             if !fine {
                 let asked = name.map(|name| format!("::{name}")).unwrap_or_default();
