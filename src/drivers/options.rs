@@ -14,7 +14,7 @@ use crate::config::diagnostic::nearest;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Text {
     /// The text, escapes resolved.
-    pub(crate) text: String,
+    pub(crate) content: String,
     /// Where the value stands, quotes included.
     pub(crate) span: Range<usize>,
     /// Whether the source shows the very same bytes between the quotes, so that a place inside the text can be pointed at.
@@ -132,7 +132,7 @@ impl<'i> Fields<'i> {
             DeValue::String(text) => {
                 // Every escape is longer than what it stands for, and so are the quotes of a text of several lines.
                 let verbatim = text.len() + 2 == span.len();
-                Some(Text { text: text.into_owned(), span, verbatim })
+                Some(Text { content: text.into_owned(), span, verbatim })
             }
             other => {
                 self.error(span, format!("`{key}` must be a text, not {}", kind(&other)), None);

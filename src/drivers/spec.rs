@@ -15,8 +15,11 @@ pub struct DriverSpec {
     /// Schema of the driver's own keys.
     pub schema: fn() -> schemars::Schema,
     /// Decodes the driver's own keys. The table's positions survive, so an error is told at its place.
-    pub build: fn(toml::de::DeTable<'_>) -> Result<Arc<dyn StreamFactory>, Vec<OptionsError>>,
+    pub build: fn(toml::de::DeTable<'_>) -> Built,
 }
+
+/// A factory, or every mistake in the keys.
+pub type Built = Result<Arc<dyn StreamFactory>, Vec<OptionsError>>;
 
 /// A mistake in a driver's own keys: where (byte range in the source text), what, and how to mend it.
 #[derive(Debug, Clone, PartialEq, Eq)]

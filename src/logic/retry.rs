@@ -20,7 +20,7 @@ impl Backoff {
 
     /// The wait before the next try. `random` is in 0..=1.
     pub fn next_wait(&mut self, random: f64) -> Duration {
-        let wait = self.min + (self.span - self.min).mul_f64(random.clamp(0.0, 1.0));
+        let wait = self.min + self.span.saturating_sub(self.min).mul_f64(random.clamp(0.0, 1.0));
         self.span = self.span.saturating_mul(2).min(self.max);
         wait
     }

@@ -270,7 +270,8 @@ mod tests {
             (5e-324, "5e-324"),
         ] {
             assert_eq!(decimal(number), text);
-            assert_eq!(serde_json::from_str::<f64>(text).unwrap(), number.abs().copysign(number), "{text}");
+            let back: f64 = serde_json::from_str(text).unwrap();
+            assert!((back - number).abs() <= 0.0, "{text} reads back as {back}");
         }
     }
 

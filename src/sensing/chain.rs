@@ -160,15 +160,12 @@ impl Chain {
     fn bad_frame(&mut self, reason: &str, now: Moment) {
         self.view.frames.bad += 1;
         self.good_in_a_row = 0;
-        match &mut self.bad {
-            Some((_, failed)) => {
-                *failed += 1;
-                debug!(sensor = %self.plan.id, error = reason, "bad frame");
-            }
-            None => {
-                self.bad = Some((now, 1));
-                warn!(sensor = %self.plan.id, bus = %self.plan.bus, error = reason, "bad frame");
-            }
+        if let Some((_, failed)) = &mut self.bad {
+            *failed += 1;
+            debug!(sensor = %self.plan.id, error = reason, "bad frame");
+        } else {
+            self.bad = Some((now, 1));
+            warn!(sensor = %self.plan.id, bus = %self.plan.bus, error = reason, "bad frame");
         }
     }
 }

@@ -9,7 +9,7 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::error;
 
 use super::SensorView;
-use super::chain::Chains;
+use super::chain::{Chain, Chains};
 use crate::bus::{Port, PortEvent, SerialSettings};
 use crate::clock::Clock;
 use crate::limits::{BUS_RESTART_MAX, BUS_RESTART_MIN};
@@ -82,7 +82,7 @@ async fn run(mut context: BusContext) {
                 match event {
                     PortEvent::Opened => {
                         away = false;
-                        chains.iter_mut().for_each(|chain| chain.port_opened());
+                        chains.iter_mut().for_each(Chain::port_opened);
                     }
                     PortEvent::Away => {
                         away = true;

@@ -130,12 +130,11 @@ impl SerialPort {
         let now = self.clock.now();
         let OpenPort { stream, live } = port;
         self.state = State::Open { stream, since: now, live, silent: true };
-        match self.outage.take() {
-            Some(Outage { since, failed }) => {
-                let outage_ms = u64::try_from(now.since(since).as_millis()).unwrap_or(u64::MAX);
-                info!(bus = %self.settings.id, failed, outage_ms, "port is open again");
-            }
-            None => debug!(bus = %self.settings.id, "port is open"),
+        if let Some(Outage { since, failed }) = self.outage.take() {
+            let outage_ms = u64::try_from(now.since(since).as_millis()).unwrap_or(u64::MAX);
+            info!(bus = %self.settings.id, failed, outage_ms, "port is open again");
+        } else {
+            debug!(bus = %self.settings.id, "port is open");
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use regex::Regex;
+use regex::{Captures, Regex};
 
 use super::json::Selection;
 use super::value::{Samples, TextNames};
@@ -47,7 +47,7 @@ impl Matcher {
     /// When it is one of ours and cannot be read.
     pub(super) fn read(&self, line: &str) -> Result<Option<Vec<Sample>>, String> {
         match &self.kind {
-            MatchKind::Regex(regex) => self.read_regex(regex, line),
+            MatchKind::Regex(regex) => regex.captures(line).map(|found| self.read_groups(regex, &found)).transpose(),
             MatchKind::Json(selection) => selection.read(line, &self.text),
             MatchKind::Csv { names, separator } => self.read_csv(names, *separator, line),
             MatchKind::KeyValue { sign, separator } => self.read_pairs(sign, *separator, line),
@@ -74,15 +74,14 @@ impl Matcher {
         }
     }
 
-    fn read_regex(&self, regex: &Regex, line: &str) -> Result<Option<Vec<Sample>>, String> {
-        let Some(captures) = regex.captures(line) else { return Ok(None) };
+    fn read_groups(&self, regex: &Regex, captures: &Captures<'_>) -> Result<Vec<Sample>, String> {
         let mut samples = Samples::default();
         for name in regex.capture_names().flatten() {
             if let Some(found) = captures.name(name) {
                 samples.push_text(name.into(), found.as_str(), &self.text)?;
             }
         }
-        Ok(Some(samples.into_vec()))
+        Ok(samples.into_vec())
     }
 
     fn read_csv(&self, names: &[Option<Arc<str>>], separator: char, line: &str) -> Result<Option<Vec<Sample>>, String> {
@@ -150,6 +149,8 @@ mod tests {
         Matcher { kind, text: vec!["id".into()] }
     }
 
+    /// What reading a line of ours comes to.
+    #[allow(clippy::unnecessary_wraps)]
     fn samples(values: &[(&str, Value)]) -> Result<Option<Vec<Sample>>, String> {
         Ok(Some(values.iter().map(|(name, value)| Sample { name: (*name).into(), value: value.clone() }).collect()))
     }

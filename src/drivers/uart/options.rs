@@ -89,7 +89,7 @@ pub(super) fn decode(table: DeTable<'_>) -> Result<UartPlan, Vec<OptionsError>> 
         let mut matcher = Matcher { kind, text: Vec::new() };
         let names = matcher.names();
         for word in text {
-            let name: Arc<str> = word.text.as_str().into();
+            let name: Arc<str> = word.content.as_str().into();
             if !names.is_empty() && !names.contains(&name) {
                 let known: Vec<&str> = names.iter().map(AsRef::as_ref).collect();
                 let help = format!("values of this sensor: {}", list(&known));
@@ -110,27 +110,27 @@ pub(super) fn decode(table: DeTable<'_>) -> Result<UartPlan, Vec<OptionsError>> 
 fn decode_frame(table: DeTable<'_>, errors: &mut Vec<OptionsError>) -> (LineSettings, bool) {
     let mut fields = Fields::new(table, FRAME_KEYS);
     if let Some(word) = fields.text("kind")
-        && word.text != "line"
+        && word.content != "line"
     {
-        fields.error(word.span, format!("unknown frame kind `{}`", word.text), Some("known: `line`".into()));
+        fields.error(word.span, format!("unknown frame kind `{}`", word.content), Some("known: `line`".into()));
     }
     let longest = i64::try_from(LINE_BYTES_MAX).unwrap_or(i64::MAX);
     let bytes_max = fields.integer("max", 1..=longest).and_then(|max| usize::try_from(max).ok()).unwrap_or(LINE_BYTES);
     let mut end = b"\n".to_vec();
     if let Some(word) = fields.text("end") {
-        if word.text.is_empty() || word.text.len() > LINE_END_BYTES_MAX {
+        if word.content.is_empty() || word.content.len() > LINE_END_BYTES_MAX {
             fields.error(word.span, format!("`end` must be 1 to {LINE_END_BYTES_MAX} bytes long"), None);
-        } else if word.text == "\r\n" {
+        } else if word.content == "\r\n" {
             // `\n` tolerates the `\r`, and goes on to work when a firmware update drops it.
         } else {
-            end = word.text.into_bytes();
+            end = word.content.into_bytes();
         }
     }
     let mut nmea = false;
     if let Some(word) = fields.text("check") {
-        nmea = word.text == "nmea";
+        nmea = word.content == "nmea";
         if !nmea {
-            fields.error(word.span, format!("unknown check `{}`", word.text), Some("known: `nmea`".into()));
+            fields.error(word.span, format!("unknown check `{}`", word.content), Some("known: `nmea`".into()));
         }
     }
     errors.extend(fields.finish());
@@ -171,23 +171,22 @@ fn decode_match(table: DeTable<'_>, span: Range<usize>, errors: &mut Vec<Options
 }
 
 fn separator(fields: &mut Fields<'_>, word: Text) -> Option<char> {
-    let mut characters = word.text.chars();
-    match (characters.next(), characters.next()) {
-        (Some(character), None) => Some(character),
-        _ => {
-            fields.error(word.span, "`separator` must be one character", None);
-            None
-        }
+    let mut characters = word.content.chars();
+    let (first, second) = (characters.next(), characters.next());
+    if first.is_none() || second.is_some() {
+        fields.error(word.span, "`separator` must be one character", None);
+        return None;
     }
+    first
 }
 
 fn sign(fields: &mut Fields<'_>) -> Option<String> {
     let word = fields.text("kv")?;
-    if word.text.trim().is_empty() {
+    if word.content.trim().is_empty() {
         fields.error(word.span, "`kv` must be what stands between name and value", Some("such as `\"=\"`".into()));
         return None;
     }
-    Some(word.text)
+    Some(word.content)
 }
 
 fn csv(fields: &mut Fields<'_>) -> Option<Vec<Option<Arc<str>>>> {
@@ -195,14 +194,14 @@ fn csv(fields: &mut Fields<'_>) -> Option<Vec<Option<Arc<str>>>> {
     let words = fields.texts("csv")?;
     let mut names: Vec<Option<Arc<str>>> = Vec::with_capacity(words.len());
     for word in words {
-        if word.text.is_empty() {
+        if word.content.is_empty() {
             names.push(None);
             continue;
         }
-        check_name(fields, &word.text, word.span.clone());
-        let name = Some(word.text.as_str().into());
+        check_name(fields, &word.content, word.span.clone());
+        let name = Some(word.content.as_str().into());
         if names.contains(&name) {
-            fields.error(word.span, format!("column `{}` is there twice", word.text), None);
+            fields.error(word.span, format!("column `{}` is there twice", word.content), None);
         }
         names.push(name);
     }
@@ -251,7 +250,7 @@ fn json(fields: &mut Fields<'_>, value: Spanned<DeValue<'_>>) -> Option<Selectio
 }
 
 fn regex(fields: &mut Fields<'_>, word: &Text) -> Option<regex::Regex> {
-    match RegexBuilder::new(&word.text).size_limit(REGEX_BYTES_MAX).build() {
+    match RegexBuilder::new(&word.content).size_limit(REGEX_BYTES_MAX).build() {
         Ok(regex) => {
             let names: Vec<String> = regex.capture_names().flatten().map(str::to_owned).collect();
             if names.is_empty() {
@@ -268,7 +267,7 @@ fn regex(fields: &mut Fields<'_>, word: &Text) -> Option<regex::Regex> {
             None
         }
         Err(error) => {
-            let (at, reason) = syntax_error(&error.to_string(), &word.text);
+            let (at, reason) = syntax_error(&error.to_string(), &word.content);
             let span = at.map_or(word.span.clone(), |at| word.part(at));
             fields.error(span, format!("regular expression: {reason}"), None);
             None
