@@ -1,6 +1,7 @@
 //! The rules of the house, held by tests: who may know whom, what a file may look like, that examples and pages are true.
 
 #![allow(clippy::unwrap_used)] // a test that cannot go on ends here, with its place
+#![allow(clippy::format_collect)] // texts are short and made once
 
 mod examples;
 mod house;

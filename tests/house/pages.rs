@@ -95,7 +95,7 @@ fn every_test_that_vouches_for_a_promise_exists() {
 fn pages_cited(line: &str) -> Vec<&str> {
     line.split(|c: char| !(c.is_alphanumeric() || "/._-".contains(c)))
         .map(|word| word.trim_end_matches('.'))
-        .filter(|word| word.len() > 3 && word.ends_with(".md"))
+        .filter(|word| word.strip_suffix(".md").is_some_and(|stem| !stem.is_empty()))
         .collect()
 }
 
