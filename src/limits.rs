@@ -160,3 +160,6 @@ pub const RETAINED_SOON: Duration = Duration::from_millis(50);
 pub const RETAINED_LAZY: Duration = Duration::from_secs(5);
 /// After a failed write (disk full) the next one is tried so much later, or with the next acknowledgement that waits.
 pub const RETAINED_RETRY: Duration = Duration::from_secs(5);
+/// Log of one filter with `routing = "rumqttd"`, bytes: 10 segments of 1 MiB. What a filter's subscribers have not been given beyond it is
+/// lost, oldest first; it is never freed, which is why it is not larger.
+pub const ROUTER_LOG_BYTES: usize = 10 << 20;

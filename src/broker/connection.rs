@@ -13,7 +13,7 @@ use super::conversation::{Conversation, Ending};
 use super::core::Farewell;
 use super::door::Login;
 use super::session::Attachment;
-use super::shared::{Shared, count};
+use super::shared::{Live, Shared, count};
 use crate::limits;
 use crate::model::Moment;
 use crate::mqtt::framing::{self, FrameError};
@@ -113,7 +113,7 @@ where
         () = shared.stopping.cancelled() => Err(Reason::ShuttingDown),
         () = shared.killed.cancelled() => return,
     };
-    let opened = judged.and_then(|(client, access, revision)| open(&shared, &connect, client, access, revision));
+    let opened = judged.and_then(|(client, access, live)| open(&shared, &connect, client, access, &live));
     let (conversation, wake) = match opened {
         Ok(opened) => opened,
         Err(reason) => {
@@ -160,7 +160,7 @@ async fn read_connect<R: AsyncRead + Unpin>(
 }
 
 /// Who the client is, and what it may do.
-type Judged = (Arc<str>, Arc<Access>, u64);
+type Judged = (Arc<str>, Arc<Access>, Arc<Live>);
 
 async fn judge(shared: &Arc<Shared>, connect: &Connect, peer: SocketAddr) -> Result<Judged, Reason> {
     count(&shared.traffic.messages_received, 1);
@@ -185,7 +185,7 @@ async fn judge(shared: &Arc<Shared>, connect: &Connect, peer: SocketAddr) -> Res
                 tracing::warn!(%client, topic = %will.message.topic, "client may not publish its will, it is refused");
                 return Err(Reason::NotAuthorized);
             }
-            return Ok((client, access, live.revision));
+            return Ok((client, access, live));
         }
         Login::Wrong => Reason::BadUserOrPassword,
         Login::Nameless => Reason::NotAuthorized,
@@ -203,10 +203,10 @@ fn open(
     connect: &Connect,
     client: Arc<str>,
     access: Arc<Access>,
-    revision: u64,
+    live: &Live,
 ) -> Result<(Conversation, Arc<Notify>), Reason> {
     let wake = Arc::new(Notify::new());
-    let settings = &shared.live().settings;
+    let settings = &live.settings;
     let attachment = Attachment {
         window: usize::from(connect.receive_maximum.min(limits::CLIENT_WINDOW)),
         expiry_s: connect.session_expiry_s,
@@ -232,7 +232,7 @@ fn open(
     };
     server::put_welcome(&mut output, connect.version, &welcome);
     count(&shared.traffic.messages_sent, 1);
-    Ok((Conversation::new(shared.clone(), attached, connect, access, revision, output), wake))
+    Ok((Conversation::new(shared.clone(), attached, connect, access, live, output), wake))
 }
 
 struct Line<R, W> {

@@ -9,10 +9,11 @@ use bytes::BytesMut;
 
 use super::access::Access;
 use super::core::Attached;
+use super::door::Guests;
 use super::keeper::Urgency;
 use super::promise::{Broken, Pending, Promise};
 use super::session::{Action, Delivery, Recorded, Subscription};
-use super::shared::{Shared, count};
+use super::shared::{Live, Shared, count};
 use crate::limits;
 use crate::model::{Message, Origin, Qos, TopicFilter, TopicName};
 use crate::mqtt::reason::Reason;
@@ -71,6 +72,8 @@ pub(super) struct Conversation {
     pub(super) version: Version,
     user: Option<String>,
     access: Arc<Access>,
+    /// Whom it was let in by.
+    guests: Arc<Guests>,
     /// The revision of the settings that `access` follows.
     revision: u64,
     max_packet: usize,
@@ -88,7 +91,7 @@ impl Conversation {
         attached: Attached,
         connect: &Connect,
         access: Arc<Access>,
-        revision: u64,
+        live: &Live,
         output: BytesMut,
     ) -> Self {
         Self {
@@ -97,7 +100,8 @@ impl Conversation {
             version: connect.version,
             user: connect.user.clone(),
             access,
-            revision,
+            guests: live.guests.clone(),
+            revision: live.revision,
             max_packet: connect.max_packet.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX)),
             output,
             owed: VecDeque::new(),
@@ -452,6 +456,10 @@ impl Conversation {
         }
         let live = self.shared.live();
         let user = self.user.as_deref();
+        if !live.guests.is_same_user(&self.guests, user) {
+            return Err(Ending::Unwelcome);
+        }
+        self.guests = live.guests.clone();
         self.access = live.guests.access(user, &self.attached.slot.client).ok_or(Ending::Unwelcome)?;
         self.revision = live.revision;
         Ok(())

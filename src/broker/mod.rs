@@ -23,16 +23,20 @@ mod retained;
 mod session;
 pub mod settings;
 mod shared;
+mod sys;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
 use self::core::Core;
+#[cfg(feature = "rumqttd")]
+use self::fanout::{Alive, Envelope, Rumqttd};
+use self::fanout::{Fanout, Trie};
 use self::keeper::Keeper;
 use self::listener::Listener;
 use self::shared::Shared;
@@ -59,6 +63,9 @@ pub enum BrokerError {
         /// What went wrong.
         error: String,
     },
+    /// rumqttd's router does not start.
+    #[error("routing `rumqttd`: {0}")]
+    Router(std::io::Error),
 }
 
 /// The running broker.
@@ -85,7 +92,9 @@ impl Broker {
         for asked in &settings.listen {
             sockets.push((*asked, Listener::bind(*asked).await?));
         }
-        let mut core = Core::new(Box::new(fanout::Trie::default()), settings.max_retained_bytes);
+        // The way back from a router that finds its filters later; known once the core is where it stays.
+        let home = Arc::new(OnceLock::new());
+        let mut core = Core::new(router(settings.routing, &home)?, settings.max_retained_bytes);
         let keeper = match &settings.store {
             None => Keeper::default(),
             Some(directory) => {
@@ -98,9 +107,12 @@ impl Broker {
         };
         let seats = settings.max_connections;
         let shared = Shared::new(settings, core, keeper, uplink, clock);
+        // Set once, here.
+        let _ = home.set(Arc::downgrade(&shared));
         let room = Arc::new(Semaphore::new(seats));
         let tasks = TaskTracker::new();
         tasks.spawn(keep_house(shared.clone()));
+        tasks.spawn(sys::tell(shared.clone()));
         let listeners = sockets
             .into_iter()
             .map(|(asked, bound)| Listener::serve(asked, bound, shared.clone(), room.clone(), &tasks))
@@ -162,6 +174,33 @@ impl Broker {
         self.tasks.wait().await;
         self.shared.core().stop();
         self.shared.keeper.kill().await;
+    }
+}
+
+type Home = Arc<OnceLock<Weak<Shared>>>;
+
+#[cfg(feature = "rumqttd")]
+fn router(routing: Routing, home: &Home) -> Result<Box<dyn Fanout>, BrokerError> {
+    match routing {
+        Routing::Trie => Ok(Box::new(Trie::default())),
+        Routing::Rumqttd => {
+            let home = home.clone();
+            let deliver = move |envelope: &Envelope, id| {
+                let Some(shared) = home.get().and_then(Weak::upgrade) else { return Alive::No };
+                shared.core().deliver(envelope, &[id]);
+                Alive::Yes
+            };
+            let router = Rumqttd::start(Box::new(deliver)).map_err(BrokerError::Router)?;
+            Ok(Box::new(router))
+        }
+    }
+}
+
+#[cfg(not(feature = "rumqttd"))]
+fn router(routing: Routing, _home: &Home) -> Result<Box<dyn Fanout>, BrokerError> {
+    match routing {
+        Routing::Trie => Ok(Box::new(Trie::default())),
+        Routing::Rumqttd => Err(BrokerError::Router(std::io::Error::other("this program was built without it"))),
     }
 }
 

@@ -209,7 +209,8 @@ impl Session {
     }
 
     /// Messages waiting or on the wire.
-    pub(super) fn backlog(&self) -> usize {
+    #[cfg(test)]
+    fn backlog(&self) -> usize {
         self.waiting.len() + self.loose.len() + self.in_flight.len()
     }
 

@@ -21,7 +21,7 @@ use crate::ports::{LocalBus, Uplink};
 #[derive(Debug)]
 pub(super) struct Live {
     pub(super) settings: Settings,
-    pub(super) guests: Guests,
+    pub(super) guests: Arc<Guests>,
     /// Rises with every reload.
     pub(super) revision: u64,
 }
@@ -60,6 +60,8 @@ pub(super) struct Shared {
     pub(super) killed: CancellationToken,
     /// A will or a session's end has got a time.
     pub(super) due_changed: Notify,
+    /// A reload may have changed how often the counters are told.
+    pub(super) settings_changed: Notify,
 }
 
 impl Shared {
@@ -70,7 +72,7 @@ impl Shared {
         uplink: Arc<dyn Uplink>,
         clock: Arc<dyn Clock>,
     ) -> Arc<Self> {
-        let guests = Guests::new(&settings);
+        let guests = Arc::new(Guests::new(&settings));
         Arc::new(Self {
             core: Mutex::new(core),
             uplink,
@@ -84,6 +86,7 @@ impl Shared {
             stopping: CancellationToken::new(),
             killed: CancellationToken::new(),
             due_changed: Notify::new(),
+            settings_changed: Notify::new(),
         })
     }
 
@@ -102,11 +105,12 @@ impl Shared {
 
     /// Puts new settings in force; connections find out when they are woken.
     pub(super) fn put_live(&self, settings: Settings) {
-        let guests = Guests::new(&settings);
+        let guests = Arc::new(Guests::new(&settings));
         let revision = self.revision() + 1;
         let live = Arc::new(Live { settings, guests, revision });
         *self.live.write().unwrap_or_else(PoisonError::into_inner) = live.clone();
         self.revision.store(revision, Ordering::Release);
+        self.settings_changed.notify_one();
         let mut core = self.core();
         core.retained.set_bytes_max(live.settings.max_retained_bytes);
         for slot in core.slots() {

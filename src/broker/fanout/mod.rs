@@ -1,9 +1,13 @@
 //! How a message finds the filters that mean it. Two ways behind one trait; `[broker] routing` chooses (docs/decisions/0002).
 
+#[cfg(feature = "rumqttd")]
+mod rumqttd;
 mod trie;
 
 use std::sync::Arc;
 
+#[cfg(feature = "rumqttd")]
+pub(super) use self::rumqttd::{Alive, Rumqttd};
 use crate::model::{Message, Moment, TopicFilter};
 pub(super) use trie::Trie;
 

@@ -45,7 +45,7 @@ pub(super) fn settings(routing: Routing) -> Settings {
 
 /// The routings that are compiled in.
 pub(super) fn routings() -> Vec<Routing> {
-    vec![Routing::Trie]
+    if cfg!(feature = "rumqttd") { vec![Routing::Trie, Routing::Rumqttd] } else { vec![Routing::Trie] }
 }
 
 pub(super) async fn start(settings: Settings) -> Broker {
