@@ -163,3 +163,57 @@ pub const RETAINED_RETRY: Duration = Duration::from_secs(5);
 /// Log of one filter with `routing = "rumqttd"`, bytes: 10 segments of 1 MiB. What a filter's subscribers have not been given beyond it is
 /// lost, oldest first; it is never freed, which is why it is not larger.
 pub const ROUTER_LOG_BYTES: usize = 10 << 20;
+/// Messages from inside the process, and QoS 0 ones of clients, that wait for the engine's next commit. A 50 ms linger at 20,000 a second.
+/// When full, such a message is dropped and counted (`intake-full`): a sensor must never wait for a card.
+pub const INTAKE_QUEUE: usize = 1_024;
+/// Messages of local clients that wait for the commit their acknowledgement hangs on, over all clients. When full, the client is refused,
+/// its connection ends without the acknowledgement, and it sends the message again.
+pub const INTAKE_QUEUE_CLIENTS: usize = 16_384;
+/// Bytes of payload that wait for a commit, over all. When full, as above.
+pub const INTAKE_BYTES: usize = 16 << 20;
+/// Rows that make a commit due before its linger is over: 3.7 bytes written for each byte stored, against 11 with ten rows.
+pub const COMMIT_ROWS: usize = 256;
+/// Most rows a commit takes: it stays below 10 ms on a card, and the link is served in between.
+pub const COMMIT_ROWS_MAX: usize = 1_024;
+/// Longest the removal of an acknowledged record waits for a commit to ride along with. After a crash in between, QoS 1 is sent again.
+pub const ACKNOWLEDGED_LINGER: Duration = Duration::from_secs(1);
+/// Bytes of topics and payloads in flight: a window of large messages must fit the memory of a small board. One message always goes.
+pub const FLIGHT_BYTES: usize = 4 << 20;
+/// Bytes waiting for the socket above which the window is not filled any further: a slow link needs no more to stay busy.
+pub const OUT_BYTES: usize = 256 << 10;
+/// Records dropped together when a cap is reached: one transaction for many, so that a full store costs no more than one with room.
+pub const DROP_ROWS: usize = 256;
+/// Such transactions in a row before the link is served again.
+pub const DROP_ROUNDS: usize = 16;
+/// Rows between two looks at the size of the file.
+pub const SIZE_CHECK_ROWS: usize = 64;
+/// How often records are looked through for their age.
+pub const AGE_SWEEP: Duration = Duration::from_secs(60);
+/// Drops of one cause are told together, at most this often.
+pub const DROPS_TOLD: Duration = Duration::from_secs(5);
+/// How often the state topic is renewed while only the number of waiting records changes.
+pub const STATE_TOLD: Duration = Duration::from_secs(5);
+/// Time between two tries of a store that cannot write (disk full, I/O error).
+pub const STORE_RETRY: Duration = Duration::from_secs(5);
+/// Answer to a PINGREQ. With the default keep alive a dead link is known after 40 s at most.
+pub const PING_ANSWER: Duration = Duration::from_secs(10);
+/// Bytes that the cloud does not take for this long end the connection.
+pub const WRITE_STALL: Duration = Duration::from_secs(20);
+/// TCP_USER_TIMEOUT (tcp(7)): the kernel gives up unacknowledged bytes after this long, not after its fifteen minutes.
+pub const TCP_UNACKNOWLEDGED: Duration = Duration::from_secs(20);
+/// QoS 1 and 2 messages taken from an MQTT 5 cloud before they are acknowledged.
+pub const DOWN_RECEIVE_MAXIMUM: u16 = 100;
+/// Largest packet taken from the cloud. MQTT 5 clouds are told; a 3.1.1 cloud that sends a larger one is hung up on.
+pub const DOWN_PACKET_MAX: usize = 16 << 20;
+/// Bytes read from the cloud at a time.
+pub const BRIDGE_READ_BYTES: usize = 64 << 10;
+/// Threads that look up names, for each bridge. One hangs with a dead resolver for as long as the C library waits; the next tries with the other.
+pub const RESOLVER_THREADS: usize = 2;
+/// Connections in a row that a cloud may close without an answer to CONNECT of version 5 before 3.1.1 is tried: one may be its restart.
+pub const SILENT_CLOSES: u32 = 2;
+/// Part of a stop's budget kept for saying `offline`.
+pub const GOODBYE: Duration = Duration::from_secs(1);
+/// Least time between two values of an engine's status, but for changes of its state.
+pub const STATUS_EVERY: Duration = Duration::from_millis(200);
+/// Bytes that an ended connection may still take (a DISCONNECT, mostly) before it is closed all the same.
+pub const BRIDGE_LAST_WORDS: Duration = Duration::from_millis(500);

@@ -1,13 +1,27 @@
 //! The bridge to the cloud: one engine thread a bridge, which owns its connection and its store.
+//!
+//! - `intake` is where messages come in, on whatever thread they come from; `rules` says which, and under which topic
+//! - `engine` is the thread's loop, `link` its socket, `state` and `words` what it tells
+//! - `core` is the engine without its socket: store, handshakes, decisions
 
+mod core;
+mod engine;
+mod intake;
+mod link;
 pub mod rules;
 pub mod settings;
+mod state;
+mod words;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
+use self::core::Core;
+use self::engine::Engine;
+use self::intake::Shared;
+use self::rules::OutRules;
 use crate::clock::Clock;
 use crate::model::{Message, Timestamp};
 use crate::ports::{Acceptance, Publish};
@@ -25,6 +39,14 @@ pub enum BridgeError {
         bridge: String,
         /// What went wrong.
         error: String,
+    },
+    /// The system gives no thread.
+    #[error("bridge `{bridge}`: start its thread: {error}")]
+    Thread {
+        /// The bridge's id.
+        bridge: String,
+        /// What the kernel said.
+        error: std::io::Error,
     },
 }
 
@@ -71,43 +93,85 @@ pub struct Status {
 
 /// Takes messages for one bridge. Cheap to clone.
 #[derive(Clone)]
-pub struct Intake {}
+pub struct Intake(Arc<Shared>);
 
 impl Intake {
-    /// Offers a message. `None` when no `out` rule wants it.
-    pub fn accept(&self, _message: &Arc<Message>) -> Option<Acceptance> {
-        None
+    /// Offers a message. `None` when no `out` rule wants it, which costs a look at the rules and nothing else.
+    ///
+    /// The message is queued before this returns, whatever becomes of the future, and without waiting. A client's acknowledged message is
+    /// answered after its commit, or refused; any other is dropped and counted when the queue is full ([`crate::limits::INTAKE_QUEUE`]).
+    pub fn accept(&self, message: &Arc<Message>) -> Option<Acceptance> {
+        self.0.accept(message)
     }
 }
 
-/// A running bridge.
-pub struct Bridge {}
+/// A running bridge. Dropped without [`Bridge::stop`], its engine ends without a word to the cloud, which then publishes the will.
+pub struct Bridge {
+    shared: Arc<Shared>,
+    status: watch::Receiver<Status>,
+    clock: Arc<dyn Clock>,
+}
 
 impl Bridge {
     /// Opens the store and starts the engine thread. An unreachable cloud is no error.
     ///
     /// # Errors
     /// [`BridgeError`] when there can be no store.
-    pub fn start(_settings: Settings, _publish: Arc<dyn Publish>, _clock: Arc<dyn Clock>) -> Result<Self, BridgeError> {
-        Ok(Self {})
+    pub fn start(settings: Settings, publish: Arc<dyn Publish>, clock: Arc<dyn Clock>) -> Result<Self, BridgeError> {
+        let settings = Arc::new(settings);
+        let core = Core::open(Arc::clone(&settings), clock.now(), clock.wall())?;
+        let rules = OutRules::new(&settings);
+        let shared = Arc::new(Shared::new(settings.id.clone(), rules, Arc::clone(&clock)));
+        let (sender, status) = watch::channel(Status {
+            state: LinkState::Connecting,
+            since: clock.wall(),
+            reason: None,
+            queued: core.queued(),
+            bytes: core.bytes(),
+            delivered: 0,
+            dropped: 0,
+        });
+        let id = settings.id.to_string();
+        let engine = Engine::new(core, settings, Arc::clone(&shared), publish, Arc::clone(&clock), sender);
+        std::thread::Builder::new()
+            .name(format!("bridge-{id}"))
+            .spawn(move || engine.run())
+            .map_err(|error| BridgeError::Thread { bridge: id, error })?;
+        Ok(Self { shared, status, clock })
     }
 
     /// Where its messages go in.
     pub fn intake(&self) -> Intake {
-        todo!()
+        Intake(Arc::clone(&self.shared))
     }
 
     /// What it says of itself, newest value.
     pub fn status(&self) -> watch::Receiver<Status> {
-        todo!()
+        self.status.clone()
     }
 
     /// Takes new settings: reconnects when it must, keeps store and intake.
-    pub fn apply(&self, _settings: Settings) {}
+    pub fn apply(&self, settings: Settings) {
+        self.shared.order(|orders| orders.settings = Some(settings));
+    }
 
     /// Forgets the back-off and tries at once (a person asked, or the network came up).
-    pub fn reconnect_now(&self) {}
+    pub fn reconnect_now(&self) {
+        self.shared.order(|orders| orders.reconnect = true);
+    }
 
-    /// Says `offline` at the cloud, waits for what is in flight up to the budget, commits, closes.
-    pub async fn stop(self, _budget: Duration) {}
+    /// Hands over what it can within the budget, says `offline` at the cloud, commits, closes. What is left stays in the store.
+    pub async fn stop(self, budget: Duration) {
+        let (done, ended) = oneshot::channel();
+        let until = self.clock.now() + budget;
+        self.shared.order(|orders| orders.stop = Some((until, done)));
+        // The engine ends by itself; a disk that hangs in its last commit must not hang the whole stop.
+        let _ = tokio::time::timeout(budget + crate::limits::GOODBYE, ended).await;
+    }
+}
+
+impl Drop for Bridge {
+    fn drop(&mut self) {
+        self.shared.order(|orders| orders.abandoned = true);
+    }
 }

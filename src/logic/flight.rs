@@ -144,9 +144,9 @@ impl Flight {
         claims
     }
 
-    /// Whether the packet id is in use.
-    pub fn holds(&self, pkid: u16) -> bool {
-        self.claims.contains_key(&pkid)
+    /// The record under this packet id.
+    pub fn get(&self, pkid: u16) -> Option<Claim> {
+        self.claims.get(&pkid).copied()
     }
 
     /// Records on the wire.

@@ -7,8 +7,8 @@ use crate::model::Moment;
 /// What is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Due {
-    /// Nothing before this moment; `None`: keep alive is off.
-    Wait(Option<Moment>),
+    /// Nothing yet.
+    Nothing,
     /// Send a PINGREQ and say so.
     Ping,
     /// A PINGRESP did not come: the link is dead.
@@ -51,17 +51,29 @@ impl KeepAlive {
         self.asked.get_or_insert(now);
     }
 
+    /// The cloud wants another interval than we asked for.
+    pub fn set_interval(&mut self, interval: Duration) {
+        self.interval = interval;
+    }
+
+    /// When something will be due, if nothing is sent or received until then; `None`: keep alive is off.
+    pub fn next(&self) -> Option<Moment> {
+        if self.interval.is_zero() {
+            return None;
+        }
+        Some(match self.asked {
+            Some(asked) => asked + self.answer_within,
+            None => self.sent.min(self.received) + self.interval,
+        })
+    }
+
     /// What is due.
     pub fn due(&self, now: Moment) -> Due {
-        if self.interval.is_zero() {
-            return Due::Wait(None);
+        match (self.next(), self.asked) {
+            (Some(next), Some(_)) if now >= next => Due::Dead,
+            (Some(next), None) if now >= next => Due::Ping,
+            _ => Due::Nothing,
         }
-        if let Some(asked) = self.asked {
-            let end = asked + self.answer_within;
-            return if now >= end { Due::Dead } else { Due::Wait(Some(end)) };
-        }
-        let next = self.sent.min(self.received) + self.interval;
-        if now >= next { Due::Ping } else { Due::Wait(Some(next)) }
     }
 }
 
@@ -80,10 +92,10 @@ mod tests {
     #[test]
     fn an_idle_link_is_asked_and_given_up_when_it_does_not_answer() {
         let mut link = keep_alive();
-        assert_eq!(link.due(at(29)), Due::Wait(Some(at(30))));
+        assert_eq!((link.due(at(29)), link.next()), (Due::Nothing, Some(at(30))));
         assert_eq!(link.due(at(30)), Due::Ping);
         link.asked(at(30));
-        assert_eq!(link.due(at(39)), Due::Wait(Some(at(40))));
+        assert_eq!((link.due(at(39)), link.next()), (Due::Nothing, Some(at(40))));
         assert_eq!(link.due(at(40)), Due::Dead);
     }
 
@@ -92,7 +104,7 @@ mod tests {
         let mut link = keep_alive();
         link.asked(at(30));
         link.received(at(35));
-        assert_eq!(link.due(at(59)), Due::Wait(Some(at(60))));
+        assert_eq!((link.due(at(59)), link.next()), (Due::Nothing, Some(at(60))));
     }
 
     #[test]
@@ -107,6 +119,6 @@ mod tests {
     #[test]
     fn an_interval_of_zero_never_asks() {
         let link = KeepAlive::new(Duration::ZERO, Duration::from_secs(10), at(0));
-        assert_eq!(link.due(at(1_000_000)), Due::Wait(None));
+        assert_eq!((link.due(at(1_000_000)), link.next()), (Due::Nothing, None));
     }
 }

@@ -58,6 +58,13 @@ pub struct Record {
     pub properties: Option<Vec<u8>>,
 }
 
+impl Record {
+    /// Bytes of topic and payload.
+    pub fn bytes(&self) -> usize {
+        self.topic.len() + self.payload.len()
+    }
+}
+
 /// What was removed unsent, for the one who must announce it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Dropped {
@@ -198,15 +205,23 @@ impl Outbox {
         Ok(Seq(seq))
     }
 
-    /// The oldest records after `cursor`, at most `limit` of them.
+    /// The oldest records after `cursor`: at most `limit` of them, and no more once they come to `bytes`, but never none for their size.
     ///
     /// # Errors
     /// [`StoreError::Sqlite`].
-    pub fn after(&self, cursor: Seq, limit: usize) -> Result<Vec<Record>, StoreError> {
+    pub fn after(&self, cursor: Seq, limit: usize, bytes: usize) -> Result<Vec<Record>, StoreError> {
         let sql = "SELECT seq, qos, retain, ts_ms, synced, exp_ms, topic, props, payload FROM q WHERE seq > ?1 ORDER BY seq LIMIT ?2";
         let mut statement = self.store.connection().prepare_cached(sql)?;
-        let rows = statement.query_map(params![signed(cursor.0), i64::try_from(limit).unwrap_or(i64::MAX)], record)?;
-        Ok(rows.collect::<Result<_, _>>()?)
+        let mut rows = statement.query(params![signed(cursor.0), i64::try_from(limit).unwrap_or(i64::MAX)])?;
+        let mut records = Vec::new();
+        let mut total = 0;
+        while total < bytes || records.is_empty() {
+            let Some(row) = rows.next()? else { break };
+            let record = record(row)?;
+            total += record.bytes();
+            records.push(record);
+        }
+        Ok(records)
     }
 
     /// One record.
@@ -447,7 +462,7 @@ mod tests {
     }
 
     fn seqs(outbox: &Outbox) -> Vec<u64> {
-        outbox.after(Seq(0), 1_000).unwrap().iter().map(|record| record.seq.0).collect()
+        outbox.after(Seq(0), 1_000, usize::MAX).unwrap().iter().map(|record| record.seq.0).collect()
     }
 
     #[test]
@@ -477,9 +492,18 @@ mod tests {
             expires_ms: Some(60_007),
             properties: Some(block.to_vec()),
         };
-        assert_eq!(outbox.after(Seq(0), 10).unwrap(), [expected.clone()]);
+        assert_eq!(outbox.after(Seq(0), 10, usize::MAX).unwrap(), [expected.clone()]);
         assert_eq!(outbox.record(seq).unwrap(), Some(expected));
         assert_eq!(outbox.record(Seq(99)).unwrap(), None);
+    }
+
+    #[test]
+    fn a_read_stops_at_its_size_but_never_at_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut outbox = outbox(&dir);
+        fill(&mut outbox, 5);
+        let read = |limit, bytes| outbox.after(Seq(1), limit, bytes).unwrap().len();
+        assert_eq!([read(10, usize::MAX), read(2, usize::MAX), read(10, 3), read(10, 0)], [4, 2, 2, 1]);
     }
 
     #[test]

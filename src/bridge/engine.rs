@@ -1,0 +1,437 @@
+//! The thread of a bridge: one loop that carries bytes between the socket and [`Core`], and tells what it sees.
+//!
+//! It owns the socket and the store, and nobody else touches either. It decides nothing about messages; what it decides is when to try
+//! again, with which version of the protocol, and when to give up waiting.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{oneshot, watch};
+
+use super::core::{Cause, Close, Core, Turn};
+use super::intake::Shared;
+use super::link::{Happened, Link, Up};
+use super::rules::OutRules;
+use super::settings::{Settings, VersionChoice};
+use super::state::Teller;
+use super::{LinkState, Status, words};
+use crate::clock::Clock;
+use crate::limits::{GOODBYE, RESOLVER_THREADS, SILENT_CLOSES};
+use crate::logic::retry::Backoff;
+use crate::model::Moment;
+use crate::mqtt::client::Version;
+use crate::ports::{NotAccepted, Publish};
+
+/// One bridge at work.
+pub(super) struct Engine {
+    settings: Arc<Settings>,
+    shared: Arc<Shared>,
+    publish: Arc<dyn Publish>,
+    clock: Arc<dyn Clock>,
+    core: Core,
+    link: Link,
+    teller: Teller,
+    backoff: Backoff,
+    version: Version,
+    /// Connections in a row that ended without an answer to CONNECT.
+    silent: u32,
+    online_since: Option<Moment>,
+    /// Attempts since the link went down.
+    failed: u32,
+    down_since: Moment,
+    stopping: Option<Stopping>,
+}
+
+struct Stopping {
+    until: Moment,
+    leaving: bool,
+    done: Option<oneshot::Sender<()>>,
+}
+
+impl Engine {
+    pub(super) fn new(
+        core: Core,
+        settings: Arc<Settings>,
+        shared: Arc<Shared>,
+        publish: Arc<dyn Publish>,
+        clock: Arc<dyn Clock>,
+        status: watch::Sender<Status>,
+    ) -> Self {
+        let now = clock.now();
+        Self {
+            backoff: Backoff::new(settings.reconnect.min, settings.reconnect.max),
+            version: first_version(settings.version),
+            settings,
+            shared,
+            publish,
+            clock,
+            core,
+            link: Link::Down(now),
+            teller: Teller::new(status),
+            silent: 0,
+            online_since: None,
+            failed: 0,
+            down_since: now,
+            stopping: None,
+        }
+    }
+
+    /// Runs until it is stopped or abandoned; the calling thread is the engine's own.
+    pub(super) fn run(mut self) {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .max_blocking_threads(RESOLVER_THREADS)
+            .thread_name("resolver")
+            .build();
+        match runtime {
+            Ok(runtime) => {
+                runtime.block_on(self.serve());
+                self.end();
+                // A resolver that hangs must not hold up the end.
+                runtime.shutdown_background();
+            }
+            Err(error) => tracing::error!(bridge = self.settings.id.as_str(), %error, "the bridge cannot run"),
+        }
+    }
+
+    /// Commits, closes, and tells the one who waits for it.
+    fn end(self) {
+        let done = self.stopping.and_then(|stopping| stopping.done);
+        self.core.close(self.clock.now(), self.clock.wall());
+        if let Some(done) = done {
+            let _ = done.send(());
+        }
+    }
+
+    async fn serve(&mut self) {
+        loop {
+            if self.obey().await {
+                return;
+            }
+            self.dial_when_due();
+            let turn = self.turn();
+            if self.carry_out(turn).await {
+                return;
+            }
+            self.refuse_or_accept();
+            let now = self.clock.now();
+            self.teller.tell(&self.core, &self.settings, &*self.publish, now, self.clock.wall());
+            self.wait(now).await;
+        }
+    }
+
+    /// Does as ordered; true when it is to end at once.
+    async fn obey(&mut self) -> bool {
+        let orders = self.shared.take_orders();
+        if let Some(settings) = orders.settings {
+            self.apply(settings).await;
+        }
+        if orders.reconnect {
+            self.backoff.reset();
+            if matches!(self.link, Link::Down(_)) {
+                self.link = Link::Down(self.clock.now());
+            }
+        }
+        if let Some((until, done)) = orders.stop {
+            self.shared.refuse(Some(NotAccepted::Stopping { bridge: self.settings.id.to_string() }));
+            self.stopping = Some(Stopping { until, leaving: false, done: Some(done) });
+        }
+        orders.abandoned
+    }
+
+    async fn apply(&mut self, settings: Settings) {
+        let old = std::mem::replace(&mut self.settings, Arc::new(settings));
+        self.shared.set_rules(OutRules::new(&self.settings));
+        self.backoff = Backoff::new(self.settings.reconnect.min, self.settings.reconnect.max);
+        let same_link = same_connection(&old, &self.settings);
+        if !same_link {
+            self.version = first_version(self.settings.version);
+            self.silent = 0;
+            if let Link::Up(up) = std::mem::replace(&mut self.link, Link::Down(self.clock.now())) {
+                up.finish().await;
+            }
+            self.core.disconnected(false);
+            self.online_since = None;
+            self.teller.link(LinkState::Connecting, None, self.clock.wall());
+        }
+        self.core.apply(Arc::clone(&self.settings));
+    }
+
+    fn dial_when_due(&mut self) {
+        if self.stopping.is_some() {
+            return;
+        }
+        if let Link::Down(at) = self.link
+            && self.clock.now() >= at
+        {
+            self.link = Link::start(&self.settings);
+        }
+    }
+
+    /// Takes what was offered, and lets the core make of it what it can.
+    fn turn(&mut self) -> Turn {
+        let (now, wall) = (self.clock.now(), self.clock.wall());
+        if self.core.fault().is_none() {
+            let core = &mut self.core;
+            let dropped = self.shared.take(core.room_for_intake(), |offered| core.offer(offered, now));
+            if dropped > 0 {
+                core.drops.add_unstored(Cause::IntakeFull, dropped, wall);
+            }
+        }
+        self.leave_when_done(now);
+        self.core.turn(now, wall, self.link.unsent())
+    }
+
+    /// While stopping: when nothing waits any more, or the time is nearly up, says `offline`.
+    fn leave_when_done(&mut self, now: Moment) {
+        let Some(stopping) = &mut self.stopping else { return };
+        let late = now + GOODBYE >= stopping.until;
+        if !stopping.leaving && (self.core.is_empty() || late) && self.shared.is_empty() {
+            stopping.leaving = true;
+            self.core.leave();
+        }
+    }
+
+    /// Publishes, writes, closes. True when the engine has ended its work.
+    async fn carry_out(&mut self, turn: Turn) -> bool {
+        for message in turn.publish {
+            self.publish.publish(message);
+        }
+        let now = self.clock.now();
+        if let Link::Up(up) = &mut self.link {
+            up.out.extend_from_slice(&turn.bytes);
+            let sent = up.write_now().await;
+            up.note_progress(sent, now);
+            if sent {
+                self.core.sent(now);
+            }
+            if self.core.is_online() && up.greeting_until.take().is_some() {
+                self.came_online(now);
+            }
+        }
+        if let Some(close) = turn.close {
+            self.close(&close).await;
+        }
+        self.give_up_waiting(now).await;
+        match &self.stopping {
+            Some(stopping) => now >= stopping.until || (stopping.leaving && !matches!(self.link, Link::Up(_))),
+            None => false,
+        }
+    }
+
+    fn came_online(&mut self, now: Moment) {
+        let bridge = self.settings.id.as_str();
+        let (failed, outage_ms) = (self.failed, now.since(self.down_since).as_millis());
+        tracing::info!(bridge, version = ?self.version, failed, outage_ms, outbox_len = self.core.queued(), "connected to the cloud");
+        self.online_since = Some(now);
+        self.failed = 0;
+        self.silent = 0;
+        self.teller.link(LinkState::Online, None, self.clock.wall());
+    }
+
+    /// CONNACK has its time, and so has every byte.
+    async fn give_up_waiting(&mut self, now: Moment) {
+        let Link::Up(up) = &self.link else { return };
+        if up.greeting_until.is_some_and(|until| now >= until) {
+            let seconds = self.settings.connect_timeout.as_secs();
+            self.lost(format!("no CONNACK within {seconds} s"), false).await;
+        } else if up.stalled_at().is_some_and(|at| now >= at) {
+            self.lost("the cloud takes no data".into(), false).await;
+        }
+    }
+
+    async fn close(&mut self, close: &Close) {
+        let again = match close {
+            Close::Purged | Close::NewStore => true,
+            Close::Refused(refused, code) => self.speak_otherwise(*refused, *code),
+            _ => false,
+        };
+        let hung_up = matches!(close, Close::Dismissed(_));
+        if *close == Close::Left {
+            tracing::info!(
+                bridge = self.settings.id.as_str(),
+                outbox_len = self.core.queued(),
+                "left the cloud in order"
+            );
+            self.teller.link(LinkState::Offline, Some("stopped".into()), self.clock.wall());
+        }
+        if again || *close == Close::Left {
+            tracing::debug!(bridge = self.settings.id.as_str(), reason = words::of(close), "connecting anew");
+            self.core.disconnected(false);
+            if let Link::Up(up) = std::mem::replace(&mut self.link, Link::Down(self.clock.now())) {
+                up.finish().await;
+            }
+            return;
+        }
+        self.lost(words::of(close), hung_up).await;
+    }
+
+    /// The cloud does not speak this version: whether there is another to try at once.
+    fn speak_otherwise(&mut self, refused: Version, code: u8) -> bool {
+        let unspoken = matches!((refused, code), (_, 1) | (Version::V5, 0x84));
+        if self.settings.version != VersionChoice::Auto || !unspoken || self.version != refused {
+            return false;
+        }
+        self.version = other(refused);
+        // From 3.1.1 back to 5 only after a pause: a cloud that refuses both must not be asked without end.
+        refused == Version::V5
+    }
+
+    /// The link is down: when to try again, and who is told.
+    async fn lost(&mut self, reason: String, hung_up: bool) {
+        let now = self.clock.now();
+        let lasted = self.online_since.take().map(|since| now.since(since));
+        if lasted.is_some_and(|lasted| lasted >= self.settings.reconnect.stable) {
+            self.backoff.reset();
+        }
+        let wait = self.backoff.next_wait(fastrand::f64());
+        let bridge = self.settings.id.as_str();
+        let delay_ms = wait.as_millis();
+        if lasted.is_some() || self.failed == 0 {
+            self.down_since = now;
+            tracing::warn!(
+                bridge,
+                error = reason,
+                delay_ms,
+                outbox_len = self.core.queued(),
+                "the cloud is out of reach"
+            );
+        } else {
+            tracing::debug!(bridge, error = reason, attempt = self.failed, delay_ms, "the cloud is still out of reach");
+        }
+        self.failed = self.failed.saturating_add(1);
+        self.core.disconnected(hung_up);
+        if let Link::Up(up) = std::mem::replace(&mut self.link, Link::Down(now + wait)) {
+            up.finish().await;
+        }
+        self.teller.link(LinkState::Offline, Some(reason), self.clock.wall());
+    }
+
+    /// Clients are refused at once while the store cannot write.
+    fn refuse_or_accept(&mut self) {
+        if self.stopping.is_some() || !self.teller.fault_changed(self.core.fault()) {
+            return;
+        }
+        let bridge = self.settings.id.to_string();
+        let refusal = self.core.fault().map(|reason| NotAccepted::Store { bridge, reason: reason.to_owned() });
+        self.shared.refuse(refusal);
+    }
+
+    async fn wait(&mut self, now: Moment) {
+        let busy = self.core.has_more(now, self.link.unsent())
+            || (self.core.fault().is_none() && self.core.room_for_intake() > 0 && !self.shared.is_empty());
+        let due = self.due(now);
+        let happened = tokio::select! {
+            biased;
+            happened = self.link.happens() => happened,
+            () = self.shared.bell.notified() => return,
+            () = std::future::ready(()), if busy => return,
+            () = tokio::time::sleep(due) => return,
+        };
+        self.handle(happened).await;
+    }
+
+    /// How long nothing will be due.
+    fn due(&self, now: Moment) -> Duration {
+        let link = match &self.link {
+            Link::Down(at) if self.stopping.is_none() => Some(*at),
+            Link::Down(_) | Link::Dialing(_) => None,
+            Link::Up(up) => [up.greeting_until, up.stalled_at()].into_iter().flatten().min(),
+        };
+        let stop = self.stopping.as_ref().map(|stopping| {
+            if stopping.leaving {
+                stopping.until
+            } else {
+                Moment::at(stopping.until.since_start().saturating_sub(GOODBYE))
+            }
+        });
+        let next = [link, stop, self.core.poll_timeout(), self.teller.due(now)].into_iter().flatten().min();
+        next.map_or(IDLE, |next| next.since(now)).min(IDLE)
+    }
+
+    async fn handle(&mut self, happened: Happened) {
+        let (now, wall) = (self.clock.now(), self.clock.wall());
+        match happened {
+            Happened::Dialed(stream) => match self.core.connect(self.version, now) {
+                Ok(connect) => {
+                    let until = now + self.settings.connect_timeout;
+                    self.link = Link::Up(Box::new(Up::new(stream, connect, until, now)));
+                }
+                Err(error) => self.lost(error.to_string(), false).await,
+            },
+            Happened::Failed(reason) => self.lost(reason, false).await,
+            Happened::Received(length) => {
+                let Link::Up(up) = &self.link else { return };
+                if let Err(close) = self.core.receive(up.received(length), now, wall) {
+                    // What came before counts: it is committed before the connection goes.
+                    let turn = self.core.turn(now, wall, self.link.unsent());
+                    for message in turn.publish {
+                        self.publish.publish(message);
+                    }
+                    self.close(&close).await;
+                }
+            }
+            Happened::Sent => {
+                self.core.sent(now);
+                if let Link::Up(up) = &mut self.link {
+                    up.note_progress(true, now);
+                }
+            }
+            Happened::Broken(reason) => self.broken(reason).await,
+        }
+    }
+
+    async fn broken(&mut self, reason: Option<String>) {
+        let greeted = self.core.is_online();
+        if !greeted && self.settings.version == VersionChoice::Auto {
+            self.silent += 1;
+            if self.silent >= SILENT_CLOSES {
+                self.silent = 0;
+                self.version = other(self.version);
+            }
+        }
+        let unsaid = if greeted {
+            "the cloud closed the connection"
+        } else {
+            "the cloud closed the connection without an answer"
+        };
+        let hung_up = greeted;
+        self.lost(reason.unwrap_or_else(|| unsaid.into()), hung_up).await;
+    }
+}
+
+/// The longest sleep: a clock that was wrong about a moment is corrected after this.
+const IDLE: Duration = Duration::from_secs(60);
+
+fn first_version(choice: VersionChoice) -> Version {
+    match choice {
+        VersionChoice::Auto | VersionChoice::V5 => Version::V5,
+        VersionChoice::V311 => Version::V311,
+    }
+}
+
+fn other(version: Version) -> Version {
+    match version {
+        Version::V5 => Version::V311,
+        Version::V311 => Version::V5,
+    }
+}
+
+/// Whether a running connection may stay under the new settings.
+fn same_connection(old: &Settings, new: &Settings) -> bool {
+    // Listed by what may change without the cloud noticing, so that a field added later ends the connection until someone thinks of it.
+    let quiet = Settings {
+        connect_timeout: old.connect_timeout,
+        reconnect: old.reconnect,
+        window: old.window,
+        on_session_loss: old.on_session_loss,
+        out: old.out.clone(),
+        outbox: old.outbox.clone(),
+        state_topic: old.state_topic.clone(),
+        event_topic: old.event_topic.clone(),
+        local_status_topic: old.local_status_topic.clone(),
+        never_out: old.never_out.clone(),
+        ..new.clone()
+    };
+    quiet == *old
+}

@@ -1,0 +1,221 @@
+//! Where messages for the cloud come in: matched against the rules in the caller's thread, queued without waiting, committed by the engine.
+
+use std::collections::VecDeque;
+use std::collections::vec_deque::Drain;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use tokio::sync::{Notify, oneshot};
+
+use super::rules::OutRules;
+use super::settings::Settings;
+use crate::clock::Clock;
+use crate::limits::{INTAKE_BYTES, INTAKE_QUEUE, INTAKE_QUEUE_CLIENTS};
+use crate::model::{BridgeId, Message, Moment, Origin, Qos, Timestamp, TopicName};
+use crate::ports::{Acceptance, NotAccepted};
+
+/// A message that a rule wants up.
+#[derive(Debug)]
+pub(super) struct Offered {
+    /// Topic at the cloud.
+    pub(super) topic: TopicName,
+    /// QoS upstream.
+    pub(super) qos: Qos,
+    /// Retain flag upstream.
+    pub(super) retain: bool,
+    /// The message.
+    pub(super) message: Arc<Message>,
+    /// When it was offered.
+    pub(super) at: Timestamp,
+    /// Who waits for the commit.
+    pub(super) answer: Option<oneshot::Sender<Result<(), NotAccepted>>>,
+}
+
+/// The queue between all publishers and the engine.
+///
+/// One queue for all, so that messages of one publisher stay in order. It is bounded for those who do not wait by a number, and for those
+/// who do by what they may have unacknowledged.
+pub(super) struct Shared {
+    bridge: BridgeId,
+    rules: RwLock<Arc<OutRules>>,
+    queue: Mutex<Queue>,
+    orders: Mutex<Orders>,
+    clock: Arc<dyn Clock>,
+    /// Rings when there is something in the queue, or an order.
+    pub(super) bell: Notify,
+}
+
+/// What the engine is told to do. Slots, not a queue: of two orders of a kind the later one counts.
+#[derive(Default)]
+pub(super) struct Orders {
+    /// New settings.
+    pub(super) settings: Option<Settings>,
+    /// Try to connect at once.
+    pub(super) reconnect: bool,
+    /// Stop in order until this moment, and say so.
+    pub(super) stop: Option<(Moment, oneshot::Sender<()>)>,
+    /// Nobody holds the bridge any more: end without a word, as if killed.
+    pub(super) abandoned: bool,
+}
+
+#[derive(Default)]
+struct Queue {
+    offered: VecDeque<Offered>,
+    bytes: usize,
+    dropped: u64,
+    refusal: Option<NotAccepted>,
+}
+
+impl Shared {
+    pub(super) fn new(bridge: BridgeId, rules: OutRules, clock: Arc<dyn Clock>) -> Self {
+        let rules = RwLock::new(Arc::new(rules));
+        Self { bridge, rules, queue: Mutex::default(), orders: Mutex::default(), clock, bell: Notify::new() }
+    }
+
+    pub(super) fn order(&self, give: impl FnOnce(&mut Orders)) {
+        give(&mut self.orders.lock().unwrap_or_else(PoisonError::into_inner));
+        self.bell.notify_one();
+    }
+
+    pub(super) fn take_orders(&self) -> Orders {
+        std::mem::take(&mut self.orders.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn set_rules(&self, rules: OutRules) {
+        *self.rules.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(rules);
+    }
+
+    /// From here on nothing is taken in, or (`None`) everything again.
+    pub(super) fn refuse(&self, refusal: Option<NotAccepted>) {
+        self.queue().refusal = refusal;
+    }
+
+    /// Hands over at most `limit` messages, oldest first, and the number of those dropped since the last call.
+    pub(super) fn take(&self, limit: usize, mut each: impl FnMut(Offered)) -> u64 {
+        let mut queue = self.queue();
+        let count = limit.min(queue.offered.len());
+        let taken: Drain<'_, Offered> = queue.offered.drain(..count);
+        let mut bytes = 0;
+        for offered in taken {
+            bytes += offered.message.payload.len();
+            each(offered);
+        }
+        queue.bytes -= bytes;
+        std::mem::take(&mut queue.dropped)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.queue().offered.is_empty()
+    }
+
+    pub(super) fn accept(&self, message: &Arc<Message>) -> Option<Acceptance> {
+        let rules = Arc::clone(&self.rules.read().unwrap_or_else(PoisonError::into_inner));
+        let up = rules.route(message)?;
+        // An acknowledgement hangs on the commit only where there is both: a client that gets one, and a record.
+        let waits = message.origin == Origin::Client && message.qos > Qos::AtMostOnce && up.qos > Qos::AtMostOnce;
+        let (answer, committed) = if waits { Some(oneshot::channel()).unzip() } else { (None, None) };
+        let at = self.clock.wall();
+        let offered = Offered { topic: up.topic, qos: up.qos, retain: up.retain, message: message.clone(), at, answer };
+        match (self.push(offered, waits), committed) {
+            (Err(refusal), _) => Some(Box::pin(std::future::ready(Err(refusal)))),
+            (Ok(()), None) => Some(Box::pin(std::future::ready(Ok(())))),
+            (Ok(()), Some(committed)) => {
+                let bridge = self.bridge.to_string();
+                Some(Box::pin(async move { committed.await.unwrap_or(Err(NotAccepted::Stopping { bridge })) }))
+            }
+        }
+    }
+
+    fn push(&self, offered: Offered, waits: bool) -> Result<(), NotAccepted> {
+        let mut queue = self.queue();
+        let limit = if waits { INTAKE_QUEUE_CLIENTS } else { INTAKE_QUEUE };
+        let bytes = offered.message.payload.len();
+        if waits && let Some(refusal) = &queue.refusal {
+            return Err(refusal.clone());
+        }
+        let full = queue.offered.len() >= limit || (queue.bytes + bytes > INTAKE_BYTES && !queue.offered.is_empty());
+        if full {
+            if waits {
+                let reason = "too many messages wait for it".to_owned();
+                return Err(NotAccepted::Store { bridge: self.bridge.to_string(), reason });
+            }
+            queue.dropped += 1;
+            return Ok(());
+        }
+        queue.bytes += bytes;
+        queue.offered.push_back(offered);
+        drop(queue);
+        self.bell.notify_one();
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bridge::core::tests::settings;
+    use crate::clock::FakeClock;
+
+    fn shared() -> Shared {
+        let settings = settings(std::path::Path::new("/nowhere"));
+        Shared::new(settings.id.clone(), OutRules::new(&settings), Arc::new(FakeClock::new(0)))
+    }
+
+    fn message(topic: &str, origin: Origin, qos: Qos) -> Arc<Message> {
+        Arc::new(Message::new(TopicName::parse(topic).unwrap(), b"1".as_slice(), qos, false, origin))
+    }
+
+    fn ready(acceptance: Acceptance) -> Option<Result<(), NotAccepted>> {
+        let mut acceptance = acceptance;
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        match acceptance.as_mut().poll(&mut context) {
+            std::task::Poll::Ready(outcome) => Some(outcome),
+            std::task::Poll::Pending => None,
+        }
+    }
+
+    #[test]
+    fn what_no_rule_wants_is_not_taken() {
+        assert!(shared().accept(&message("$SYS/x", Origin::Client, Qos::AtLeastOnce)).is_none());
+    }
+
+    #[test]
+    fn only_a_client_s_acknowledgement_waits_for_the_commit() {
+        let shared = shared();
+        let accept = |origin, qos| ready(shared.accept(&message("a", origin, qos)).unwrap());
+        assert_eq!(accept(Origin::Sensor, Qos::ExactlyOnce), Some(Ok(())));
+        assert_eq!(accept(Origin::Client, Qos::AtMostOnce), Some(Ok(())));
+        let mut waiting = shared.accept(&message("a", Origin::Client, Qos::AtLeastOnce)).unwrap();
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        assert!(waiting.as_mut().poll(&mut context).is_pending());
+        shared.take(10, |offered| {
+            offered.answer.map(|answer| answer.send(Ok(())));
+        });
+        assert_eq!(ready(waiting), Some(Ok(())));
+    }
+
+    #[test]
+    fn a_full_queue_drops_and_counts_for_a_sensor_and_waits_for_a_client() {
+        let shared = shared();
+        for _ in 0..INTAKE_QUEUE + 3 {
+            let _ = shared.accept(&message("a", Origin::Sensor, Qos::AtLeastOnce));
+        }
+        assert_eq!(ready(shared.accept(&message("b", Origin::Client, Qos::AtLeastOnce)).unwrap()), None);
+        let mut last = None;
+        let dropped = shared.take(usize::MAX, |offered| last = Some(offered.topic.to_string()));
+        assert_eq!((dropped, last.as_deref()), (3, Some("b")));
+        assert!(shared.is_empty());
+    }
+
+    #[test]
+    fn a_store_that_cannot_write_refuses_clients_at_once() {
+        let shared = shared();
+        let refusal = NotAccepted::Store { bridge: "cloud".into(), reason: "disk full".into() };
+        shared.refuse(Some(refusal.clone()));
+        let answer = ready(shared.accept(&message("a", Origin::Client, Qos::AtLeastOnce)).unwrap());
+        assert_eq!(answer, Some(Err(refusal)));
+    }
+}

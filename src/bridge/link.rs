@@ -1,0 +1,191 @@
+//! The connection as the engine's loop sees it: down, being made, or up, and the next thing that happens to it.
+
+use std::io;
+use std::sync::Arc;
+
+use bytes::{Buf, BytesMut};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::settings::Settings;
+use crate::limits::{BRIDGE_LAST_WORDS, BRIDGE_READ_BYTES, TCP_UNACKNOWLEDGED, WRITE_STALL};
+use crate::model::Moment;
+use crate::mqtt::dial::{DialError, Stream, dial};
+use crate::mqtt::tls::{TlsClient, TlsOptions, in_words};
+
+/// The connection.
+pub(super) enum Link {
+    /// None; the next attempt is at this moment.
+    Down(Moment),
+    /// One is being made, on a task of its own, which ends with this value: neither a resolver that hangs nor a black hole delays the engine.
+    Dialing(AbortOnDropHandle<Result<Stream, String>>),
+    /// One is there.
+    Up(Box<Up>),
+}
+
+/// A connection that is there.
+pub(super) struct Up {
+    reader: ReadHalf<Stream>,
+    writer: WriteHalf<Stream>,
+    input: Vec<u8>,
+    /// What the socket has not taken yet.
+    pub(super) out: BytesMut,
+    unflushed: bool,
+    /// When the socket took something last, or `out` was empty.
+    progress: Moment,
+    /// Until when CONNACK has to be there; `None` once it is.
+    pub(super) greeting_until: Option<Moment>,
+}
+
+/// What happened to the connection.
+pub(super) enum Happened {
+    /// The connection is made.
+    Dialed(Stream),
+    /// It cannot be made.
+    Failed(String),
+    /// Bytes came in.
+    Received(usize),
+    /// Bytes went out.
+    Sent,
+    /// It is broken, or the cloud closed it (`None`).
+    Broken(Option<String>),
+}
+
+impl Link {
+    /// Starts to make a connection.
+    pub(super) fn start(settings: &Arc<Settings>) -> Self {
+        let settings = Arc::clone(settings);
+        Link::Dialing(AbortOnDropHandle::new(tokio::spawn(async move {
+            let limit = settings.connect_timeout;
+            match tokio::time::timeout(limit, connect(&settings)).await {
+                Ok(outcome) => outcome,
+                Err(_) => Err(format!("no connection within {} s", limit.as_secs())),
+            }
+        })))
+    }
+
+    /// Bytes that the socket has not taken yet.
+    pub(super) fn unsent(&self) -> usize {
+        if let Link::Up(up) = self { up.out.len() } else { 0 }
+    }
+
+    /// Waits for the next thing that happens. Nothing is lost when the wait is broken off.
+    pub(super) async fn happens(&mut self) -> Happened {
+        match self {
+            Link::Down(_) => std::future::pending().await,
+            Link::Dialing(task) => match task.await {
+                Ok(Ok(stream)) => Happened::Dialed(stream),
+                Ok(Err(reason)) => Happened::Failed(reason),
+                Err(error) => Happened::Failed(error.to_string()),
+            },
+            Link::Up(up) => up.happens().await,
+        }
+    }
+}
+
+async fn connect(settings: &Settings) -> Result<Stream, String> {
+    let url = &settings.url;
+    let tls = match (&settings.tls, url.tls) {
+        (_, false) => None,
+        (tls, true) => {
+            let options = TlsOptions {
+                ca: tls.as_ref().and_then(|tls| tls.ca.as_deref()),
+                cert: tls.as_ref().and_then(|tls| tls.cert.as_deref()),
+                key: tls.as_ref().and_then(|tls| tls.key.as_ref()).map(crate::model::Secret::expose),
+                server_name: tls.as_ref().and_then(|tls| tls.server_name.as_deref()).unwrap_or(&url.host),
+                alpn: tls.as_ref().map_or(&[], |tls| tls.alpn.as_slice()),
+            };
+            Some(TlsClient::new(options).map_err(|error| error.to_string())?)
+        }
+    };
+    let per_address = settings.connect_timeout / 2;
+    dial(&url.host, url.port, tls.as_ref(), per_address, TCP_UNACKNOWLEDGED)
+        .await
+        .map_err(|error: DialError| error.to_string())
+}
+
+impl Up {
+    pub(super) fn new(stream: Stream, connect: BytesMut, greeting_until: Moment, now: Moment) -> Self {
+        let (reader, writer) = tokio::io::split(stream);
+        Self {
+            reader,
+            writer,
+            input: vec![0; BRIDGE_READ_BYTES],
+            out: connect,
+            unflushed: false,
+            progress: now,
+            greeting_until: Some(greeting_until),
+        }
+    }
+
+    /// What was received last.
+    pub(super) fn received(&self, length: usize) -> &[u8] {
+        &self.input[..length]
+    }
+
+    async fn happens(&mut self) -> Happened {
+        let writes = !self.out.is_empty() || self.unflushed;
+        tokio::select! {
+            read = self.reader.read(&mut self.input) => match read {
+                Ok(0) => Happened::Broken(None),
+                Ok(length) => Happened::Received(length),
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Happened::Broken(None),
+                Err(error) => Happened::Broken(Some(in_words(&error))),
+            },
+            wrote = write_or_flush(&mut self.writer, &self.out), if writes => match wrote {
+                Ok(length) => {
+                    self.unflushed = length > 0;
+                    self.out.advance(length);
+                    Happened::Sent
+                }
+                Err(error) => Happened::Broken(Some(in_words(&error))),
+            },
+        }
+    }
+
+    /// Writes what the socket takes without waiting. An error shows itself again at the next wait.
+    pub(super) async fn write_now(&mut self) -> bool {
+        let mut wrote = false;
+        while !self.out.is_empty() {
+            tokio::select! {
+                biased;
+                outcome = self.writer.write(&self.out) => match outcome {
+                    Ok(length) if length > 0 => {
+                        self.out.advance(length);
+                        self.unflushed = true;
+                        wrote = true;
+                    }
+                    _ => return wrote,
+                },
+                () = std::future::ready(()) => return wrote,
+            }
+        }
+        wrote
+    }
+
+    /// Notes whether the socket takes what it is given.
+    pub(super) fn note_progress(&mut self, sent: bool, now: Moment) {
+        if sent || self.out.is_empty() {
+            self.progress = now;
+        }
+    }
+
+    /// When the cloud will have taken nothing for too long.
+    pub(super) fn stalled_at(&self) -> Option<Moment> {
+        (!self.out.is_empty()).then(|| self.progress + WRITE_STALL)
+    }
+
+    /// Gives the last bytes a short while, and closes.
+    pub(super) async fn finish(mut self) {
+        let last = async {
+            let _ = self.writer.write_all_buf(&mut self.out).await;
+            let _ = self.writer.shutdown().await;
+        };
+        let _ = tokio::time::timeout(BRIDGE_LAST_WORDS, last).await;
+    }
+}
+
+/// TLS takes bytes in before the socket does; they have left only after a flush. Returns the bytes taken, 0 for a flush.
+async fn write_or_flush(writer: &mut WriteHalf<Stream>, out: &[u8]) -> io::Result<usize> {
+    if out.is_empty() { writer.flush().await.map(|()| 0) } else { writer.write(out).await }
+}

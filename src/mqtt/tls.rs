@@ -1,0 +1,204 @@
+//! TLS towards the cloud, and its failures in words that tell a person what to repair.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{CertificateError, ClientConfig, RootCertStore};
+
+/// What is needed to speak TLS with one cloud.
+#[derive(Debug, Clone, Copy)]
+pub struct TlsOptions<'a> {
+    /// PEM file of the roots to trust; the system's when `None`.
+    pub ca: Option<&'a Path>,
+    /// PEM file of our certificate chain.
+    pub cert: Option<&'a Path>,
+    /// PEM text of our private key.
+    pub key: Option<&'a str>,
+    /// Name the certificate has to be for, and that is asked for (SNI).
+    pub server_name: &'a str,
+    /// Application protocols to offer.
+    pub alpn: &'a [String],
+}
+
+/// Why TLS cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// A file cannot be read.
+    #[error("read `{}`: {error}", .path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the kernel said.
+        error: io::Error,
+    },
+    /// A file or text holds no usable PEM.
+    #[error("{what}: {error}")]
+    Pem {
+        /// What was read.
+        what: String,
+        /// What was found.
+        error: String,
+    },
+    /// The name is neither a host name nor an address.
+    #[error("`{0}` is no name a certificate could be for")]
+    Name(String),
+    /// Certificate and key do not fit each other, or are of no known kind.
+    #[error("client certificate: {0}")]
+    Client(rustls::Error),
+    /// The system has no roots to trust.
+    #[error("the system has no certificates of authorities: install ca-certificates, or give `ca`")]
+    NoRoots,
+}
+
+/// TLS set up for one cloud: TLS 1.2 and 1.3, ring.
+#[derive(Clone)]
+pub struct TlsClient {
+    pub(super) config: Arc<ClientConfig>,
+    pub(super) name: ServerName<'static>,
+}
+
+impl TlsClient {
+    /// Reads the files. They are read anew for every connection, so that a renewed certificate needs no restart.
+    ///
+    /// # Errors
+    /// [`TlsError`] names the file and what is wrong with it.
+    pub fn new(options: TlsOptions<'_>) -> Result<Self, TlsError> {
+        let roots = match options.ca {
+            Some(path) => roots_of(path)?,
+            None => system_roots()?,
+        };
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(TlsError::Client)?
+            .with_root_certificates(roots);
+        let mut config = match (options.cert, options.key) {
+            (Some(cert), Some(key)) => {
+                let key = PrivateKeyDer::from_pem_slice(key.as_bytes())
+                    .map_err(|error| TlsError::Pem { what: "the private key".into(), error: error.to_string() })?;
+                builder.with_client_auth_cert(certificates(cert)?, key).map_err(TlsError::Client)?
+            }
+            _ => builder.with_no_client_auth(),
+        };
+        config.alpn_protocols = options.alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+        let name = ServerName::try_from(options.server_name.to_owned())
+            .map_err(|_| TlsError::Name(options.server_name.to_owned()))?;
+        Ok(Self { config: Arc::new(config), name })
+    }
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let bytes = std::fs::read(path).map_err(|error| TlsError::File { path: path.to_path_buf(), error })?;
+    let wrong = |error: String| TlsError::Pem { what: format!("`{}`", path.display()), error };
+    let found: Vec<_> =
+        CertificateDer::pem_slice_iter(&bytes).collect::<Result<_, _>>().map_err(|error| wrong(error.to_string()))?;
+    if found.is_empty() { Err(wrong("no certificate in it".into())) } else { Ok(found) }
+}
+
+fn roots_of(path: &Path) -> Result<RootCertStore, TlsError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(path)? {
+        roots
+            .add(certificate)
+            .map_err(|error| TlsError::Pem { what: format!("`{}`", path.display()), error: error.to_string() })?;
+    }
+    Ok(roots)
+}
+
+fn system_roots() -> Result<RootCertStore, TlsError> {
+    let mut roots = RootCertStore::empty();
+    // A single root that cannot be read must not keep the others from being used.
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if roots.is_empty() { Err(TlsError::NoRoots) } else { Ok(roots) }
+}
+
+/// A failed handshake or connection in words. What is not TLS's is left in the kernel's words.
+pub fn in_words(error: &io::Error) -> String {
+    let Some(tls) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) else {
+        return kernel_words(error);
+    };
+    match tls {
+        rustls::Error::InvalidCertificate(reason) => match reason {
+            CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+                "the cloud's certificate has expired".into()
+            }
+            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+                "the cloud's certificate is not valid yet (is this board's clock set?)".into()
+            }
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+                "name mismatch: the cloud's certificate is for another name".into()
+            }
+            CertificateError::UnknownIssuer => "the cloud's certificate is from an unknown authority".into(),
+            CertificateError::Revoked => "the cloud's certificate was revoked".into(),
+            other => format!("the cloud's certificate is not accepted: {other}"),
+        },
+        rustls::Error::AlertReceived(alert) => format!("the cloud refused the TLS handshake: {}", alert_words(*alert)),
+        other => format!("TLS handshake failed: {other}"),
+    }
+}
+
+fn alert_words(alert: rustls::AlertDescription) -> String {
+    use rustls::AlertDescription as A;
+    match alert {
+        A::CertificateRequired => "it wants a client certificate".into(),
+        A::CertificateExpired => "our certificate has expired".into(),
+        A::CertificateRevoked => "our certificate was revoked".into(),
+        A::UnknownCA => "our certificate is from an authority it does not know".into(),
+        A::BadCertificate | A::UnsupportedCertificate | A::CertificateUnknown => {
+            "it does not accept our certificate".into()
+        }
+        A::NoApplicationProtocol => "it speaks none of the protocols of `alpn`".into(),
+        other => format!("{other:?}"),
+    }
+}
+
+fn kernel_words(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => "connection refused".into(),
+        io::ErrorKind::ConnectionReset => "connection reset".into(),
+        io::ErrorKind::UnexpectedEof => "the cloud closed the connection".into(),
+        io::ErrorKind::TimedOut => "the cloud does not answer".into(),
+        io::ErrorKind::HostUnreachable => "no route to the host".into(),
+        io::ErrorKind::NetworkUnreachable => "the network is unreachable".into(),
+        _ => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(error: rustls::Error) -> String {
+        in_words(&io::Error::new(io::ErrorKind::InvalidData, error))
+    }
+
+    #[test]
+    fn the_usual_mistakes_are_told_apart() {
+        assert_eq!(words(CertificateError::Expired.into()), "the cloud's certificate has expired");
+        assert_eq!(
+            words(CertificateError::NotValidForName.into()),
+            "name mismatch: the cloud's certificate is for another name"
+        );
+        assert_eq!(
+            words(CertificateError::UnknownIssuer.into()),
+            "the cloud's certificate is from an unknown authority"
+        );
+        let required = rustls::Error::AlertReceived(rustls::AlertDescription::CertificateRequired);
+        assert_eq!(words(required), "the cloud refused the TLS handshake: it wants a client certificate");
+        assert_eq!(in_words(&io::ErrorKind::ConnectionRefused.into()), "connection refused");
+    }
+
+    #[test]
+    fn a_file_that_is_no_certificate_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ca.pem");
+        let options = TlsOptions { ca: Some(&path), cert: None, key: None, server_name: "cloud", alpn: &[] };
+        assert!(matches!(TlsClient::new(options), Err(TlsError::File { path: named, .. }) if named == path));
+        std::fs::write(&path, "not a certificate").unwrap();
+        let error = TlsClient::new(options).err().unwrap().to_string();
+        assert_eq!(error, format!("`{}`: no certificate in it", path.display()));
+    }
+}
