@@ -91,6 +91,24 @@ fn every_test_that_vouches_for_a_promise_exists() {
     assert!(missing.is_empty(), "no such test:\n{}", missing.join("\n"));
 }
 
+#[test]
+fn every_path_that_a_page_names_is_there() {
+    const TOPS: [&str; 7] = ["src/", "tests/", "docs/", "config/", "systemd/", "benches/", ".ci/"];
+    let mut missing = Vec::new();
+    for page in pages() {
+        for (index, line) in read(&page).lines().enumerate() {
+            for word in line.split('`').skip(1).step_by(2) {
+                let path = word.split(' ').next().unwrap_or_default();
+                let named = TOPS.iter().any(|top| path.starts_with(top)) && !path.contains(['<', '*']);
+                if named && !root().join(path).exists() {
+                    missing.push(format!("{}:{}: {path}", page.display(), index + 1));
+                }
+            }
+        }
+    }
+    assert!(missing.is_empty(), "paths that are not there:\n{}", missing.join("\n"));
+}
+
 /// The names of pages in a line: `docs/topics.md`, `topics.md`.
 fn pages_cited(line: &str) -> Vec<&str> {
     line.split(|c: char| !(c.is_alphanumeric() || "/._-".contains(c)))
