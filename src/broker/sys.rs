@@ -147,6 +147,6 @@ mod tests {
         load.take_in(1_000, Duration::from_secs(10));
         load.take_in(1_000, Duration::from_secs(300));
         let [one, five, fifteen] = load.per_minute;
-        assert!(one < five && five < fifteen, "{:?}", load.per_minute);
+        assert!(one < five && one < fifteen, "{:?}", load.per_minute);
     }
 }

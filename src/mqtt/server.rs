@@ -184,9 +184,10 @@ pub fn decode_connect(header: Header, body: &[u8]) -> Result<Connect, Refusal> {
     let (Some(&level), Some(&flags)) = (body.get(6), body.get(7)) else {
         return Err(malformed("CONNECT is cut short"));
     };
-    let version = match level & !BRIDGE_BIT {
-        4 if level == 4 => Version::V311,
-        5 if level == 5 => Version::V5,
+    // Mosquitto's bridges try 0x84 first and take the refusal as a no to their private form.
+    let version = match level {
+        4 => Version::V311,
+        5 => Version::V5,
         _ => return Err(UNSUPPORTED),
     };
     if flags & 0x01 != 0 {
@@ -646,8 +647,6 @@ fn publish_block(publish: &OutPublish<'_>) -> BytesMut {
 }
 
 const CONNECT: u8 = 0x10;
-/// Mosquitto's bridges set the highest bit of the level to name themselves; it is no version of its own.
-const BRIDGE_BIT: u8 = 0x80;
 const UNSUPPORTED: Refusal = Refusal { reason: Reason::UnsupportedVersion, text: "neither MQTT 3.1.1 nor 5.0" };
 
 #[cfg(test)]

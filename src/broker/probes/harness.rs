@@ -49,7 +49,21 @@ pub(super) fn routings() -> Vec<Routing> {
 }
 
 pub(super) async fn start(settings: Settings) -> Broker {
-    Broker::start(settings, Arc::new(NoUplink), SystemClock::shared()).await.unwrap()
+    start_with(settings, Arc::new(NoUplink)).await
+}
+
+pub(super) async fn start_with(settings: Settings, uplink: Arc<dyn Uplink>) -> Broker {
+    Broker::start(settings, uplink, SystemClock::shared()).await.unwrap()
+}
+
+/// Asks until the answer is yes.
+pub(super) async fn eventually(what: &str, mut ask: impl AsyncFnMut() -> bool) {
+    let asking = async {
+        while !ask().await {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    assert!(tokio::time::timeout(PATIENCE, asking).await.is_ok(), "waited in vain: {what}");
 }
 
 /// A client that sends what it is told.

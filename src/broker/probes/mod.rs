@@ -1,4 +1,7 @@
 //! Raw packets over real TCP: what the broker answers, byte for byte, to polite and to rude clients.
 
 mod basics;
+mod doors;
 mod harness;
+mod promises;
+mod rude;

@@ -1,0 +1,168 @@
+//! Who comes in, who stays out, and what a reload and a stop do to those inside.
+
+use std::time::Duration;
+
+use argon2::password_hash::PasswordHasher;
+
+use super::harness::{Raw, connect, eventually, publish, routings, settings, start, subscribe};
+use crate::broker::{Broker, BrokerError, FilterTemplate, PasswordHash, Settings, User};
+use crate::model::Qos::{AtLeastOnce, AtMostOnce, ExactlyOnce};
+use crate::model::TopicFilter;
+use crate::mqtt::server::Version::{self, V5, V311};
+
+fn user(name: &str, password: &str) -> User {
+    let params = argon2::Params::new(64, 1, 1, None).unwrap();
+    let argon2 = argon2::Argon2::new(argon2::Algorithm::Argon2id, argon2::Version::V0x13, params);
+    let hash = argon2.hash_password_with_salt(password.as_bytes(), b"salt-salt").unwrap().to_string();
+    let filter = |text| FilterTemplate(TopicFilter::parse(text).unwrap());
+    User {
+        name: name.into(),
+        hash: PasswordHash(hash),
+        publish: vec![filter("from/{client}/#")],
+        subscribe: vec![filter("from/#"), filter("to/{user}/+")],
+    }
+}
+
+fn closed() -> Settings {
+    Settings { users: vec![user("ha", "secret")], ..settings(routings()[0]) }
+}
+
+/// User name and password behind the client id of a CONNECT with flags 0xc2.
+fn login(name: &str, password: &str) -> Vec<u8> {
+    let text = |text: &str| [&u16::try_from(text.len()).unwrap().to_be_bytes()[..], text.as_bytes()].concat();
+    [text(name), text(password)].concat()
+}
+
+async fn come_in(broker: &Broker, version: Version, client: &str, password: &str) -> (Raw, Vec<u8>) {
+    let mut raw = Raw::open(broker.addresses()[0], version).await;
+    raw.send(&connect(version, client, 0xc2, &[], &login("ha", password))).await;
+    let connack = raw.packet().await.unwrap();
+    (raw, connack)
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_told_with_the_true_code() {
+    let broker = start(closed()).await;
+    let (mut raw, connack) = come_in(&broker, V311, "c", "wrong").await;
+    assert_eq!(connack, [0x20, 2, 0, 5]);
+    raw.expect_end().await;
+    let (mut raw, connack) = come_in(&broker, V5, "c", "wrong").await;
+    assert_eq!(connack, [0x20, 3, 0, 0x86, 0]);
+    raw.expect_end().await;
+    let (_, connack) = Raw::connect_with(&broker, V5, "c", 2, &[]).await;
+    assert_eq!(connack, [0x20, 3, 0, 0x87, 0], "without a name");
+    for version in [V311, V5] {
+        let (mut raw, connack) = come_in(&broker, version, "c", "secret").await;
+        assert_eq!(connack[3], 0);
+        raw.expect_silence().await;
+    }
+    broker.kill().await;
+}
+
+#[tokio::test]
+async fn filters_hold_for_subscribing_and_publishing() {
+    let broker = start(closed()).await;
+    for version in [V311, V5] {
+        let (mut client, _) = come_in(&broker, version, "c1", "secret").await;
+        for (filter, code_5) in [("from/c1/x", 0), ("to/ha/+", 0), ("#", 0x87), ("to/+/x", 0x87), ("$SYS/#", 0x87)] {
+            client.send(&subscribe(version, 1, filter, 0)).await;
+            let suback = client.packet().await.unwrap();
+            let expected = if version == V311 && code_5 != 0 { 0x80 } else { code_5 };
+            assert_eq!(suback[suback.len() - 1], expected, "{filter}");
+        }
+        client.publish("from/c2/x", b"no", AtLeastOnce, false, 1).await;
+        client.publish("from/c2/x", b"no", ExactlyOnce, false, 2).await;
+        if version == V5 {
+            client.expect(&[0x40, 3, 0, 1, 0x87]).await;
+            client.expect(&[0x50, 3, 0, 2, 0x87]).await;
+        } else {
+            client.expect(&[0x40, 2, 0, 1]).await;
+            client.expect(&[0x50, 2, 0, 2]).await;
+            client.send(&[0x62, 2, 0, 2]).await;
+            client.expect(&[0x70, 2, 0, 2]).await;
+        }
+        client.publish("from/c1/x", b"yes", AtMostOnce, false, 0).await;
+        client.expect(&publish(version, "from/c1/x", b"yes", AtMostOnce, false, 0)).await;
+        client.expect_silence().await;
+    }
+    broker.kill().await;
+}
+
+#[tokio::test]
+async fn a_reload_moves_the_listener_and_shows_out_whom_it_took_the_user_from() {
+    let mut broker = start(closed()).await;
+    let (mut client, _) = come_in(&broker, V5, "c1", "secret").await;
+    let before = broker.addresses();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let wrong = Settings { listen: vec![taken.local_addr().unwrap()], ..closed() };
+    assert!(matches!(broker.apply(wrong).await, Err(BrokerError::Listen { .. })));
+    assert_eq!(broker.addresses(), before, "a reload that fails changes nothing");
+    client.expect_silence().await;
+    let mut more = user("ha", "secret");
+    more.subscribe.push(FilterTemplate(TopicFilter::parse("new/#").unwrap()));
+    broker.apply(Settings { users: vec![more], ..closed() }).await.unwrap();
+    assert_eq!(broker.addresses(), before, "a listener that stays is not touched");
+    eventually("the new filter is in force", async || {
+        client.send(&subscribe(V5, 1, "new/x", 0)).await;
+        client.packet().await.unwrap().last() == Some(&0)
+    })
+    .await;
+    let moved = Settings { listen: vec!["127.0.0.2:0".parse().unwrap()], users: vec![user("ho", "x")], ..closed() };
+    broker.apply(moved).await.unwrap();
+    client.expect(&[0xe0, 1, 0x87]).await;
+    client.expect_end().await;
+    assert_eq!(broker.addresses().len(), 1);
+    assert_ne!(broker.addresses(), before);
+    eventually("the old port is closed", async || tokio::net::TcpStream::connect(before[0]).await.is_err()).await;
+    broker.kill().await;
+}
+
+#[tokio::test]
+async fn a_taken_port_fails_the_start() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let settings = Settings { listen: vec![address], ..settings(routings()[0]) };
+    let outcome =
+        Broker::start(settings, std::sync::Arc::new(super::harness::NoUplink), crate::clock::SystemClock::shared())
+            .await;
+    let Err(BrokerError::Listen { address: told, .. }) = outcome else { panic!("the port is taken") };
+    assert_eq!(told, address);
+}
+
+#[tokio::test]
+async fn a_stop_says_goodbye_and_publishes_no_will() {
+    for routing in routings() {
+        let broker = start(settings(routing)).await;
+        let mut watcher = Raw::connect(&broker, V5, "watch").await;
+        watcher.subscribe("gone", 0).await;
+        let mut mortal = Raw::open(broker.addresses()[0], V311).await;
+        mortal.send(&connect(V311, "mortal", 0x06, &[], b"\0\x04gone\0\x01x")).await;
+        mortal.packet().await.unwrap();
+        broker.stop(Duration::from_secs(5)).await;
+        watcher.expect(&[0xe0, 1, 0x8b]).await;
+        watcher.expect_end().await;
+        mortal.expect_end().await;
+    }
+}
+
+#[tokio::test]
+async fn counters_are_told_and_hidden_from_wildcards() {
+    let broker = start(Settings { sys_interval: Duration::from_millis(20), ..settings(routings()[0]) }).await;
+    let mut client = Raw::connect(&broker, V311, "c").await;
+    client.subscribe("$SYS/broker/clients/connected", 0).await;
+    client.expect(&publish(V311, "$SYS/broker/clients/connected", b"1", AtMostOnce, false, 0)).await;
+    let mut other = Raw::connect(&broker, V311, "other").await;
+    other.subscribe("#", 0).await;
+    other.subscribe("+/broker/#", 0).await;
+    eventually("both are counted", async || {
+        client.packet().await.unwrap() == publish(V311, "$SYS/broker/clients/connected", b"2", AtMostOnce, false, 0)
+    })
+    .await;
+    other.expect_silence().await;
+    other.publish("$SYS/broker/clients/connected", b"9", AtMostOnce, true, 0).await;
+    for _ in 0..3 {
+        let next = client.packet().await.unwrap();
+        assert_eq!(next, publish(V311, "$SYS/broker/clients/connected", b"2", AtMostOnce, false, 0));
+    }
+    broker.kill().await;
+}

@@ -1,0 +1,166 @@
+//! What an acknowledgement is worth: it waits for the bridges and for the retained set, and nobody else waits with it.
+
+use std::sync::{Arc, Mutex};
+
+use tokio::sync::oneshot;
+
+use super::harness::{PATIENCE, Raw, eventually, publish, routings, settings, start_with};
+use crate::broker::Settings;
+use crate::model::Message;
+use crate::model::Qos::{AtLeastOnce, AtMostOnce, ExactlyOnce};
+use crate::mqtt::server::Version::{V5, V311};
+use crate::ports::{Acceptance, NotAccepted, Uplink};
+
+type Answer = oneshot::Sender<Result<(), NotAccepted>>;
+
+/// A bridge that takes `up/#` and answers when the test says so.
+#[derive(Default)]
+struct SlowUplink {
+    offered: Mutex<Vec<(String, Option<Answer>)>>,
+}
+
+impl SlowUplink {
+    fn topics(&self) -> Vec<String> {
+        self.offered.lock().unwrap().iter().map(|(topic, _)| topic.clone()).collect()
+    }
+
+    fn answer(&self, index: usize, outcome: Result<(), NotAccepted>) {
+        let answer = self.offered.lock().unwrap()[index].1.take().expect("answered once");
+        answer.send(outcome).unwrap();
+    }
+}
+
+impl Uplink for SlowUplink {
+    fn accept(&self, message: &Arc<Message>) -> Option<Acceptance> {
+        if !message.topic.as_str().starts_with("up/") {
+            return None;
+        }
+        let (tell, told) = oneshot::channel();
+        self.offered.lock().unwrap().push((message.topic.to_string(), Some(tell)));
+        Some(Box::pin(async move { told.await.expect("the test answers") }))
+    }
+}
+
+fn refused() -> Result<(), NotAccepted> {
+    Err(NotAccepted::Store { bridge: "cloud".into(), reason: "disk full".into() })
+}
+
+#[tokio::test]
+async fn acknowledgements_wait_for_the_bridge_and_keep_their_order() {
+    for version in [V311, V5] {
+        let uplink = Arc::new(SlowUplink::default());
+        let broker = start_with(settings(routings()[0]), uplink.clone()).await;
+        let mut subscriber = Raw::connect(&broker, version, "sub").await;
+        subscriber.subscribe("#", 0).await;
+        let mut publisher = Raw::connect(&broker, version, "pub").await;
+        publisher.publish("up/1", b"1", AtLeastOnce, false, 1).await;
+        publisher.publish("up/2", b"2", ExactlyOnce, false, 2).await;
+        publisher.publish("local", b"3", AtLeastOnce, false, 3).await;
+        // Nobody waits with the publisher, and it is still heard.
+        for (topic, payload) in [("up/1", b"1"), ("up/2", b"2"), ("local", b"3")] {
+            subscriber.expect(&publish(version, topic, payload, AtMostOnce, false, 0)).await;
+        }
+        publisher.expect_silence().await;
+        uplink.answer(1, Ok(()));
+        publisher.expect_silence().await;
+        uplink.answer(0, Ok(()));
+        publisher.expect(&[0x40, 2, 0, 1]).await;
+        publisher.expect(&[0x50, 2, 0, 2]).await;
+        publisher.expect(&[0x40, 2, 0, 3]).await;
+        assert_eq!(uplink.topics(), ["up/1", "up/2"]);
+        broker.kill().await;
+    }
+}
+
+#[tokio::test]
+async fn a_refused_message_ends_the_connection_unacknowledged_and_is_offered_again() {
+    let uplink = Arc::new(SlowUplink::default());
+    let broker = start_with(settings(routings()[0]), uplink.clone()).await;
+    let mut subscriber = Raw::connect(&broker, V5, "sub").await;
+    subscriber.subscribe("#", 0).await;
+    let expiry = [0x11, 0, 0, 0, 100];
+    let (mut publisher, _) = Raw::connect_with(&broker, V5, "pub", 0, &expiry).await;
+    publisher.publish("up/2", b"x", ExactlyOnce, false, 9).await;
+    subscriber.expect(&publish(V5, "up/2", b"x", AtMostOnce, false, 0)).await;
+    uplink.answer(0, refused());
+    publisher.expect(&[0xe0, 1, 0x97]).await;
+    publisher.expect_end().await;
+    let (mut publisher, _) = Raw::connect_with(&broker, V5, "pub", 0, &expiry).await;
+    let mut again = publish(V5, "up/2", b"x", ExactlyOnce, false, 9);
+    again[0] |= 0x08;
+    publisher.send(&again).await;
+    eventually("the message is offered again", async || uplink.topics().len() == 2).await;
+    uplink.answer(1, Ok(()));
+    publisher.expect(&[0x50, 2, 0, 9]).await;
+    // Its subscribers have had it.
+    subscriber.expect_silence().await;
+    broker.kill().await;
+}
+
+#[tokio::test]
+async fn a_qos_2_message_under_way_to_the_bridge_is_not_offered_twice_after_a_reconnect() {
+    let uplink = Arc::new(SlowUplink::default());
+    let broker = start_with(settings(routings()[0]), uplink.clone()).await;
+    let (mut publisher, _) = Raw::connect_with(&broker, V311, "pub", 0, &[]).await;
+    publisher.publish("up/2", b"x", ExactlyOnce, false, 9).await;
+    eventually("the message is offered", async || uplink.topics().len() == 1).await;
+    drop(publisher);
+    let (mut publisher, connack) = Raw::connect_with(&broker, V311, "pub", 0, &[]).await;
+    assert_eq!(connack[2], 1, "session present");
+    let mut again = publish(V311, "up/2", b"x", ExactlyOnce, false, 9);
+    again[0] |= 0x08;
+    publisher.send(&again).await;
+    publisher.expect_silence().await;
+    uplink.answer(0, Ok(()));
+    publisher.expect(&[0x50, 2, 0, 9]).await;
+    assert_eq!(uplink.topics().len(), 1);
+    broker.kill().await;
+}
+
+#[tokio::test]
+async fn a_will_is_offered_to_the_bridge() {
+    let uplink = Arc::new(SlowUplink::default());
+    let broker = start_with(settings(routings()[0]), uplink.clone()).await;
+    let mut mortal = Raw::open(broker.addresses()[0], V311).await;
+    mortal.send(&super::harness::connect(V311, "mortal", 0x06, &[], b"\0\x07up/gone\0\x01x")).await;
+    mortal.packet().await.unwrap();
+    drop(mortal);
+    eventually("the will is offered", async || uplink.topics() == ["up/gone"]).await;
+    uplink.answer(0, Ok(()));
+    broker.kill().await;
+}
+
+#[tokio::test]
+async fn what_was_acknowledged_as_retained_is_back_after_a_kill() {
+    let directory = tempfile::tempdir().unwrap();
+    let with_store = Settings { store: Some(directory.path().to_path_buf()), ..settings(routings()[0]) };
+    let uplink = Arc::new(SlowUplink::default());
+    let broker = start_with(with_store.clone(), uplink.clone()).await;
+    let mut publisher = Raw::connect(&broker, V5, "pub").await;
+    for id in 1..=200_u16 {
+        publisher.publish(&format!("r/{id}"), b"x", AtLeastOnce, true, id).await;
+    }
+    for id in 1..=200_u16 {
+        let [high, low] = id.to_be_bytes();
+        publisher.expect(&[0x40, 2, high, low]).await;
+    }
+    publisher.publish("r/1", b"", ExactlyOnce, true, 201).await;
+    publisher.expect(&[0x50, 2, 0, 201]).await;
+    broker.kill().await;
+    let broker = start_with(with_store, uplink.clone()).await;
+    let mut subscriber = Raw::connect(&broker, V5, "sub").await;
+    subscriber.subscribe("r/#", 0).await;
+    let mut found = Vec::new();
+    while found.len() < 199 {
+        let next = tokio::time::timeout(PATIENCE, subscriber.packet()).await.unwrap().unwrap();
+        assert_eq!(next[0], 0x31);
+        found.push(String::from_utf8(next[4..4 + usize::from(next[3])].to_vec()).unwrap());
+    }
+    subscriber.expect_silence().await;
+    let mut expected: Vec<_> = (2..=200).map(|id| format!("r/{id}")).collect();
+    expected.sort();
+    found.sort();
+    assert_eq!(found, expected);
+    assert!(uplink.topics().is_empty(), "what was retained before is not offered anew");
+    broker.kill().await;
+}
