@@ -79,6 +79,8 @@ pub enum Refusal {
     Type,
     /// It has the type and not the form; the text completes "`key` …".
     Form(String),
+    /// The same, and the value may hold a secret: no report may show it.
+    Secret(String),
 }
 
 /// A type that is read from one TOML value without a look at anything else.
@@ -108,7 +110,7 @@ impl<T: Scalar> Decode for T {
     fn decode(node: &Node, key: &Key, problems: &mut Problems) -> Option<Self> {
         let span = node.span;
         let read = T::read(&node.value);
-        if read.is_err() && T::CODE == Code::SecretInFile {
+        if matches!(read, Err(Refusal::Secret(_))) {
             problems.hide(span);
         }
         match read {
@@ -130,7 +132,7 @@ impl<T: Scalar> Decode for T {
                 wrong_type(node, key.name, T::EXPECTED, problems);
                 None
             }
-            Err(Refusal::Form(reason)) => {
+            Err(Refusal::Form(reason) | Refusal::Secret(reason)) => {
                 problems
                     .error(T::CODE, span, format!("`{}` {reason}", key.name))
                     .label(format!("expected {}", T::EXPECTED));
@@ -232,6 +234,8 @@ impl<T: Decode> Decode for Named<T> {
                 named.push((At { value: name.clone(), span: *span }, block));
             }
         }
+        // First is what stands first, not what comes first in the alphabet.
+        named.sort_by_key(|(name, _)| name.span);
         Some(Self(named))
     }
 }
@@ -267,25 +271,26 @@ impl<'a> Fields<'a> {
         key.expect("the `block!` macro makes the list of keys and the calls with their names from the same lines")
     }
 
-    fn take<T: Decode>(&mut self, key: &Key) -> Option<Option<At<T>>> {
-        let (_, node) = self.rest.0.remove(key.name)?;
-        Some(decode_at(&node, key, self.problems))
+    fn take(&mut self, name: &str) -> Option<Node> {
+        self.rest.0.remove(name).map(|(_, node)| node)
     }
 
     /// Takes a key that may be left out.
     pub fn optional<T: Decode>(&mut self, name: &str) -> Option<At<T>> {
-        self.take(self.key(name)).flatten()
+        let key = self.key(name);
+        self.take(name).and_then(|node| decode_at(&node, key, self.problems))
     }
 
     /// Takes a key that may not be left out.
     pub fn required<T: Decode>(&mut self, name: &str) -> Option<At<T>> {
         let key = self.key(name);
-        self.take(key).unwrap_or_else(|| {
+        let Some(node) = self.take(name) else {
             self.problems
                 .error(Code::MissingKey, self.span, format!("`{name}` is missing"))
                 .label(format!("this block needs `{name}`"));
-            None
-        })
+            return None;
+        };
+        decode_at(&node, key, self.problems)
     }
 
     /// Takes a key that has a default, which also stands in for a value that was refused.
@@ -294,7 +299,8 @@ impl<'a> Fields<'a> {
         let Presence::Default(text) = key.presence else {
             unreachable!("the `block!` macro calls `default` for keys with a default alone");
         };
-        if let Some(Some(given)) = self.take(key) {
+        let given = self.take(name).and_then(|node| decode_at(&node, key, self.problems));
+        if let Some(given) = given {
             return given;
         }
         // What a default would complain of, a test of `file` has found.

@@ -118,6 +118,22 @@ impl Problems {
         self.list.iter().any(|diagnostic| diagnostic.code == code)
     }
 
+    /// Whether nothing was noted as an error yet.
+    pub fn no_error(&self) -> bool {
+        self.errors() == 0
+    }
+
+    /// Forgets what was noted within the stretches, mistakes of the kind apart.
+    pub fn forget_within(&mut self, stretches: &[Span], apart_from: Code) {
+        let within = |span: Span| stretches.iter().any(|s| s.start <= span.end && span.start <= s.end);
+        self.list.retain(|diagnostic| diagnostic.code == apart_from || !diagnostic.span.is_some_and(within));
+    }
+
+    /// Where mistakes of a kind were noted.
+    pub fn places(&self, code: Code) -> Vec<Span> {
+        self.list.iter().filter(|diagnostic| diagnostic.code == code).filter_map(|diagnostic| diagnostic.span).collect()
+    }
+
     /// Forgets the mistakes of a kind.
     pub fn forget(&mut self, code: Code) {
         self.list.retain(|diagnostic| diagnostic.code != code);

@@ -92,7 +92,7 @@ newtype!(
 );
 newtype!(
     /// A name that becomes a topic level and part of a file name.
-    Id(String), "id", "letters, digits, `-`, `_` and `.`, the first a letter or a digit", Code::BadId,
+    Id(String), "id", "an id such as \"air-1\"", Code::BadId,
     json!({ "type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$" }),
     |value| {
         let text = text(value)?;
@@ -156,7 +156,7 @@ newtype!(
 /// What is wrong with it, as a fragment that follows the name of the option.
 pub fn duration(text: &str) -> Result<std::time::Duration, String> {
     Duration::read(&Value::Text(text.to_owned())).map(|duration| duration.0).map_err(|refusal| match refusal {
-        Refusal::Form(reason) => reason,
+        Refusal::Form(reason) | Refusal::Secret(reason) => reason,
         Refusal::Type => format!("expected {}", Duration::EXPECTED),
     })
 }
@@ -324,7 +324,8 @@ impl Scalar for Url {
             other => return Err(form(format!("has the unknown scheme `{other}`"))),
         };
         if rest.contains('@') {
-            return Err(form("holds a user name; `username` and `password` are keys of their own"));
+            let reason = "holds a user name; `username` and `password` are keys of their own";
+            return Err(Refusal::Secret(reason.to_owned()));
         }
         let authority = rest.strip_suffix('/').unwrap_or(rest);
         let (host, port) = split_port(authority)?;
@@ -396,7 +397,9 @@ impl Scalar for SecretRef {
             Some(("credential", name)) => Ok(Self::Credential(name.to_owned())),
             Some(("file", path)) => Ok(Self::File(path.to_owned())),
             Some(("env", name)) => Ok(Self::Env(name.to_owned())),
-            _ => Err(form("is no reference to a secret; a secret itself does not belong in this file")),
+            _ => Err(Refusal::Secret(
+                "is no reference to a secret; a secret itself does not belong in this file".to_owned(),
+            )),
         }
     }
 }
@@ -410,7 +413,7 @@ mod tests {
     fn read<T: Scalar>(toml: &str) -> Result<T, String> {
         T::read(&Node::literal(toml, Span { start: 0, end: 0 }).value).map_err(|refusal| match refusal {
             Refusal::Type => "type".to_owned(),
-            Refusal::Form(reason) => reason,
+            Refusal::Form(reason) | Refusal::Secret(reason) => reason,
         })
     }
 

@@ -104,7 +104,11 @@ impl Reader {
         for mistake in mistakes {
             let span = mistake.span().unwrap_or(0..0);
             let span = Span { start: base + span.start, end: base + span.end };
-            self.tree.problems.error(Code::Syntax, span, mistake.message().to_owned());
+            let told = match (mistake.message(), text.get(mistake.span().unwrap_or(0..0))) {
+                ("duplicate key", Some(key)) => format!("`{key}` is given twice"),
+                (message, _) => message.to_owned(),
+            };
+            self.tree.problems.error(Code::Syntax, span, told);
         }
         let table = Table::from_toml(document.get_ref(), base);
         let includes = include_list(&table);

@@ -59,6 +59,8 @@ fn decode(tree: load::Tree) -> Loaded {
     let file = File::decode(&node, &ROOT, &mut problems);
     if broken {
         problems.forget(Code::MissingKey);
+        let unread = problems.places(Code::Syntax);
+        problems.forget_within(&unread, Code::Syntax);
     }
     Loaded {
         sources,
@@ -70,3 +72,6 @@ fn decode(tree: load::Tree) -> Loaded {
 
 /// The document as a value.
 const ROOT: Key = Key { name: "the file", doc: &[], presence: Presence::Optional, bounds: None, shape: File::shape };
+
+#[cfg(test)]
+mod tests;

@@ -38,12 +38,6 @@ impl Planner<'_> {
             }
             let out = self.out_rules(&written.out.value);
             let inward = self.in_rules(&written.inward.value);
-            if written.out.value.is_empty() && written.inward.value.is_empty() {
-                let name = written.id.as_ref().map_or("", |id| id.value.0.as_str());
-                self.problems
-                    .warning(Code::MovesNothing, written.span, format!("bridge `{name}` moves nothing"))
-                    .label("neither `out` nor `in`");
-            }
             if let (Some(id), Some(url)) = (&written.id, &written.url) {
                 let cloud = (url.value.host.to_lowercase(), url.value.port);
                 let rule = |out, from: &TopicFilter, to: &Option<TopicTemplate>, span| Rule {
@@ -93,8 +87,9 @@ impl Planner<'_> {
         for circle in rules::loops(all, never_out) {
             let Some((first, rest)) = circle.split_first() else { continue };
             let first = &all[*first];
-            let names =
-                circle.iter().map(|index| format!("`{}`", all[*index].bridge_id)).collect::<Vec<_>>().join(", ");
+            let mut names: Vec<String> = circle.iter().map(|index| format!("`{}`", all[*index].bridge_id)).collect();
+            names.dedup();
+            let names = names.join(", ");
             let told = self.problems.error(
                 Code::RulesLoop,
                 first.span,
@@ -215,6 +210,8 @@ impl Planner<'_> {
         }
         let key = written.key.as_ref().and_then(|key| self.private_key(key));
         match (&written.cert, &written.key) {
+            // A key that was refused is there all the same.
+            _ if self.problems.any(Code::SecretInFile) => {}
             (Some(cert), None) => {
                 self.problems
                     .error(Code::Incomplete, cert.span, "`cert` without `key`")

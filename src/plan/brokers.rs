@@ -95,11 +95,6 @@ impl Planner<'_> {
             let publish = self.user_filters("publish", &user.publish.value);
             let subscribe = self.user_filters("subscribe", &user.subscribe.value);
             let (Some(name), Some(hash)) = (&user.name, &user.hash) else { continue };
-            if user.publish.value.is_empty() && user.subscribe.value.is_empty() {
-                self.problems
-                    .warning(Code::UserWithoutRights, name.span, format!("user `{}` may do nothing", name.value.0))
-                    .label("neither `publish` nor `subscribe`");
-            }
             users.push(User {
                 name: name.value.0.clone(),
                 hash: PasswordHash(hash.value.0.clone()),

@@ -1,9 +1,12 @@
 //! What a plan takes from outside the config: the environment, the host name, and whether secrets are to be had at all.
 
+/// Looks up a variable of the environment.
+pub type Variables = Box<dyn Fn(&str) -> Option<String> + Send + Sync>;
+
 /// The surroundings of a plan.
 pub struct Environment {
     /// Looks up an environment variable.
-    pub variable: Box<dyn Fn(&str) -> Option<String> + Send + Sync>,
+    pub variable: Variables,
     /// Name of this machine.
     pub host_name: String,
     /// Whether secrets, certificates and keys are read. `check --no-secrets` leaves them alone: a developer's machine has none.

@@ -6,6 +6,7 @@
 mod bridges;
 mod brokers;
 pub mod environment;
+mod hints;
 mod rules;
 mod sensors;
 mod topics;
@@ -163,10 +164,13 @@ impl<'a> Planner<'a> {
         let log = self.log();
         let buses = self.buses();
         let sensors = self.sensors();
-        self.unused_buses();
         let broker = self.broker();
         let bridges = self.bridges();
-        (self.problems.errors() == 0).then_some(Plan {
+        if !self.problems.no_error() {
+            return None;
+        }
+        self.hints();
+        Some(Plan {
             gateway: self.gateway,
             status_topic: self.status_topic,
             event_topic: self.event_topic,
@@ -181,9 +185,9 @@ impl<'a> Planner<'a> {
 
     fn log(&mut self) -> LogSettings {
         let log = &self.file.log.value;
-        if let Err(error) = crate::telemetry::log::check_level(&log.level.value.0) {
+        if crate::telemetry::log::check_level(&log.level.value.0).is_err() {
             self.problems
-                .error(Code::Malformed, log.level.span, format!("`level` cannot be used: {error}"))
+                .error(Code::Malformed, log.level.span, format!("`level` is no filter: `{}`", log.level.value.0))
                 .label("expected error, warn, info, debug or trace, or by room: info,tidegate::bridge=debug");
         }
         LogSettings {

@@ -4,6 +4,7 @@
 //! without a message: where it comes back to a rule it went through, a message would too.
 
 use crate::config::Span;
+use crate::limits::RULE_STEPS_MAX;
 use crate::model::TopicFilter;
 
 /// One rule of one bridge, with its holes filled.
@@ -110,19 +111,26 @@ pub(super) fn replace_holes(template: &str, captured: &[impl AsRef<str>]) -> Str
     text
 }
 
-/// Finds circles: each as the rules a message would go through, the first of them first. `never_out` are the filters that no
-/// `out` rule forwards.
+/// Finds circles: each as the rules a message would go through. `never_out` are the filters that no `out` rule forwards.
 pub(super) fn loops(rules: &[Rule], never_out: &[TopicFilter]) -> Vec<Vec<usize>> {
-    let mut found: Vec<Vec<usize>> = Vec::new();
+    let mut search = Search { rules, never_out, steps: 0, found: Vec::new() };
     for (start, rule) in rules.iter().enumerate() {
-        let mut path = vec![start];
         if let Some(image) = through(rule, rule.from.as_str(), never_out) {
-            follow(rules, never_out, start, &image, &mut path, &mut found);
+            search.follow(&mut vec![start], &image);
         }
     }
-    found
+    // A circle with a detour in it is the same mistake as the one without.
+    search.found.sort_by_key(Vec::len);
+    let mut least: Vec<Vec<usize>> = Vec::new();
+    for circle in search.found {
+        if !least.iter().any(|known| known.iter().all(|rule| circle.contains(rule))) {
+            least.push(circle);
+        }
+    }
+    least
 }
 
+/// What becomes of a set of topics in a rule; `None` when the rule takes none of them.
 fn through(rule: &Rule, topics: &str, never_out: &[TopicFilter]) -> Option<String> {
     let taken = intersect(rule.from.as_str(), topics)?;
     if rule.out && never_out.iter().any(|never| covers(never.as_str(), &taken)) {
@@ -131,37 +139,46 @@ fn through(rule: &Rule, topics: &str, never_out: &[TopicFilter]) -> Option<Strin
     Some(mapped(rule.from.as_str(), rule.to.as_deref(), &taken))
 }
 
-fn follow(
-    rules: &[Rule],
-    never_out: &[TopicFilter],
-    start: usize,
-    topics: &str,
-    path: &mut Vec<usize>,
-    found: &mut Vec<Vec<usize>>,
-) {
-    let Some(last) = path.last().map(|index| &rules[*index]) else { return };
-    for (index, next) in rules.iter().enumerate() {
-        // What a bridge brought down never goes up by it again: the engine sees to that.
-        let feeds =
-            if last.out { !next.out && next.cloud == last.cloud } else { next.out && next.bridge != last.bridge };
-        if !feeds {
-            continue;
-        }
-        let Some(image) = through(next, topics, never_out) else { continue };
-        if index == start {
-            // Each circle is found once from each of its rules; the one that starts at its least is kept.
-            if path.iter().all(|other| *other >= start) && !found.contains(path) {
-                found.push(path.clone());
+struct Search<'a> {
+    rules: &'a [Rule],
+    never_out: &'a [TopicFilter],
+    steps: usize,
+    found: Vec<Vec<usize>>,
+}
+
+impl Search<'_> {
+    /// Follows topics that came out of the last rule of a path. A circle is found from its least rule alone.
+    fn follow(&mut self, path: &mut Vec<usize>, topics: &str) {
+        let (Some(start), Some(last)) = (path.first().copied(), path.last().map(|index| &self.rules[*index])) else {
+            return;
+        };
+        for (index, next) in self.rules.iter().enumerate().skip(start) {
+            self.steps += 1;
+            if self.steps > RULE_STEPS_MAX {
+                return;
             }
-            continue;
+            if !feeds(last, next) {
+                continue;
+            }
+            let Some(image) = through(next, topics, self.never_out) else { continue };
+            if index == start {
+                self.found.push(path.clone());
+            } else if !path.contains(&index) {
+                path.push(index);
+                self.follow(path, &image);
+                path.pop();
+            }
         }
-        if path.contains(&index) || index < start {
-            continue;
-        }
-        path.push(index);
-        follow(rules, never_out, start, &image, path, found);
-        path.pop();
     }
+}
+
+/// Whether what comes out of one rule can get to the other at all.
+fn feeds(from: &Rule, to: &Rule) -> bool {
+    if from.out {
+        return !to.out && to.cloud == from.cloud;
+    }
+    // What a bridge brought down never goes up by it again: the engine sees to that.
+    to.out && to.bridge != from.bridge
 }
 
 #[cfg(test)]

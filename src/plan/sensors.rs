@@ -56,18 +56,6 @@ impl Planner<'_> {
         buses
     }
 
-    /// Tells of buses without sensors.
-    pub(super) fn unused_buses(&mut self) {
-        for (name, _) in &self.file.bus.0 {
-            let used =
-                self.file.sensor.iter().any(|sensor| sensor.bus.as_ref().is_some_and(|bus| bus.value.0 == name.value));
-            // A misspelt `bus` is told where it stands.
-            if !used && !self.problems.any(Code::UnknownBus) {
-                self.problems.warning(Code::Unused, name.span, format!("no sensor is on bus `{}`", name.value));
-            }
-        }
-    }
-
     /// The declared sensors.
     pub(super) fn sensors(&mut self) -> Vec<SensorPlan> {
         let mut sensors = Vec::new();
@@ -204,11 +192,6 @@ impl Planner<'_> {
                     )
                     .label("an odd number is wanted");
             }
-            if let (Some(heartbeat), None) = (&value.heartbeat, &value.deadband) {
-                self.problems
-                    .warning(Code::Unused, heartbeat.span, "`heartbeat` changes nothing without `deadband`")
-                    .label("without a deadband every value is told");
-            }
             let rename = value.rename.as_ref();
             let told_as = rename.map_or(&name.value, |rename| &rename.value.0);
             let told_at = rename.map_or(name.span, |rename| rename.span);
@@ -259,9 +242,6 @@ impl Planner<'_> {
             Payload::Json => PayloadForm::Json,
             Payload::Value => PayloadForm::Value,
         };
-        if payload == PayloadForm::Value && publish.seq.value {
-            self.problems.warning(Code::Unused, publish.seq.span, "`seq` has no place in a bare value");
-        }
         Some(PublishSettings {
             topic,
             availability_topic,

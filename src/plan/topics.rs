@@ -56,12 +56,7 @@ fn known(holes: &Holes<'_>) -> String {
         .chain(holes.later.iter().copied())
         .map(|name| format!("`{{{name}}}`"));
     let numbered = (1..=holes.numbered.min(9)).map(|number| format!("`{{{number}}}`"));
-    let known = named.chain(numbered).collect::<Vec<_>>().join(", ");
-    if holes.numbered == 0 && holes.later.is_empty() {
-        format!("known here: {known}; `{{1}}` and so on stand for the wildcards of a rule's `from`")
-    } else {
-        format!("known here: {known}")
-    }
+    format!("known here: {}", named.chain(numbered).collect::<Vec<_>>().join(", "))
 }
 
 /// Makes the text a topic name, or notes why it is none.

@@ -6,6 +6,7 @@
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, clippy::print_stdout)]
 
 mod bench;
+mod config_errors;
 mod crash;
 mod demo;
 mod far_side;

@@ -104,7 +104,7 @@ fn reference_switched_on() -> String {
         Some(setting) if setting.starts_with(|c: char| c.is_ascii_lowercase() || c == '[') => setting,
         _ => line,
     });
-    lines.map(|line| format!("{line}\n")).collect()
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 #[test]
