@@ -7,6 +7,7 @@
 
 mod bench;
 mod config_errors;
+mod broker;
 mod crash;
 mod demo;
 mod far_side;

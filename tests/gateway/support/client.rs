@@ -21,6 +21,7 @@ pub(crate) struct Client {
     /// Messages that came before the SUBACK.
     early: VecDeque<Packet>,
     next_id: u16,
+    retain: bool,
 }
 
 /// What a run of publishing came to.
@@ -48,7 +49,7 @@ impl Client {
         let stream = TcpStream::connect(("127.0.0.1", port))?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(ANSWER))?;
-        let mut client = Self { stream, pending: Vec::new(), early: VecDeque::new(), next_id: 0 };
+        let mut client = Self { stream, pending: Vec::new(), early: VecDeque::new(), next_id: 0, retain: false };
         let mut body = Vec::new();
         put_block(&mut body, b"MQTT");
         // Level 4, keep alive off.
@@ -61,6 +62,11 @@ impl Client {
         } else {
             Err(std::io::Error::other(format!("CONNECT was answered by {answer:?}")))
         }
+    }
+
+    /// The same client, whose messages are to be retained.
+    pub(crate) fn retaining(self) -> Self {
+        Self { retain: true, ..self }
     }
 
     fn read(&mut self) -> std::io::Result<Packet> {
@@ -141,7 +147,7 @@ impl Client {
                     topic: topic.clone(),
                     qos: *qos,
                     dup: false,
-                    retain: false,
+                    retain: self.retain,
                     id: self.next_id,
                     payload: payload.clone().into_bytes(),
                 };
