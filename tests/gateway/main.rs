@@ -16,5 +16,6 @@ mod judge;
 mod life;
 mod quiet;
 mod reload;
+mod serial;
 mod support;
 mod tls;
