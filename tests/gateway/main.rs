@@ -6,8 +6,8 @@
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, clippy::print_stdout)]
 
 mod bench;
-mod config_errors;
 mod broker;
+mod config_errors;
 mod crash;
 mod demo;
 mod far_side;

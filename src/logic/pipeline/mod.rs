@@ -60,8 +60,8 @@ pub struct Pipeline {
     availability: Availability,
     /// The reading told last, with the quality it was told with.
     told: Option<Reading>,
-    /// A reading since then that was not due.
-    held: Option<Reading>,
+    /// The latest reading since then that was not due, and when it will be.
+    held: Option<(Reading, Option<Moment>)>,
     actions: VecDeque<Action>,
 }
 
@@ -100,8 +100,7 @@ impl Pipeline {
             Input::Tick => {
                 let change = self.availability.tick(now);
                 self.changed(change);
-                let due = self.held.is_some() && self.heartbeat().is_some_and(|at| now >= at);
-                if due && let Some(reading) = self.held.take() {
+                if let Some((reading, _)) = self.held.take_if(|(_, due)| due.is_some_and(|at| now >= at)) {
                     self.tell(reading, now);
                 }
             }
@@ -115,7 +114,7 @@ impl Pipeline {
 
     /// When to call `handle` with [`Input::Tick`].
     pub fn poll_timeout(&self) -> Option<Moment> {
-        let heartbeat = self.held.as_ref().and_then(|_| self.heartbeat());
+        let heartbeat = self.held.as_ref().and_then(|(_, due)| *due);
         [self.availability.deadline(), heartbeat].into_iter().flatten().min()
     }
 
@@ -138,7 +137,8 @@ impl Pipeline {
         if due {
             self.tell(reading, now);
         } else {
-            self.held = Some(reading);
+            let at = self.heartbeat(&reading);
+            self.held = Some((reading, at));
         }
         self.changed(change);
     }
@@ -201,7 +201,10 @@ impl Pipeline {
         }
     }
 
-    fn heartbeat(&self) -> Option<Moment> {
-        self.values.iter().filter_map(|state| state.deadband.heartbeat()).min()
+    /// When the first heartbeat of a reading's values is due.
+    fn heartbeat(&self, reading: &Reading) -> Option<Moment> {
+        let of_reading =
+            |state: &&ValueState| reading.values.iter().any(|sample| sample.name == *state.settings.published_name());
+        self.values.iter().filter(of_reading).filter_map(|state| state.deadband.heartbeat()).min()
     }
 }

@@ -1,5 +1,7 @@
 use std::time::Duration;
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::model::Value;
 
@@ -174,4 +176,86 @@ fn a_value_that_cannot_be_calculated_is_left_out_and_the_reading_a_fault() {
         frame(&mut pipeline, 1, &[("t", 1e300), ("h", 1.0)]),
         [tell(1, &[("h", 1.0)], Quality::Fault), Action::Online]
     );
+}
+
+#[test]
+fn the_heartbeat_of_a_value_that_is_not_there_hurries_no_other() {
+    let quick = ValueSettings { deadband: Some(5.0), heartbeat: Some(Duration::from_secs(10)), ..value("t") };
+    let slow = ValueSettings { deadband: Some(5.0), heartbeat: Some(Duration::from_secs(60)), ..value("h") };
+    let mut pipeline = pipeline(vec![quick, slow], None);
+    frame(&mut pipeline, 0, &[("t", 20.0), ("h", 50.0)]);
+    assert_eq!(frame(&mut pipeline, 30, &[("h", 51.0)]), []);
+    assert_eq!(pipeline.poll_timeout(), Some(at(60)));
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Frame(bool, bool, f64),
+    Away,
+    Wait(u64),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        4 => (any::<bool>(), any::<bool>(), -60.0..120.0).prop_map(|(t, h, number)| Step::Frame(t, h, number)),
+        1 => Just(Step::Away),
+        3 => (0..90u64).prop_map(Step::Wait),
+    ];
+    proptest::collection::vec(step, 0..60)
+}
+
+proptest! {
+    /// Whatever happens: no deadline is left behind (a task would spin on it), nothing good is told of a sensor that is away, and every change of
+    /// availability is a change.
+    #[test]
+    fn its_promises_hold_whatever_happens(steps in steps(), max_age in proptest::option::of(1..60u64)) {
+        let t = ValueSettings {
+            range: Some(Range { min: -40.0, max: 85.0 }),
+            median: Some(3),
+            deadband: Some(20.0),
+            heartbeat: Some(Duration::from_secs(45)),
+            ..value("t")
+        };
+        let h = ValueSettings { deadband: Some(0.0), heartbeat: Some(Duration::from_secs(7)), ..value("h") };
+        let mut pipeline = pipeline(vec![t, h], max_age);
+        let (mut second, mut online, mut measured) = (0, None, 0);
+        for step in steps {
+            let mut fresh = false;
+            match step {
+                Step::Frame(t, h, number) => {
+                    let values = [("t", t), ("h", h)].into_iter().filter(|(_, there)| *there);
+                    let samples = values.map(|(name, _)| sample(name, Value::Number(number))).collect();
+                    fresh = true;
+                    measured = second;
+                    pipeline.handle(Input::Samples { samples, time: time(second) }, at(second));
+                }
+                Step::Away => pipeline.handle(Input::PortAway, at(second)),
+                Step::Wait(seconds) => {
+                    second += seconds;
+                    pipeline.handle(Input::Tick, at(second));
+                }
+            }
+            for action in drain(&mut pipeline) {
+                match action {
+                    Action::Tell(reading) => {
+                        prop_assert!(reading.time.unix_ms <= i64::try_from(measured).unwrap() * 1000);
+                        let good = reading.quality <= Quality::Range;
+                        prop_assert_eq!(good, fresh || online == Some(true), "{:?}", reading);
+                    }
+                    Action::Online => prop_assert_ne!(online.replace(true), Some(true)),
+                    Action::Offline(_) => prop_assert_ne!(online.replace(false), Some(false)),
+                }
+            }
+            prop_assert_eq!(pipeline.online(), online);
+            pipeline.handle(Input::Tick, at(second));
+            for action in drain(&mut pipeline) {
+                match action {
+                    Action::Offline(_) => online = Some(false),
+                    Action::Online => prop_assert!(false, "time alone makes nobody online"),
+                    Action::Tell(_) => {}
+                }
+            }
+            prop_assert!(pipeline.poll_timeout().is_none_or(|timeout| timeout > at(second)), "a deadline is left behind");
+        }
+    }
 }
