@@ -144,7 +144,7 @@ impl Gateway {
             }
         }
         self.bridges.extend(started);
-        self.hub.join_bridges(self.bridges.iter().map(|running| running.bridge.intake()));
+        self.hub.join_bridges(self.bridges.iter().map(|running| Arc::new(running.bridge.intake()) as Arc<dyn Uplink>));
         stop_bridges(gone).await;
         Ok(())
     }

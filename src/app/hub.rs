@@ -5,7 +5,6 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use tokio::sync::watch;
 
-use crate::bridge::Intake;
 use crate::model::Message;
 use crate::ports::{Acceptance, LocalBus, Publish, Uplink};
 
@@ -13,7 +12,7 @@ use crate::ports::{Acceptance, LocalBus, Publish, Uplink};
 pub struct Hub {
     local: RwLock<Option<Arc<dyn LocalBus>>>,
     /// `None` until the bridges have joined: until then nobody knows whether a message must be stored.
-    intakes: watch::Sender<Option<Arc<[Intake]>>>,
+    intakes: watch::Sender<Option<Arc<[Arc<dyn Uplink>]>>>,
 }
 
 impl Hub {
@@ -28,7 +27,7 @@ impl Hub {
     }
 
     /// Joins these bridges, in place of those before.
-    pub fn join_bridges(&self, intakes: impl IntoIterator<Item = Intake>) {
+    pub fn join_bridges(&self, intakes: impl IntoIterator<Item = Arc<dyn Uplink>>) {
         self.intakes.send_replace(Some(intakes.into_iter().collect()));
     }
 }
@@ -68,7 +67,7 @@ impl Uplink for Hub {
     }
 }
 
-fn offer(intakes: &[Intake], message: &Arc<Message>) -> Option<Acceptance> {
+fn offer(intakes: &[Arc<dyn Uplink>], message: &Arc<Message>) -> Option<Acceptance> {
     let mut waiting: Vec<Acceptance> = intakes.iter().filter_map(|intake| intake.accept(message)).collect();
     if waiting.len() <= 1 {
         return waiting.pop();
@@ -81,4 +80,90 @@ fn offer(intakes: &[Intake], message: &Arc<Message>) -> Option<Acceptance> {
         }
         outcome
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+    use crate::model::{Origin, Qos, TopicName};
+    use crate::ports::NotAccepted;
+
+    /// Takes what lies below its prefix, and remembers it; refuses when told to.
+    #[derive(Default)]
+    struct Cloud {
+        prefix: &'static str,
+        full: AtomicBool,
+        taken: Mutex<Vec<String>>,
+    }
+
+    impl Cloud {
+        fn of(prefix: &'static str) -> Arc<Self> {
+            Arc::new(Self { prefix, ..Self::default() })
+        }
+
+        fn taken(&self) -> Vec<String> {
+            self.taken.lock().unwrap().clone()
+        }
+    }
+
+    impl Uplink for Cloud {
+        fn accept(&self, message: &Arc<Message>) -> Option<Acceptance> {
+            let topic = message.topic.as_str();
+            if !topic.starts_with(self.prefix) {
+                return None;
+            }
+            self.taken.lock().unwrap().push(topic.to_owned());
+            let outcome = if self.full.load(Ordering::Relaxed) {
+                Err(NotAccepted::Store { bridge: self.prefix.into(), reason: "disk full".into() })
+            } else {
+                Ok(())
+            };
+            Some(Box::pin(std::future::ready(outcome)))
+        }
+    }
+
+    fn message(topic: &str) -> Arc<Message> {
+        Arc::new(Message::new(TopicName::parse(topic).unwrap(), *b"1", Qos::AtLeastOnce, false, Origin::Client))
+    }
+
+    #[tokio::test]
+    async fn a_client_that_comes_before_the_bridges_waits_for_them() {
+        let (hub, cloud) = (Hub::new(), Cloud::of("a/"));
+        let early = hub.accept(&message("a/1")).expect("nobody knows yet whether it must be stored");
+        let mut early = still_waiting(early).await;
+        hub.join_bridges([Arc::clone(&cloud) as Arc<dyn Uplink>]);
+        assert_eq!(early.as_mut().await, Ok(()));
+        assert_eq!(cloud.taken(), ["a/1"]);
+    }
+
+    /// Hands the future back after it was polled once and had nothing to say.
+    async fn still_waiting(mut acceptance: Acceptance) -> Acceptance {
+        tokio::select! {
+            biased;
+            outcome = &mut acceptance => panic!("answered too early: {outcome:?}"),
+            () = std::future::ready(()) => acceptance,
+        }
+    }
+
+    #[tokio::test]
+    async fn every_bridge_that_wants_it_has_to_take_it() {
+        let (hub, plants, all) = (Hub::new(), Cloud::of("plants/"), Cloud::of(""));
+        hub.join_bridges([Arc::clone(&plants) as Arc<dyn Uplink>, Arc::clone(&all) as Arc<dyn Uplink>]);
+        assert_eq!(hub.accept(&message("plants/1")).unwrap().await, Ok(()));
+        plants.full.store(true, Ordering::Relaxed);
+        let refused = hub.accept(&message("plants/2")).unwrap().await;
+        assert!(matches!(refused, Err(NotAccepted::Store { .. })), "{refused:?}");
+        assert_eq!(plants.taken(), ["plants/1", "plants/2"]);
+        assert_eq!(all.taken(), ["plants/1", "plants/2"], "one that refuses does not keep it from the other");
+    }
+
+    #[test]
+    fn what_no_bridge_wants_costs_no_wait() {
+        let hub = Hub::new();
+        hub.join_bridges([Cloud::of("a/") as Arc<dyn Uplink>]);
+        assert!(hub.accept(&message("b")).is_none());
+    }
 }

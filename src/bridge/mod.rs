@@ -24,7 +24,7 @@ use self::intake::Shared;
 use self::rules::OutRules;
 use crate::clock::Clock;
 use crate::model::{Message, Timestamp};
-use crate::ports::{Acceptance, Publish};
+use crate::ports::{Acceptance, Publish, Uplink};
 pub use settings::{
     CloudUrl, InRule, OnSessionLoss, OutRule, OutboxSettings, Reconnect, Settings, Tls, TopicTemplate, VersionChoice,
 };
@@ -102,6 +102,12 @@ impl Intake {
     /// answered after its commit, or refused; any other is dropped and counted when the queue is full ([`crate::limits::INTAKE_QUEUE`]).
     pub fn accept(&self, message: &Arc<Message>) -> Option<Acceptance> {
         self.0.accept(message)
+    }
+}
+
+impl Uplink for Intake {
+    fn accept(&self, message: &Arc<Message>) -> Option<Acceptance> {
+        Intake::accept(self, message)
     }
 }
 

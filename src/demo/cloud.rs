@@ -70,6 +70,10 @@ impl Cloud {
 
     /// Where it listens.
     pub(super) fn address(&self) -> SocketAddr {
-        self.settings.listen[0]
+        *self
+            .settings
+            .listen
+            .first()
+            .expect("it is given one address, and a broker listens on all it is given or does not start")
     }
 }

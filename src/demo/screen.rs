@@ -38,7 +38,8 @@ pub(super) async fn show(duration: Option<Duration>) -> Result<Verdict, DemoErro
     let lines = LogLines::default();
     let sink = Arc::clone(&lines);
     log::init_into(
-        "info",
+        // The stage is set in steps, and what `app` says of them would confuse.
+        "info,tidegate::app=warn",
         Arc::new(move |line| {
             let mut lines = sink.lock().unwrap_or_else(PoisonError::into_inner);
             if lines.len() == DEMO_LOG_LINES {
