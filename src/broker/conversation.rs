@@ -1,9 +1,7 @@
 //! What a connected client says, and what it is answered: from packets to the core and back to bytes. Does no I/O.
 
-use std::collections::{HashMap, VecDeque};
-use std::future::poll_fn;
+use std::collections::HashMap;
 use std::sync::Arc;
-use std::task::Poll;
 
 use bytes::BytesMut;
 
@@ -11,9 +9,11 @@ use super::access::Access;
 use super::core::Attached;
 use super::door::Guests;
 use super::keeper::Urgency;
+use super::owed::{Ledger, Owed};
 use super::promise::{Broken, Pending, Promise};
-use super::session::{Action, Delivery, Recorded, Subscription};
+use super::session::{Action, Delivery, Subscription};
 use super::shared::{Live, Shared, count};
+use super::wire::Recorded;
 use crate::limits;
 use crate::model::{Message, Origin, Qos, TopicFilter, TopicName};
 use crate::mqtt::reason::Reason;
@@ -56,15 +56,6 @@ impl Ending {
     }
 }
 
-/// An acknowledgement in the order of its publication [MQTT-4.6.0-2].
-struct Owed {
-    /// Type byte of the acknowledgement; `None` when the publication gets none.
-    first: Option<u8>,
-    packet_id: u16,
-    reason: Reason,
-    pending: Option<Pending>,
-}
-
 /// One client's conversation with the broker.
 pub(super) struct Conversation {
     shared: Arc<Shared>,
@@ -79,7 +70,7 @@ pub(super) struct Conversation {
     max_packet: usize,
     /// Bytes on their way to the client.
     pub(super) output: BytesMut,
-    owed: VecDeque<Owed>,
+    owed: Ledger,
     aliases_in: HashMap<u16, TopicName>,
     aliases_out: HashMap<TopicName, u16>,
     aliases_out_max: u16,
@@ -104,7 +95,7 @@ impl Conversation {
             revision: live.revision,
             max_packet: connect.max_packet.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX)),
             output,
-            owed: VecDeque::new(),
+            owed: Ledger::default(),
             aliases_in: HashMap::new(),
             aliases_out: HashMap::new(),
             aliases_out_max: connect.topic_alias_maximum.min(limits::TOPIC_ALIASES),
@@ -122,17 +113,17 @@ impl Conversation {
         match packet {
             Incoming::Publish(publish) => self.hear_publish(publish),
             Incoming::Puback(id) => {
-                self.current()?.puback(id);
+                self.current()?.wire.puback(id);
                 Ok(())
             }
             Incoming::Pubrec(id, refused) => {
-                if self.current()?.pubrec(id, refused) == Recorded::Release {
+                if self.current()?.wire.pubrec(id, refused) == Recorded::Release {
                     self.acknowledge(PUBREL, id, Reason::Success);
                 }
                 Ok(())
             }
             Incoming::Pubcomp(id) => {
-                self.current()?.pubcomp(id);
+                self.current()?.wire.pubcomp(id);
                 Ok(())
             }
             Incoming::Pubrel(id) => {
@@ -177,8 +168,7 @@ impl Conversation {
         let packet_id = publish.packet_id;
         let held = {
             let session = self.current()?;
-            let waiting = self.owed.iter().filter(|owed| owed.first == Some(PUBACK)).count();
-            let unacknowledged = session.received_len() + waiting;
+            let unacknowledged = session.received_len() + self.owed.count(PUBACK);
             if self.version == Version::V5
                 && publish.qos != Qos::AtMostOnce
                 && unacknowledged >= usize::from(limits::UNACKNOWLEDGED_MAX)
@@ -276,28 +266,15 @@ impl Conversation {
     fn owe(&mut self, first: Option<u8>, packet_id: u16, reason: Reason, pending: Option<Pending>) {
         match (first, &pending) {
             (Some(first), None) if self.owed.is_empty() => self.acknowledge(first, packet_id, reason),
-            _ => self.owed.push_back(Owed { first, packet_id, reason, pending }),
+            _ => self.owed.push(Owed { first, packet_id, reason, pending }),
         }
     }
 
     /// Waits for the oldest promise, and writes the acknowledgements that it held back.
     pub(super) async fn settle(&mut self) -> Result<(), Ending> {
-        let outcome = poll_fn(|context| match self.owed.front_mut().map(|owed| &mut owed.pending) {
-            Some(Some(pending)) => pending.as_mut().poll(context),
-            Some(None) => Poll::Ready(Ok(())),
-            None => Poll::Pending,
-        })
-        .await;
-        let Some(settled) = self.owed.pop_front() else { return Ok(()) };
-        if let Some(first) = settled.first {
-            // A QoS 0 message that was not taken is the bridge's to count: its publisher asked for no promise.
-            outcome?;
-            self.acknowledge(first, settled.packet_id, settled.reason);
-        }
-        while self.owed.front().is_some_and(|next| next.pending.is_none()) {
-            let Some(next) = self.owed.pop_front() else { break };
-            if let Some(first) = next.first {
-                self.acknowledge(first, next.packet_id, next.reason);
+        for owed in self.owed.settle().await? {
+            if let Some(first) = owed.first {
+                self.acknowledge(first, owed.packet_id, owed.reason);
             }
         }
         Ok(())
@@ -432,7 +409,7 @@ impl Conversation {
             count(&self.shared.traffic.publish_sent, 1);
         } else {
             // Larger than the client takes: it must not be sent, and counts as delivered [MQTT-3.1.2-25].
-            self.current()?.forget(packet_id);
+            self.current()?.wire.forget(packet_id);
             count(&self.shared.core().counters.dropped, 1);
         }
         Ok(())

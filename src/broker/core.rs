@@ -9,8 +9,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::fanout::{Envelope, Fanout, FilterId};
+use super::queue::Pushed;
 use super::retained::{Outcome, Retained};
-use super::session::{Attachment, Delivery, Pushed, RetainedCursor, Session, Subscription};
+use super::session::{Attachment, Delivery, RetainedCursor, Session, Subscription};
 use crate::limits;
 use crate::model::{Message, Moment, TopicFilter};
 use crate::mqtt::server::Will;

@@ -16,14 +16,17 @@ mod door;
 mod fanout;
 mod keeper;
 mod listener;
+mod owed;
 #[cfg(test)]
 mod probes;
 mod promise;
+mod queue;
 mod retained;
 mod session;
 pub mod settings;
 mod shared;
 mod sys;
+mod wire;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

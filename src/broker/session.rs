@@ -13,7 +13,8 @@ use std::sync::Arc;
 use tokio::sync::Notify;
 
 use super::promise::Promise;
-use crate::limits;
+use super::queue::{Pushed, Queue};
+use super::wire::{Resend, Wire};
 use crate::model::{Message, Moment, Qos, TopicFilter, TopicName};
 
 /// A message on its way to one client.
@@ -28,6 +29,12 @@ pub(super) struct Delivery {
     pub(super) expires: Option<Moment>,
     /// Identifiers of the subscriptions it answers.
     pub(super) subscription_ids: Option<Arc<[u32]>>,
+}
+
+impl Delivery {
+    pub(super) fn is_expired(&self, now: Moment) -> bool {
+        self.expires.is_some_and(|expires| expires <= now)
+    }
 }
 
 /// What to send next.
@@ -62,37 +69,6 @@ pub(super) struct RetainedCursor {
     pub(super) after: Option<TopicName>,
 }
 
-#[derive(Debug)]
-struct InFlight {
-    packet_id: u16,
-    /// Counts allocations: tells how long ago this id was given out.
-    allocation: u64,
-    /// `None` once the PUBREC is there and only the PUBREL is left.
-    delivery: Option<Delivery>,
-}
-
-/// What a PUBREC asks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Recorded {
-    /// Answer with PUBREL: the first PUBREC, a repeated one, or one for an id that is not known, whose sender wants it out of the way.
-    Release,
-    /// The client does not want the message; nothing is to be answered.
-    Refused,
-}
-
-/// How a delivery was taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Pushed {
-    /// It waits to be sent.
-    Queued,
-    /// It waits, and this many older ones had to go.
-    Displaced(u64),
-    /// It is not kept: no room for QoS 0 beside a queue of QoS 1 and 2.
-    Dropped,
-    /// It is not meant to wait: the client is away, and the message is QoS 0 or the session ends with its connection.
-    Away,
-}
-
 /// How a connection uses the session.
 #[derive(Debug, Clone)]
 pub(super) struct Attachment {
@@ -113,20 +89,11 @@ pub(super) struct Session {
     generation: u64,
     attachment: Option<Attachment>,
     expiry_s: u32,
-    queued_max: usize,
-    waiting: VecDeque<(u64, Delivery)>,
-    loose: VecDeque<(u64, Delivery)>,
-    waiting_bytes: usize,
-    pushed: u64,
-    in_flight: VecDeque<InFlight>,
-    /// How many of `in_flight`, from the front, are on this connection's wire.
-    on_wire: usize,
-    allocations: u64,
-    next_id: u16,
+    queue: Queue,
+    pub(super) wire: Wire,
     received: HashMap<u16, Promise>,
     retained_cursors: VecDeque<RetainedCursor>,
     retained_ready: VecDeque<Delivery>,
-    dropped_since_empty: u64,
     pub(super) subscriptions: HashMap<TopicFilter, Subscription>,
 }
 
@@ -136,19 +103,11 @@ impl Session {
             generation: 0,
             attachment: None,
             expiry_s: 0,
-            queued_max: 0,
-            waiting: VecDeque::new(),
-            loose: VecDeque::new(),
-            waiting_bytes: 0,
-            pushed: 0,
-            in_flight: VecDeque::new(),
-            on_wire: 0,
-            allocations: 0,
-            next_id: 0,
+            queue: Queue::default(),
+            wire: Wire::default(),
             received: HashMap::new(),
             retained_cursors: VecDeque::new(),
             retained_ready: VecDeque::new(),
-            dropped_since_empty: 0,
             subscriptions: HashMap::new(),
         }
     }
@@ -157,8 +116,8 @@ impl Session {
     pub(super) fn attach(&mut self, attachment: Attachment) -> u64 {
         self.generation += 1;
         self.expiry_s = attachment.expiry_s;
-        self.queued_max = attachment.queued_max;
-        self.on_wire = 0;
+        self.queue.set_max(attachment.queued_max);
+        self.wire.restart();
         if let Some(old) = self.attachment.replace(attachment) {
             old.wake.notify_one();
         }
@@ -168,10 +127,8 @@ impl Session {
     /// The connection is gone. What was sent without an acknowledgement waits for the next one; QoS 0 does not wait.
     pub(super) fn detach(&mut self) {
         self.attachment = None;
-        self.on_wire = 0;
-        for (_, delivery) in self.loose.drain(..) {
-            self.waiting_bytes -= delivery.message.payload.len();
-        }
+        self.wire.restart();
+        self.queue.clear_loose();
     }
 
     /// Ends the session for whoever still holds it.
@@ -199,7 +156,7 @@ impl Session {
     }
 
     pub(super) fn set_queued_max(&mut self, queued_max: usize) {
-        self.queued_max = queued_max;
+        self.queue.set_max(queued_max);
     }
 
     pub(super) fn wake(&self) {
@@ -211,7 +168,7 @@ impl Session {
     /// Messages waiting or on the wire.
     #[cfg(test)]
     fn backlog(&self) -> usize {
-        self.waiting.len() + self.loose.len() + self.in_flight.len()
+        self.queue.len() + self.wire.len()
     }
 
     /// Takes a message in and wakes the connection.
@@ -219,47 +176,19 @@ impl Session {
         if self.attachment.is_none() && (self.expiry_s == 0 || delivery.qos == Qos::AtMostOnce) {
             return Pushed::Away;
         }
-        let bytes = delivery.message.payload.len();
-        let mut displaced = 0;
-        while self.is_full(bytes) {
-            let oldest = match self.loose.pop_front() {
-                None if delivery.qos == Qos::AtMostOnce => {
-                    self.dropped_since_empty += 1;
-                    return Pushed::Dropped;
-                }
-                None => self.waiting.pop_front(),
-                some => some,
-            };
-            let Some((_, oldest)) = oldest else { break };
-            self.waiting_bytes -= oldest.message.payload.len();
-            displaced += 1;
-        }
-        self.waiting_bytes += bytes;
-        self.pushed += 1;
-        let queue = if delivery.qos == Qos::AtMostOnce { &mut self.loose } else { &mut self.waiting };
-        queue.push_back((self.pushed, delivery));
+        let pushed = self.queue.push(delivery);
         self.wake();
-        if displaced == 0 {
-            return Pushed::Queued;
-        }
-        self.dropped_since_empty += displaced;
-        Pushed::Displaced(displaced)
+        pushed
     }
 
-    fn is_full(&self, more_bytes: usize) -> bool {
-        let count = self.waiting.len() + self.loose.len();
-        count > 0 && (count >= self.queued_max || self.waiting_bytes + more_bytes > limits::BROKER_QUEUE_BYTES_MAX)
-    }
-
-    /// Whether messages were dropped since the queue was last empty.
+    /// See [`Queue::is_dropping`].
     pub(super) fn is_dropping(&self) -> bool {
-        self.dropped_since_empty > 0
+        self.queue.is_dropping()
     }
 
-    /// How many messages were dropped since the queue was last empty, once it is empty again: a recovery to tell.
+    /// See [`Queue::take_recovery`].
     pub(super) fn take_recovery(&mut self) -> Option<u64> {
-        let recovered = self.dropped_since_empty > 0 && self.waiting.is_empty() && self.loose.is_empty();
-        recovered.then(|| std::mem::take(&mut self.dropped_since_empty))
+        self.queue.take_recovery()
     }
 
     /// Asks for the retained messages of a new subscription. A cursor of the same filter that is not done yet begins anew.
@@ -290,140 +219,25 @@ impl Session {
     /// What to send next; `None` when there is nothing, or no room on the wire.
     pub(super) fn poll(&mut self, now: Moment) -> Option<Action> {
         let window = self.attachment.as_ref()?.window;
-        if let Some(flight) = self.in_flight.get(self.on_wire) {
-            match &flight.delivery {
-                None => {
-                    self.on_wire += 1;
-                    return Some(Action::Release(flight.packet_id));
-                }
-                Some(delivery) if self.on_wire < window => {
-                    self.on_wire += 1;
-                    return Some(Action::Publish {
-                        delivery: delivery.clone(),
-                        packet_id: flight.packet_id,
-                        dup: true,
-                    });
-                }
-                Some(_) => return self.poll_loose(now),
-            }
+        match self.wire.resend(window) {
+            Resend::Now(action) => return Some(action),
+            Resend::Later => return self.queue.pop(false, now).map(|delivery| self.wire.send(delivery)),
+            Resend::Done => {}
         }
-        let open = self.on_wire < window;
+        let open = self.wire.has_room(window);
         while let Some(next) = self.retained_ready.front() {
             if next.qos != Qos::AtMostOnce && !open {
-                return self.poll_loose(now);
+                return self.queue.pop(false, now).map(|delivery| self.wire.send(delivery));
             }
             let Some(delivery) = self.retained_ready.pop_front() else { break };
-            if !is_expired(&delivery, now) {
-                return Some(self.send(delivery));
+            if !delivery.is_expired(now) {
+                return Some(self.wire.send(delivery));
             }
         }
         if !self.retained_cursors.is_empty() {
             return None;
         }
-        loop {
-            let waiting = self.waiting.front().filter(|_| open).map(|(order, _)| *order);
-            let loose = self.loose.front().map(|(order, _)| *order);
-            let next = match (waiting, loose) {
-                (Some(first), Some(second)) if second < first => self.loose.pop_front(),
-                (Some(_), _) => self.waiting.pop_front(),
-                (None, _) => self.loose.pop_front(),
-            };
-            let (_, delivery) = next?;
-            self.waiting_bytes -= delivery.message.payload.len();
-            if !is_expired(&delivery, now) {
-                return Some(self.send(delivery));
-            }
-        }
-    }
-
-    fn poll_loose(&mut self, now: Moment) -> Option<Action> {
-        loop {
-            let (_, delivery) = self.loose.pop_front()?;
-            self.waiting_bytes -= delivery.message.payload.len();
-            if !is_expired(&delivery, now) {
-                return Some(self.send(delivery));
-            }
-        }
-    }
-
-    fn send(&mut self, delivery: Delivery) -> Action {
-        if delivery.qos == Qos::AtMostOnce {
-            return Action::Publish { delivery, packet_id: 0, dup: false };
-        }
-        let packet_id = self.allocate();
-        let kept = Some(delivery.clone());
-        self.in_flight.push_back(InFlight { packet_id, allocation: self.allocations, delivery: kept });
-        self.on_wire += 1;
-        Action::Publish { delivery, packet_id, dup: false }
-    }
-
-    /// The next packet id that is not in flight. Ids are given out in turn, so only one that has been in flight for nearly a whole turn can clash.
-    fn allocate(&mut self) -> u16 {
-        self.allocations += 1;
-        loop {
-            self.next_id = self.next_id.checked_add(1).unwrap_or(1);
-            let may_clash = self
-                .in_flight
-                .front()
-                .is_some_and(|oldest| self.allocations - oldest.allocation > CLASH_FREE_ALLOCATIONS);
-            if !may_clash || self.in_flight.iter().all(|flight| flight.packet_id != self.next_id) {
-                return self.next_id;
-            }
-        }
-    }
-
-    fn remove(&mut self, index: usize) {
-        self.in_flight.remove(index);
-        if index < self.on_wire {
-            self.on_wire -= 1;
-        }
-    }
-
-    fn position(&self, packet_id: u16) -> Option<usize> {
-        self.in_flight.iter().position(|flight| flight.packet_id == packet_id)
-    }
-
-    /// The client has a QoS 1 message. An acknowledgement nobody waits for is passed over: it may answer a message sent twice.
-    pub(super) fn puback(&mut self, packet_id: u16) {
-        if let Some(index) = self.position(packet_id) {
-            let is_first = self.in_flight[index].delivery.as_ref().is_some_and(|d| d.qos == Qos::AtLeastOnce);
-            if is_first {
-                self.remove(index);
-            }
-        }
-    }
-
-    /// The client has a QoS 2 message, or refuses it.
-    pub(super) fn pubrec(&mut self, packet_id: u16, refused: bool) -> Recorded {
-        let found = self.position(packet_id).filter(|&index| {
-            self.in_flight[index].delivery.as_ref().is_none_or(|delivery| delivery.qos == Qos::ExactlyOnce)
-        });
-        match (found, refused) {
-            (Some(index), true) => {
-                self.remove(index);
-                Recorded::Refused
-            }
-            (Some(index), false) => {
-                self.in_flight[index].delivery = None;
-                Recorded::Release
-            }
-            (None, true) => Recorded::Refused,
-            (None, false) => Recorded::Release,
-        }
-    }
-
-    /// The client has released a QoS 2 message.
-    pub(super) fn pubcomp(&mut self, packet_id: u16) {
-        if let Some(index) = self.position(packet_id).filter(|&index| self.in_flight[index].delivery.is_none()) {
-            self.remove(index);
-        }
-    }
-
-    /// Forgets a message that cannot be sent to this client at all.
-    pub(super) fn forget(&mut self, packet_id: u16) {
-        if let Some(index) = self.position(packet_id) {
-            self.remove(index);
-        }
+        self.queue.pop(open, now).map(|delivery| self.wire.send(delivery))
     }
 
     /// What became of a QoS 2 message with this packet id that the client has not released yet.
@@ -447,15 +261,9 @@ impl Session {
     }
 }
 
-fn is_expired(delivery: &Delivery, now: Moment) -> bool {
-    delivery.expires.is_some_and(|expires| expires <= now)
-}
-
-/// Fewer ids than a whole turn of 65,535 by more than any window: within so many allocations no id comes twice.
-const CLASH_FREE_ALLOCATIONS: u64 = 60_000;
-
 #[cfg(test)]
 mod tests {
+    use super::super::wire::Recorded;
     use super::*;
     use crate::model::Origin;
     use std::time::Duration;
@@ -498,7 +306,7 @@ mod tests {
             session.push(delivery(text, Qos::AtLeastOnce));
         }
         assert_eq!(sent(&mut session), ["a:1", "b:2"]);
-        session.puback(1);
+        session.wire.puback(1);
         assert_eq!(sent(&mut session), ["c:3"]);
     }
 
@@ -518,7 +326,7 @@ mod tests {
             session.push(delivery(text, qos));
         }
         assert_eq!(sent(&mut session), ["a:1", "b:2", "c:3"]);
-        assert_eq!(session.pubrec(2, false), Recorded::Release);
+        assert_eq!(session.wire.pubrec(2, false), Recorded::Release);
         session.detach();
         session.push(delivery("d", Qos::AtLeastOnce));
         assert_eq!(sent(&mut session), Vec::<String>::new());
@@ -536,7 +344,7 @@ mod tests {
         session.detach();
         session.attach(attachment(1, 10));
         assert_eq!(sent(&mut session), ["a:1:dup"]);
-        session.puback(1);
+        session.wire.puback(1);
         assert_eq!(sent(&mut session), ["b:2:dup"]);
     }
 
@@ -546,11 +354,11 @@ mod tests {
         let mut session = online(65_535, 10);
         session.push(delivery("a", Qos::ExactlyOnce));
         assert_eq!(sent(&mut session), ["a:1"]);
-        session.pubrec(1, false);
+        session.wire.pubrec(1, false);
         session.detach();
         session.attach(attachment(65_535, 10));
         assert_eq!(sent(&mut session), ["rel:1"]);
-        session.pubcomp(1);
+        session.wire.pubcomp(1);
         session.push(delivery("b", Qos::ExactlyOnce));
         assert_eq!(sent(&mut session), ["b:2"]);
     }
@@ -560,14 +368,14 @@ mod tests {
         let mut session = online(10, 10);
         session.push(delivery("a", Qos::ExactlyOnce));
         sent(&mut session);
-        session.puback(1);
-        session.pubcomp(1);
-        session.puback(77);
-        assert_eq!(session.pubrec(77, false), Recorded::Release);
-        assert_eq!(session.pubrec(1, false), Recorded::Release);
-        assert_eq!(session.pubrec(1, false), Recorded::Release);
+        session.wire.puback(1);
+        session.wire.pubcomp(1);
+        session.wire.puback(77);
+        assert_eq!(session.wire.pubrec(77, false), Recorded::Release);
+        assert_eq!(session.wire.pubrec(1, false), Recorded::Release);
+        assert_eq!(session.wire.pubrec(1, false), Recorded::Release);
         assert_eq!(session.backlog(), 1);
-        session.pubcomp(1);
+        session.wire.pubcomp(1);
         assert_eq!(session.backlog(), 0);
     }
 
@@ -597,7 +405,7 @@ mod tests {
             let now = sent(&mut session);
             assert_ne!(now, ["x:1"], "after {turn}");
             last.clone_from(&now[0]);
-            session.puback(last[2..].parse().unwrap());
+            session.wire.puback(last[2..].parse().unwrap());
         }
         assert_eq!(last, "x:2", "the turn was completed");
     }
