@@ -58,7 +58,7 @@ macro_rules! block {
                 key: &$crate::config::decode::Key,
                 problems: &mut $crate::config::diagnostic::Problems,
             ) -> Option<Self> {
-                let mut fields = $crate::config::decode::Fields::open(node, key.name, &Self::BLOCK, problems)?;
+                let mut fields = $crate::config::fields::Fields::open(node, key.name, &Self::BLOCK, problems)?;
                 let span = fields.span();
                 $(let $field = fields.$presence::<$Type>(block!(@name $field $($key)?));)*
                 block!(@finish fields $($rest)?);

@@ -7,7 +7,7 @@
 use super::code::Code;
 use super::diagnostic::Problems;
 use super::source::{At, Span};
-use super::tree::{Node, Table, Value};
+use super::tree::{Node, Value};
 use serde_json::{Value as Json, json};
 
 /// What a key is for and what it may hold.
@@ -190,7 +190,7 @@ impl<T: Decode> Decode for Vec<At<T>> {
     }
 }
 
-fn decode_at<T: Decode>(node: &Node, key: &Key, problems: &mut Problems) -> Option<At<T>> {
+pub(super) fn decode_at<T: Decode>(node: &Node, key: &Key, problems: &mut Problems) -> Option<At<T>> {
     T::decode(node, key, problems).map(|value| At { value, span: node.span })
 }
 
@@ -237,91 +237,6 @@ impl<T: Decode> Decode for Named<T> {
         // First is what stands first, not what comes first in the alphabet.
         named.sort_by_key(|(name, _)| name.span);
         Some(Self(named))
-    }
-}
-
-/// A key with one of these in its name may hold a secret, known or not.
-const SECRET_WORDS: [&str; 4] = ["pass", "secret", "token", "pwd"];
-
-/// A table being read: each known key is taken out, and what is left at the end is unknown.
-pub struct Fields<'a> {
-    block: &'static Block,
-    span: Span,
-    rest: Table,
-    problems: &'a mut Problems,
-}
-
-impl<'a> Fields<'a> {
-    /// Opens a table; `None`, and a note, when the value is none.
-    pub fn open(node: &Node, name: &str, block: &'static Block, problems: &'a mut Problems) -> Option<Self> {
-        let Value::Table(table) = &node.value else {
-            wrong_type(node, name, "a table", problems);
-            return None;
-        };
-        Some(Self { block, span: node.span, rest: table.clone(), problems })
-    }
-
-    /// Where the block stands.
-    pub fn span(&self) -> Span {
-        self.span
-    }
-
-    fn key(&self, name: &str) -> &'static Key {
-        let key = self.block.keys.iter().find(|key| key.name == name);
-        key.expect("the `block!` macro makes the list of keys and the calls with their names from the same lines")
-    }
-
-    fn take(&mut self, name: &str) -> Option<Node> {
-        self.rest.0.remove(name).map(|(_, node)| node)
-    }
-
-    /// Takes a key that may be left out.
-    pub fn optional<T: Decode>(&mut self, name: &str) -> Option<At<T>> {
-        let key = self.key(name);
-        self.take(name).and_then(|node| decode_at(&node, key, self.problems))
-    }
-
-    /// Takes a key that may not be left out.
-    pub fn required<T: Decode>(&mut self, name: &str) -> Option<At<T>> {
-        let key = self.key(name);
-        let Some(node) = self.take(name) else {
-            self.problems
-                .error(Code::MissingKey, self.span, format!("`{name}` is missing"))
-                .label(format!("this block needs `{name}`"));
-            return None;
-        };
-        decode_at(&node, key, self.problems)
-    }
-
-    /// Takes a key that has a default, which also stands in for a value that was refused.
-    pub fn default<T: Decode>(&mut self, name: &str) -> At<T> {
-        let key = self.key(name);
-        let Presence::Default(text) = key.presence else {
-            unreachable!("the `block!` macro calls `default` for keys with a default alone");
-        };
-        let given = self.take(name).and_then(|node| decode_at(&node, key, self.problems));
-        if let Some(given) = given {
-            return given;
-        }
-        // What a default would complain of, a test of `file` has found.
-        let value = T::decode(&Node::literal(text, self.span), key, &mut Problems::default());
-        At { value: value.expect("every default is read by a test of `file`"), span: self.span }
-    }
-
-    /// Notes what is left as unknown.
-    pub fn close(self) {
-        let names = || self.block.keys.iter().map(|key| key.name);
-        for (name, (span, node)) in &self.rest.0 {
-            if SECRET_WORDS.iter().any(|word| name.to_lowercase().contains(word)) {
-                self.problems.hide(node.span);
-            }
-            self.problems.error(Code::UnknownKey, *span, format!("unknown key `{name}`")).suggest(name, names());
-        }
-    }
-
-    /// Hands over what is left: keys of somebody else.
-    pub fn rest(self) -> Table {
-        self.rest
     }
 }
 

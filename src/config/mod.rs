@@ -5,6 +5,7 @@ mod block;
 pub mod code;
 pub mod decode;
 pub mod diagnostic;
+pub mod fields;
 pub mod file;
 pub mod kinds;
 mod load;
