@@ -22,11 +22,11 @@ use super::signals::{Signals, Wish};
 pub fn run(config: &Path) -> ExitCode {
     let plan = match plan::read(config, &Environment::of_process()) {
         Ok((plan, warnings)) => {
-            tell(&warnings);
+            tell(&warnings, "");
             plan
         }
         Err(report) => {
-            tell(&report);
+            tell(&report, "nothing was started");
             return exit::code(exit::CONFIG);
         }
     };
@@ -90,15 +90,15 @@ async fn reload(gateway: &mut Gateway, config: &Path, clock: &dyn Clock) {
     let read = tokio::task::spawn_blocking(move || plan::read(&path, &Environment::of_process())).await;
     let outcome = match read {
         Ok(Ok((plan, warnings))) => {
-            tell(&warnings);
+            tell(&warnings, "");
             if let Err(error) = log::set_level(&plan.log.level) {
                 warn!(%error, "the log level stays as it was");
             }
             gateway.apply(plan).await.map_err(|error| error.to_string())
         }
         Ok(Err(report)) => {
-            tell(&report);
-            Err(report.summary().unwrap_or_else(|| "the config has errors".into()))
+            tell(&report, "what ran goes on");
+            Err(report.count().unwrap_or_else(|| "the config has errors".into()))
         }
         Err(panic) => Err(panic.to_string()),
     };
@@ -119,8 +119,8 @@ async fn reload(gateway: &mut Gateway, config: &Path, clock: &dyn Clock) {
 }
 
 /// Prints mistakes and warnings whole, on standard error: a log line cannot show a place in a file.
-fn tell(report: &Report) {
-    eprint!("{}", report.render(std::io::stderr().is_terminal()));
+fn tell(report: &Report, consequence: &str) {
+    eprint!("{}", report.render_with(std::io::stderr().is_terminal(), consequence));
 }
 
 fn summary(plan: &Plan) -> String {

@@ -5,10 +5,11 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use super::exit;
-use crate::plan::{self, Environment, Plan};
+use crate::plan::{self, Environment, Plan, Secrets};
 
 pub(super) fn run(path: &Path, no_secrets: bool, json: bool) -> ExitCode {
-    let environment = Environment { secrets: !no_secrets, ..Environment::of_process() };
+    let secrets = if no_secrets { Secrets::Ignored } else { Secrets::Checked };
+    let environment = Environment { secrets, ..Environment::of_process() };
     let (plan, report) = match plan::read(path, &environment) {
         Ok((plan, report)) => (Some(plan), report),
         Err(report) => (None, report),

@@ -9,7 +9,7 @@ use super::{ConfigFile, exit};
 use crate::config::code::Code;
 use crate::config::{self, reference, schema, show};
 use crate::drivers::registry::DRIVERS;
-use crate::plan::{self, Environment};
+use crate::plan::{self, Environment, Secrets};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -58,7 +58,7 @@ fn show(file: &ConfigFile, json: bool) -> ExitCode {
     let loaded = config::load(&file.path);
     let root = loaded.root.clone();
     // What a config says does not hang on whether its secrets are at hand.
-    let environment = Environment { secrets: false, ..Environment::of_process() };
+    let environment = Environment { secrets: Secrets::Ignored, ..Environment::of_process() };
     match plan::plan(loaded, &environment) {
         Ok((plan, report)) => {
             eprint!("{}", report.render(std::io::stderr().is_terminal()));

@@ -113,6 +113,8 @@ codes! {
     MovesNothing = "G063" "a bridge that moves nothing";
     /// Warning: a user who may neither publish nor subscribe.
     UserWithoutRights = "G064" "a user without rights";
+    /// Warning of `check`: systemd hands credentials to the service alone, so whether this one is there shows at the start.
+    CredentialUnseen = "G065" "a credential that was not looked at";
 }
 
 impl Code {

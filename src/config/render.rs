@@ -23,29 +23,31 @@ impl Report {
 
     /// All mistakes in the order of the files, and a last line that counts them. Empty when there are none.
     pub fn render(&self, colour: bool) -> String {
+        self.render_with(colour, "nothing was started")
+    }
+
+    /// The same, with other words for what follows from an error.
+    pub fn render_with(&self, colour: bool, consequence: &str) -> String {
         let renderer = if colour { Renderer::styled() } else { Renderer::plain() };
         let mut text = String::new();
         for diagnostic in self.problems.sorted() {
             text.push_str(&renderer.render(&[self.group(diagnostic)]));
             text.push_str("\n\n");
         }
-        if let Some(summary) = self.summary() {
-            text.push_str(&summary);
-            text.push('\n');
+        match self.count() {
+            Some(count) if self.is_fatal() => text.push_str(&format!("{count}; {consequence}\n")),
+            Some(count) => text.push_str(&format!("{count}\n")),
+            None => {}
         }
         text
     }
 
-    /// How many mistakes there are and what follows; `None` when there are none.
-    pub fn summary(&self) -> Option<String> {
-        match (self.problems.errors(), self.problems.warnings()) {
-            (0, 0) => None,
-            (0, warnings) => Some(count(warnings, "warning")),
-            (errors, 0) => Some(format!("{}; nothing was started", count(errors, "error"))),
-            (errors, warnings) => {
-                Some(format!("{}, {}; nothing was started", count(errors, "error"), count(warnings, "warning")))
-            }
-        }
+    /// How many mistakes there are, in words; `None` when there are none.
+    pub fn count(&self) -> Option<String> {
+        let counts = [(self.problems.errors(), "error"), (self.problems.warnings(), "warning")];
+        let counts: Vec<String> =
+            counts.into_iter().filter(|(number, _)| *number > 0).map(|(number, what)| count(number, what)).collect();
+        (!counts.is_empty()).then(|| counts.join(", "))
     }
 
     /// The mistakes for programs: one object each, places as file, line and column from 1.

@@ -29,6 +29,7 @@ pub fn fetch(
 ) -> Result<Found, String> {
     match reference {
         SecretRef::Env(name) => match variable(name) {
+            Some(text) if text.is_empty() => Err(format!("the variable `{name}` is empty")),
             Some(text) => Ok(Found { secret: Secret::new(text), exposed: None }),
             None => Err(format!("the environment has no variable `{name}`")),
         },

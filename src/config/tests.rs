@@ -109,8 +109,11 @@ fn survives(text: &[u8]) {
     report.render(true);
     report.to_json();
     show::to_toml(&loaded.root, &[]);
-    let environment =
-        crate::plan::Environment { variable: Box::new(|_| None), host_name: "test".into(), secrets: false };
+    let environment = crate::plan::Environment {
+        variable: Box::new(|_| None),
+        host_name: "test".into(),
+        secrets: crate::plan::Secrets::Ignored,
+    };
     match crate::plan::plan(loaded, &environment) {
         Ok((_, report)) => assert!(!report.is_fatal()),
         Err(report) => assert!(report.render(false).contains("nothing was started")),

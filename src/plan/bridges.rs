@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-use super::Planner;
 use super::brokers::number;
 use super::rules::{self, Rule};
 use super::topics::{self, Holes};
+use super::{Planner, Secrets};
 use crate::bridge::{
     self, CloudUrl, InRule, OnSessionLoss, OutRule, OutboxSettings, Reconnect, Tls, TopicTemplate, VersionChoice,
 };
@@ -246,7 +246,7 @@ impl Planner<'_> {
     }
 
     fn check_certificates(&mut self, key: &str, path: &Path, span: Span) {
-        if !self.environment.secrets {
+        if self.environment.secrets == Secrets::Ignored {
             return;
         }
         let outcome =
@@ -263,7 +263,7 @@ impl Planner<'_> {
 
     fn private_key(&mut self, written: &At<SecretRef>) -> Option<Secret> {
         let key = self.secret("key", written)?;
-        if self.environment.secrets && PrivateKeyDer::from_pem_slice(key.expose().as_bytes()).is_err() {
+        if !key.expose().is_empty() && PrivateKeyDer::from_pem_slice(key.expose().as_bytes()).is_err() {
             self.problems
                 .error(Code::BadPem, written.span, "`key` is no private key in PEM form")
                 .label("expected a file that begins with -----BEGIN PRIVATE KEY-----");
@@ -273,8 +273,18 @@ impl Planner<'_> {
     }
 
     fn secret(&mut self, key: &str, written: &At<SecretRef>) -> Option<Secret> {
-        if !self.environment.secrets {
-            return Some(Secret::new(String::new()));
+        let unread = Some(Secret::new(String::new()));
+        if self.environment.secrets == Secrets::Ignored {
+            return unread;
+        }
+        if let SecretRef::Credential(name) = &written.value
+            && self.environment.secrets == Secrets::Checked
+            && (self.environment.variable)("CREDENTIALS_DIRECTORY").is_none()
+        {
+            self.problems
+                .warning(Code::CredentialUnseen, written.span, format!("credential `{name}` was not looked at"))
+                .label("systemd hands it to the service alone");
+            return unread;
         }
         let directory = self.sources.directory(written.span);
         match secret::fetch(&written.value, directory, &*self.environment.variable) {

@@ -70,7 +70,11 @@ impl Planner<'_> {
                         format!("anyone who reaches `{listener}` could read and write everything"),
                     )
                     .label("beyond loopback, and anonymous clients are let in")
-                    .help("declare `users`, or write `anonymous = \"beyond-loopback\"` under [broker] as well");
+                    .help(if broker.users.value.is_empty() {
+                        "declare `users`, or write `anonymous = \"beyond-loopback\"` under [broker] as well"
+                    } else {
+                        "leave `anonymous` out, or write `anonymous = \"beyond-loopback\"`"
+                    });
             }
             listeners.push((listener, address.span));
         }

@@ -1,5 +1,16 @@
 //! What a plan takes from outside the config: the environment, the host name, and whether secrets are to be had at all.
 
+/// What is asked of secrets, certificates and keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Secrets {
+    /// Each must be there: the gateway is about to run.
+    Needed,
+    /// Each must be there but credentials, which systemd hands to the service alone: a person checks the config.
+    Checked,
+    /// None is looked at: a developer's machine has none.
+    Ignored,
+}
+
 /// Looks up a variable of the environment.
 pub type Variables = Box<dyn Fn(&str) -> Option<String> + Send + Sync>;
 
@@ -9,18 +20,18 @@ pub struct Environment {
     pub variable: Variables,
     /// Name of this machine.
     pub host_name: String,
-    /// Whether secrets, certificates and keys are read. `check --no-secrets` leaves them alone: a developer's machine has none.
-    pub secrets: bool,
+    /// What is asked of secrets, certificates and keys.
+    pub secrets: Secrets,
 }
 
 impl Environment {
-    /// That of this process.
+    /// That of this process, which needs its secrets.
     pub fn of_process() -> Self {
         let host_name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
         Self {
             variable: Box::new(|name| std::env::var(name).ok()),
             host_name: host_name.trim().to_owned(),
-            secrets: true,
+            secrets: Secrets::Needed,
         }
     }
 
@@ -44,7 +55,8 @@ mod tests {
     #[test]
     fn any_host_name_makes_an_id() {
         for (host, id) in [("pump-house", "pump-house"), ("", "tidegate"), ("-höf/1", "h-f-1"), ("é", "tidegate")] {
-            let environment = Environment { variable: Box::new(|_| None), host_name: host.into(), secrets: false };
+            let environment =
+                Environment { variable: Box::new(|_| None), host_name: host.into(), secrets: Secrets::Ignored };
             assert_eq!(environment.gateway_id(), id);
             assert!(crate::model::GatewayId::parse(id).is_ok());
         }

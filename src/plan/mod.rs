@@ -24,7 +24,7 @@ use crate::logic::pipeline::SensorSettings;
 use crate::logic::route::PublishSettings;
 use crate::model::{BusId, GatewayId, SensorId, TopicName};
 use crate::telemetry::{LogFormat, LogSettings};
-pub use environment::Environment;
+pub use environment::{Environment, Secrets};
 
 /// Everything the gateway is to be.
 #[derive(Debug, Clone, PartialEq)]

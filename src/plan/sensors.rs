@@ -78,11 +78,14 @@ impl Planner<'_> {
             }
             let Some(plan) = self.sensor(sensor) else { continue };
             let at = sensor.publish.topic.span;
-            if let Some(first) = topics.insert(plan.publish.topic.clone(), at) {
-                self.problems
-                    .error(Code::TopicTwice, at, format!("two sensors publish to `{}`", plan.publish.topic))
-                    .label("published again here")
-                    .and(first, "published here first");
+            for topic in [&plan.publish.topic, &plan.publish.availability_topic] {
+                if let Some(first) = topics.insert(topic.clone(), at) {
+                    self.problems
+                        .error(Code::TopicTwice, at, format!("two sensors publish to `{topic}`"))
+                        .label("published again here")
+                        .and(first, "published here first");
+                    break;
+                }
             }
             sensors.push(plan);
         }

@@ -24,7 +24,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use tidegate::config;
-use tidegate::plan::{self, Environment, Plan};
+use tidegate::plan::{self, Environment, Plan, Secrets};
 
 fn folders(below: &Path) -> Vec<PathBuf> {
     let mut found: Vec<PathBuf> =
@@ -35,7 +35,7 @@ fn folders(below: &Path) -> Vec<PathBuf> {
 
 fn read_plan(case: &Path) -> Result<Plan, String> {
     let text = fs::read_to_string(case.join("gateway.toml")).unwrap();
-    let environment = Environment { variable: Box::new(|_| None), host_name: "box".into(), secrets: false };
+    let environment = Environment { variable: Box::new(|_| None), host_name: "box".into(), secrets: Secrets::Ignored };
     let loaded = config::load_text(Path::new("gateway.toml"), &text);
     plan::plan(loaded, &environment).map(|(plan, _)| plan).map_err(|report| report.render(false))
 }

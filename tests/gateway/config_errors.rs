@@ -7,6 +7,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use tidegate::config::code::Code;
+
 const CONFIG_ERROR: i32 = 78;
 
 fn cases() -> Vec<PathBuf> {
@@ -62,6 +64,17 @@ fn no_answer_repeats_a_secret() {
         let told = String::from_utf8(tidegate(&case, &["check"]).stderr).unwrap();
         assert!(!told.contains("horse") && !told.contains("battery"), "{}: {told}", case.display());
     }
+}
+
+#[test]
+fn every_kind_of_error_has_a_case() {
+    let told: String =
+        cases().iter().map(|case| fs::read_to_string(case.join("error.txt")).unwrap_or_default()).collect();
+    // A missing file has a test below, and what is too large is made by the unit tests. Numbers from G060 are warnings.
+    let without =
+        Code::ALL.iter().map(|code| code.number()).filter(|code| *code < "G060" && !["G001", "G004"].contains(code));
+    let missing: Vec<_> = without.filter(|code| !told.contains(&format!("error[{code}]"))).collect();
+    assert!(missing.is_empty(), "no case tells {missing:?}");
 }
 
 #[test]

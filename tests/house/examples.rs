@@ -8,13 +8,13 @@ use tidegate::cli::config::reference_page;
 use tidegate::config::code::Code;
 use tidegate::config::decode::{Block, Presence, Shape};
 use tidegate::config::{self, File, Loaded};
-use tidegate::plan::{self, Environment, Plan};
+use tidegate::plan::{self, Environment, Plan, Secrets};
 
 use crate::source::{files_below, read, root};
 
 /// A machine that has none of the secrets.
 fn environment() -> Environment {
-    Environment { variable: Box::new(|_| None), host_name: "example".into(), secrets: false }
+    Environment { variable: Box::new(|_| None), host_name: "example".into(), secrets: Secrets::Ignored }
 }
 
 /// The plan of a config that must be without errors and without warnings.
