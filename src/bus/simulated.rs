@@ -13,13 +13,13 @@ use super::PortEvent;
 use crate::limits::SIMULATED_RATE_MAX;
 use crate::model::BusId;
 
-/// Names of the generators, with what their lines look like.
+/// Names of the generators, and what they play.
 pub const NAMES: &[(&str, &str)] = &[
-    ("burst", r#"{"n":1}"#),
-    ("greenhouse", r#"{"temperature":21.5,"humidity":48.2}"#),
-    ("meter", "power=412.5 voltage=230.1 energy=10251"),
-    ("tank", "1874,14.2"),
-    ("weather", "$WIMWV,214,R,3.4,M,A*00"),
+    ("burst", "a counter, 50 lines a second"),
+    ("greenhouse", "temperature and humidity as JSON, once a second"),
+    ("meter", "an electricity meter as key=value, 5 lines a second"),
+    ("tank", "level in mm and temperature as CSV, every 2 seconds"),
+    ("weather", "wind as NMEA with its checksum, once a second"),
 ];
 
 /// Why a name names no generator.

@@ -17,6 +17,7 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout)] // a test that cannot go on ends here, with its place
 
+mod page;
 mod transcript;
 
 use std::fmt::Write as _;
