@@ -50,7 +50,7 @@ struct Chain {
     gateway: Gateway,
     above: Subscriber,
     below: Subscriber,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 /// Everything joined: a line went through to the cloud, and both brokers have a subscriber to all of the gateway's topics.
@@ -69,7 +69,7 @@ fn chain() -> Chain {
         std::thread::sleep(Duration::from_millis(50));
         if above.on("tidegate/box/once").is_empty() { Err(format!("{:?}", above.received())) } else { Ok(()) }
     });
-    Chain { cloud, link, tty, gateway, above, below, _dir: dir }
+    Chain { cloud, link, tty, gateway, above, below, dir }
 }
 
 /// Numbers above 0 of what arrived on a sensor's topic.
@@ -88,10 +88,12 @@ fn wait_for_last(subscriber: &Subscriber, sensor: &str, last: u64) {
 #[test]
 fn a_thousand_lines_of_each_qos_arrive_once_at_both_brokers_with_their_retain_flag() {
     need_mosquitto!();
-    let Chain { mut tty, above, below, cloud, gateway, .. } = chain();
+    let Chain { cloud, link: _link, mut tty, above, below, gateway, dir: _dir } = chain();
     for n in 1..=1000 {
         tty.line(&format!("once {n}"));
         tty.line(&format!("exact {n}"));
+        // A pseudo terminal is as fast as memory; a port of 115200 baud takes this long for the two lines.
+        std::thread::sleep(Duration::from_millis(2));
     }
     let expected: Vec<u64> = (1..=1000).collect();
     for (place, subscriber) in [("below", &below), ("above", &above)] {
@@ -115,7 +117,8 @@ fn a_thousand_lines_of_each_qos_arrive_once_at_both_brokers_with_their_retain_fl
 #[test]
 fn the_cloud_learns_that_the_gateway_was_killed() {
     need_mosquitto!();
-    let Chain { mut gateway, above, .. } = chain();
+    // Every part is named: what `..` leaves out would be dropped here.
+    let Chain { cloud: _cloud, link: _link, tty: _tty, mut gateway, above, below: _below, dir: _dir } = chain();
     above.wait(LIMIT, "the birth", |m| m.topic == "tidegate/box/status" && m.payload == "online" && m.retain);
     gateway.kill();
     let will = above.wait(LIMIT, "the will", |m| m.topic == "tidegate/box/status" && m.payload == "offline");
@@ -127,7 +130,7 @@ fn the_cloud_learns_that_the_gateway_was_killed() {
 #[test]
 fn the_gateway_learns_that_the_cloud_was_killed_and_delivers_when_it_is_back() {
     need_mosquitto!();
-    let Chain { mut cloud, link, mut tty, below, gateway: _gateway, .. } = chain();
+    let Chain { mut cloud, link, mut tty, above: _above, below, gateway: _gateway, dir: _dir } = chain();
     let state = |word: &'static str| {
         move |m: &Received| {
             m.topic == "tidegate/box/bridge/cloud" && m.payload.contains(&format!("\"state\":\"{word}\""))
