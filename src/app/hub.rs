@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
-use tokio::sync::watch;
+use tokio::sync::oneshot;
 
 use crate::model::Message;
 use crate::ports::{Acceptance, LocalBus, Publish, Uplink};
@@ -11,14 +11,26 @@ use crate::ports::{Acceptance, LocalBus, Publish, Uplink};
 /// The crossing. It exists before the rooms it joins, since each of them is given it at start.
 pub struct Hub {
     local: RwLock<Option<Arc<dyn LocalBus>>>,
-    /// `None` until the bridges have joined: until then nobody knows whether a message must be stored.
-    intakes: watch::Sender<Option<Arc<[Arc<dyn Uplink>]>>>,
+    bridges: RwLock<Bridges>,
+}
+
+enum Bridges {
+    /// Nobody knows yet whether a message must be stored: what clients publish waits here, in its order.
+    Awaited(Vec<Early>),
+    /// They are there.
+    Joined(Arc<[Arc<dyn Uplink>]>),
+}
+
+/// A message that came before the bridges. There are at most as many as clients may have unacknowledged.
+struct Early {
+    message: Arc<Message>,
+    offered: oneshot::Sender<Option<Acceptance>>,
 }
 
 impl Hub {
     /// A crossing that leads nowhere yet.
     pub fn new() -> Arc<Self> {
-        Arc::new(Self { local: RwLock::new(None), intakes: watch::Sender::new(None) })
+        Arc::new(Self { local: RwLock::new(None), bridges: RwLock::new(Bridges::Awaited(Vec::new())) })
     }
 
     /// Joins the local broker.
@@ -26,9 +38,24 @@ impl Hub {
         *self.local.write().unwrap_or_else(PoisonError::into_inner) = Some(local);
     }
 
-    /// Joins these bridges, in place of those before.
+    /// Joins these bridges, in place of those before. What waited for them is offered first, in the order it came.
     pub fn join_bridges(&self, intakes: impl IntoIterator<Item = Arc<dyn Uplink>>) {
-        self.intakes.send_replace(Some(intakes.into_iter().collect()));
+        let intakes: Arc<[Arc<dyn Uplink>]> = intakes.into_iter().collect();
+        let mut bridges = self.bridges.write().unwrap_or_else(PoisonError::into_inner);
+        if let Bridges::Awaited(waiting) = &mut *bridges {
+            for early in waiting.drain(..) {
+                // Nobody listens any more when the client has gone; its message was never acknowledged, and is offered all the same.
+                let _ = early.offered.send(offer(&intakes, &early.message));
+            }
+        }
+        *bridges = Bridges::Joined(intakes);
+    }
+
+    fn joined(&self) -> Option<Arc<[Arc<dyn Uplink>]>> {
+        match &*self.bridges.read().unwrap_or_else(PoisonError::into_inner) {
+            Bridges::Awaited(_) => None,
+            Bridges::Joined(intakes) => Some(Arc::clone(intakes)),
+        }
     }
 }
 
@@ -38,7 +65,7 @@ impl Publish for Hub {
         if let Some(local) = &*self.local.read().unwrap_or_else(PoisonError::into_inner) {
             local.deliver(Arc::clone(&message));
         }
-        for intake in self.intakes.borrow().iter().flat_map(|intakes| intakes.iter()) {
+        for intake in self.joined().iter().flat_map(|intakes| intakes.iter()) {
             // Nobody inside waits for the commit: the record is queued by the call, and the bridge counts what it cannot take.
             drop(intake.accept(&message));
         }
@@ -47,21 +74,23 @@ impl Publish for Hub {
 
 impl Uplink for Hub {
     fn accept(&self, message: &Arc<Message>) -> Option<Acceptance> {
-        if let Some(intakes) = &*self.intakes.borrow() {
-            return offer(intakes, message);
+        if let Some(intakes) = self.joined() {
+            return offer(&intakes, message);
         }
         // The broker may listen before the bridges are there. A client that comes so early waits: acknowledged and not stored would be lost.
-        let mut joined = self.intakes.subscribe();
-        let message = Arc::clone(message);
+        let mut bridges = self.bridges.write().unwrap_or_else(PoisonError::into_inner);
+        let waiting = match &mut *bridges {
+            Bridges::Joined(intakes) => return offer(intakes, message),
+            Bridges::Awaited(waiting) => waiting,
+        };
+        let (offered, told) = oneshot::channel();
+        waiting.push(Early { message: Arc::clone(message), offered });
         Some(Box::pin(async move {
-            let offered = match joined.wait_for(Option::is_some).await {
-                Ok(intakes) => intakes.as_ref().and_then(|intakes| offer(intakes, &message)),
-                // The crossing is gone, and with it everyone who could have answered.
-                Err(_) => None,
-            };
-            match offered {
-                Some(acceptance) => acceptance.await,
-                None => Ok(()),
+            match told.await {
+                Ok(Some(acceptance)) => acceptance.await,
+                Ok(None) => Ok(()),
+                // The crossing is gone, and with it everyone who could have answered. Nothing was stored, so nothing is acknowledged.
+                Err(_) => std::future::pending().await,
             }
         }))
     }
@@ -140,6 +169,18 @@ mod tests {
     }
 
     /// Hands the future back after it was polled once and had nothing to say.
+    #[test]
+    fn what_came_before_the_bridges_goes_up_in_the_order_it_came() {
+        let hub = Hub::new();
+        let topics: Vec<String> = (1..=50).map(|n| format!("data/{n}")).collect();
+        // Nobody polls the outcomes: the order must not depend on who waits first.
+        let outcomes: Vec<_> = topics.iter().map(|topic| hub.accept(&message(topic)).unwrap()).collect();
+        let cloud = Cloud::of("data/");
+        hub.join_bridges([cloud.clone() as Arc<dyn Uplink>]);
+        assert_eq!(cloud.taken(), topics);
+        drop(outcomes);
+    }
+
     async fn still_waiting(mut acceptance: Acceptance) -> Acceptance {
         tokio::select! {
             biased;
