@@ -16,6 +16,7 @@ pub mod clock;
 pub mod config;
 pub mod demo;
 pub mod drivers;
+pub mod exit;
 pub mod limits;
 pub mod logic;
 pub mod model;

@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    std::panic::catch_unwind(tidegate::cli::main).unwrap_or_else(|_| ExitCode::from(tidegate::cli::exit::BUG))
+    std::panic::catch_unwind(tidegate::cli::main).unwrap_or_else(|_| ExitCode::from(tidegate::exit::BUG))
 }

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 use tracing::{error, info, warn};
 
-use crate::cli::exit;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Report;
+use crate::exit;
 use crate::limits::RUNTIME_THREADS;
 use crate::plan::{self, Environment, Plan};
 use crate::telemetry::{log, notify, status};

@@ -4,7 +4,7 @@ use std::io::IsTerminal as _;
 use std::path::Path;
 use std::process::ExitCode;
 
-use super::exit;
+use crate::exit;
 use crate::plan::{self, Environment, Plan, Secrets};
 
 pub(super) fn run(path: &Path, no_secrets: bool, json: bool) -> ExitCode {

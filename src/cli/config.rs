@@ -5,10 +5,11 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 
-use super::{ConfigFile, exit};
+use super::ConfigFile;
 use crate::config::code::Code;
 use crate::config::{self, reference, schema, show};
 use crate::drivers::registry::DRIVERS;
+use crate::exit;
 use crate::plan::{self, Environment, Secrets};
 
 #[derive(Debug, Subcommand)]

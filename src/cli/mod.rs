@@ -5,7 +5,6 @@
 
 mod check;
 pub mod config;
-pub mod exit;
 mod user;
 
 use std::path::PathBuf;
@@ -13,6 +12,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+
+use crate::exit;
 
 /// Where the config is unless told otherwise.
 const DEFAULT_CONFIG: &str = "/etc/tidegate/tidegate.toml";

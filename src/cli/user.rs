@@ -7,7 +7,7 @@ use argon2::Argon2;
 use argon2::password_hash::PasswordHasher as _;
 use clap::Subcommand;
 
-use super::exit;
+use crate::exit;
 use crate::model::Secret;
 
 #[derive(Debug, Subcommand)]

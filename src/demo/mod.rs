@@ -14,7 +14,7 @@ use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use crate::cli::exit;
+use crate::exit;
 use crate::limits::RUNTIME_THREADS;
 
 /// How to show it.

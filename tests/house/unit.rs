@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use tidegate::cli::exit;
+use tidegate::exit;
 
 use crate::source::read;
 
