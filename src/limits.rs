@@ -220,3 +220,5 @@ pub const GOODBYE: Duration = Duration::from_secs(1);
 pub const STATUS_EVERY: Duration = Duration::from_millis(200);
 /// Bytes that an ended connection may still take (a DISCONNECT, mostly) before it is closed all the same.
 pub const BRIDGE_LAST_WORDS: Duration = Duration::from_millis(500);
+/// Longest an acknowledgement waits for the others of its window before the commit that follows from it.
+pub const GATHER: Duration = Duration::from_millis(1);

@@ -7,18 +7,20 @@ use crate::model::Qos;
 ///
 /// MQTT 5 clouds state their limit (Receive Maximum). On 3.1.1 nobody does, and some, a stock Mosquitto among them, hang up on a client
 /// that has more QoS 2 messages in flight than they allow (20): a window above it is a livelock. There QoS 2 starts at
-/// [`WINDOW_UNSTATED_QOS2`] and is halved, down to 1, whenever the cloud hangs up with that window full.
+/// [`WINDOW_UNSTATED_QOS2`] and is halved, down to 1, whenever the cloud hangs up on it.
 #[derive(Debug, Clone)]
 pub struct Window {
     configured: u16,
     stated: Option<u16>,
     unstated_qos2: u16,
+    /// Times in a row that the cloud hung up on QoS 2 messages without having taken one further.
+    strikes: u8,
 }
 
 impl Window {
     /// A window of `configured` messages.
     pub fn new(configured: u16) -> Self {
-        Self { configured: configured.max(1), stated: None, unstated_qos2: WINDOW_UNSTATED_QOS2 }
+        Self { configured: configured.max(1), stated: None, unstated_qos2: WINDOW_UNSTATED_QOS2, strikes: 0 }
     }
 
     /// A reload may change the configured size; what was learnt about the cloud stays.
@@ -49,12 +51,21 @@ impl Window {
         in_flight < self.total() && (qos != Qos::ExactlyOnce || in_flight_qos2 < self.qos2())
     }
 
-    /// The cloud hung up with so many QoS 2 messages in flight. Returns the new window when it was halved for it.
-    pub fn hung_up(&mut self, in_flight_qos2: usize) -> Option<u16> {
-        if self.stated.is_some() || in_flight_qos2 < self.qos2() || self.qos2() == 1 {
+    /// The cloud hung up with so many QoS 2 messages in flight; `progressed` when it had taken at least one further on that connection.
+    /// Returns the new window when it was made smaller for it.
+    ///
+    /// A full window is to blame at once. A part of one may be too much as well, but a cloud that restarts hangs up just so: there it
+    /// takes a second time in a row without any progress.
+    pub fn hung_up(&mut self, in_flight_qos2: usize, progressed: bool) -> Option<u16> {
+        if self.stated.is_some() || in_flight_qos2 < 2 {
             return None;
         }
-        self.unstated_qos2 = u16::try_from(self.qos2() / 2).unwrap_or(1).max(1);
+        self.strikes = if progressed { 0 } else { self.strikes + 1 };
+        if in_flight_qos2 < self.qos2() && self.strikes < 2 {
+            return None;
+        }
+        self.strikes = 0;
+        self.unstated_qos2 = u16::try_from(in_flight_qos2.min(self.qos2()) / 2).unwrap_or(1).max(1);
         Some(self.unstated_qos2)
     }
 }
@@ -79,17 +90,26 @@ mod tests {
         let mut window = Window::new(100);
         window.connected(None);
         assert_eq!((window.total(), window.qos2()), (100, 20));
-        assert_eq!(window.hung_up(19), None, "the window was not full: it is not to blame");
-        let halved: Vec<_> = (0..5).map(|_| window.hung_up(window.qos2())).collect();
+        assert_eq!(window.hung_up(19, true), None, "the window was not full: it is not to blame");
+        let halved: Vec<_> = (0..5).map(|_| window.hung_up(window.qos2(), true)).collect();
         assert_eq!(halved, [Some(10), Some(5), Some(2), Some(1), None]);
         assert!(window.admits(Qos::AtLeastOnce, 50, 1), "QoS 1 is not held back by it");
         assert!(!window.admits(Qos::ExactlyOnce, 50, 1));
     }
 
     #[test]
+    fn less_than_a_window_is_to_blame_when_it_is_hung_up_on_twice_without_progress() {
+        let mut window = Window::new(100);
+        window.connected(None);
+        assert_eq!([window.hung_up(8, false), window.hung_up(8, true), window.hung_up(8, false)], [None; 3]);
+        assert_eq!(window.hung_up(8, false), Some(4));
+        assert_eq!(window.hung_up(1, false), None, "one message at a time is all that can be offered");
+    }
+
+    #[test]
     fn a_stated_limit_is_never_halved() {
         let mut window = Window::new(100);
         window.connected(Some(20));
-        assert_eq!(window.hung_up(20), None);
+        assert_eq!(window.hung_up(20, false), None);
     }
 }

@@ -399,6 +399,15 @@ impl Outbox {
         self.store.close()
     }
 
+    /// Lets the file grow to no more pages than this, as a full disk would.
+    #[cfg(test)]
+    pub(crate) fn limit_pages(&self, pages: &str) {
+        self.store
+            .connection()
+            .execute_batch(&format!("PRAGMA max_page_count = {pages}"))
+            .expect("a pragma that takes any number");
+    }
+
     fn run(&self, sql: &str, values: &[&dyn rusqlite::ToSql]) -> Result<usize, StoreError> {
         Ok(self.store.connection().prepare_cached(sql)?.execute(values)?)
     }

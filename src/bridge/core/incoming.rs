@@ -219,6 +219,9 @@ impl Core {
     }
 
     fn verdict(&mut self, verdict: Verdict, wall: Timestamp) {
+        if let (Verdict::Release(_), Some(link)) = (verdict, &mut self.link) {
+            link.progressed = true;
+        }
         match verdict {
             Verdict::Finished(claim) => {
                 self.delivered += 1;
@@ -233,7 +236,6 @@ impl Core {
             }
             Verdict::Release(claim) => {
                 self.releases.push(claim.pkid);
-                self.must_commit = true;
                 self.reply(|out| client::put_pubrel(out, claim.pkid));
             }
             Verdict::ReleaseAgain(pkid) => self.reply(|out| client::put_pubrel(out, pkid)),

@@ -55,6 +55,8 @@ pub(super) struct Link {
     /// Packet ids of records said on this connection and not ended, and those of them with QoS 2: what the cloud's window sees.
     said: BTreeSet<u16>,
     said_qos2: BTreeSet<u16>,
+    /// Whether the cloud has taken a QoS 2 message further on this connection.
+    pub(super) progressed: bool,
     /// Goes out after the next commit, in the order in which its causes came in.
     pub(super) replies: BytesMut,
     /// From the cloud, told locally after the next commit.
@@ -82,6 +84,7 @@ impl Link {
             resend: VecDeque::new(),
             said: BTreeSet::new(),
             said_qos2: BTreeSet::new(),
+            progressed: false,
             replies: BytesMut::new(),
             deliver: Vec::new(),
         }

@@ -26,7 +26,7 @@ use serde_json::Map;
 use super::BridgeError;
 use super::intake::Offered;
 use super::settings::Settings;
-use crate::limits::{ACKNOWLEDGED_LINGER, COMMIT_ROWS, DOWN_PACKET_MAX, DOWN_RECEIVE_MAXIMUM};
+use crate::limits::{ACKNOWLEDGED_LINGER, COMMIT_ROWS, DOWN_PACKET_MAX, DOWN_RECEIVE_MAXIMUM, GATHER};
 use crate::logic::flight::{Claim, Flight};
 use crate::logic::window::Window;
 use crate::model::{Message, Moment, Qos, Seq, Timestamp};
@@ -77,7 +77,9 @@ pub(super) struct Core {
     /// Ended handshakes whose records are still in the file.
     finished: Vec<Claim>,
     finished_since: Option<Moment>,
-    /// To be committed before anything else happens on the link.
+    /// Since when the link has had work that may wait for more of its kind.
+    gather_since: Option<Moment>,
+    /// PUBREC came: to be committed before the PUBREL.
     releases: Vec<u16>,
     down_notes: Vec<(u16, bool)>,
     /// The cloud forgot the session: so must the file.
@@ -127,6 +129,7 @@ impl Core {
             waiting_answers: 0,
             finished: Vec::new(),
             finished_since: None,
+            gather_since: None,
             releases: Vec::new(),
             down_notes: Vec::new(),
             forget: false,
@@ -223,10 +226,10 @@ impl Core {
         let Some(link) = self.link.take() else { return };
         if hung_up
             && link.is_online()
-            && let Some(window) = self.window.hung_up(link.said_qos2())
+            && let Some(window) = self.window.hung_up(link.said_qos2(), link.progressed)
         {
             let bridge = self.settings.id.as_str();
-            tracing::warn!(bridge, window, "the cloud hung up on a full QoS 2 window: the window is halved");
+            tracing::warn!(bridge, window, "the cloud hung up on its QoS 2 window: the window is made smaller");
         }
         // What was received and not committed was not acknowledged either: the cloud sends it again, and then it must count as new.
         self.down_notes.retain(|(pkid, noted)| {
@@ -311,7 +314,11 @@ impl Core {
         let greeted = self.link.as_ref().filter(|link| link.phase != Phase::Greeting);
         let keep_alive = greeted.and_then(|link| link.keep_alive.next());
         let sweep = self.settings.outbox.max_age.map(|_| self.sweep_at);
-        [fault, linger, finished, keep_alive, sweep, self.drops.due(self.is_online())].into_iter().flatten().min()
+        let gather = self.gather_since.map(|since| since + GATHER).filter(|_| fault.is_none());
+        [fault, gather, linger, finished, keep_alive, sweep, self.drops.due(self.is_online())]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Whether the intake is worth emptying into [`Core::offer`], and by how many.

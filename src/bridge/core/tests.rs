@@ -1,7 +1,9 @@
 //! The engine's core against a cloud made by hand, without a socket.
 
+mod cloud;
+mod sim;
+
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use crate::bridge::settings::{

@@ -7,8 +7,8 @@ use super::incoming::Close;
 use super::link::Phase;
 use super::{Cause, Core, Fault, Turn, event, path};
 use crate::limits::{
-    ACKNOWLEDGED_LINGER, AGE_SWEEP, COMMIT_ROWS_MAX, DROP_ROUNDS, DROP_ROWS, FLIGHT_BYTES, OUT_BYTES, SIZE_CHECK_ROWS,
-    STORE_RETRY,
+    ACKNOWLEDGED_LINGER, AGE_SWEEP, COMMIT_ROWS_MAX, DROP_ROUNDS, DROP_ROWS, FLIGHT_BYTES, GATHER, OUT_BYTES,
+    SIZE_CHECK_ROWS, STORE_RETRY,
 };
 use crate::logic::flight::{Claim, Flight, Stage};
 use crate::logic::keepalive::Due;
@@ -39,10 +39,11 @@ impl Core {
         if !self.finished.is_empty() {
             self.finished_since.get_or_insert(now);
         }
+        self.gather_since = self.link_work(unsent).then(|| self.gather_since.unwrap_or(now));
         if self.commit_wanted(now, unsent) && self.may_try(now) {
             self.commit(now, wall, unsent);
         }
-        if !self.must_commit {
+        if !self.must_commit && self.releases.is_empty() {
             if self.link.as_ref().is_some_and(|link| matches!(link.phase, Phase::Welcomed(_))) {
                 turn.close = self.go_online();
             }
@@ -95,7 +96,22 @@ impl Core {
             || (self.fault.is_none() && self.intake_due(now))
             || self.finished_since.is_some_and(|since| now >= since + ACKNOWLEDGED_LINGER)
             || self.sweep_due(now)
-            || self.fill_possible(unsent)
+            || (self.link_work(unsent) && self.gathered(now))
+    }
+
+    fn link_work(&self, unsent: usize) -> bool {
+        !self.releases.is_empty() || self.fill_possible(unsent)
+    }
+
+    /// Whether the link's work is worth a commit: the acknowledgements of one window come in a burst, and a commit for the first of them
+    /// would make the others wait for its fsync, and then for their own.
+    fn gathered(&self, now: Moment) -> bool {
+        let Some(link) = &self.link else { return true };
+        let room = self.window.total().saturating_sub(link.said());
+        let awaited = link.said().saturating_sub(self.releases.len());
+        awaited == 0
+            || room + self.releases.len() >= self.window.total() / 4
+            || self.gather_since.is_none_or(|since| now >= since + GATHER)
     }
 
     fn sweep_due(&self, now: Moment) -> bool {
@@ -332,6 +348,7 @@ impl Core {
         self.down_notes.clear();
         self.notes.clear();
         self.must_commit = false;
+        self.gather_since = None;
         self.at_end &= attempt.pushed == 0;
         for offered in self.waiting.drain(..attempt.pushed) {
             if let Some(answer) = offered.answer {
