@@ -218,7 +218,7 @@ impl Chains {
     }
 
     /// What a screen shows of them.
-    pub(super) fn views(&self) -> Vec<SensorView> {
-        self.0.iter().map(|chain| chain.view.clone()).collect()
+    pub(super) fn views(&self) -> impl Iterator<Item = &SensorView> {
+        self.0.iter().map(Chain::view)
     }
 }

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 pub use self::chain::Chain;
-use self::task::{BusContext, Views, supervise};
+use self::task::{BusContext, SharedChains, supervise};
 use crate::bus::SerialSettings;
 use crate::clock::Clock;
 use crate::model::{BusId, Moment, Quality, Sample, SensorId};
@@ -34,7 +34,7 @@ pub struct Sensing {
 struct RunningBus {
     settings: SerialSettings,
     plans: watch::Sender<Arc<[SensorPlan]>>,
-    views: Views,
+    chains: SharedChains,
     stop: CancellationToken,
     task: JoinHandle<()>,
 }
@@ -126,8 +126,8 @@ impl Sensing {
     pub fn views(&self) -> Vec<SensorView> {
         let mut views: BTreeMap<SensorId, SensorView> = BTreeMap::new();
         for bus in self.buses.values() {
-            let of_bus = bus.views.lock().unwrap_or_else(PoisonError::into_inner);
-            views.extend(of_bus.iter().map(|view| (view.id.clone(), view.clone())));
+            let chains = bus.chains.lock().unwrap_or_else(PoisonError::into_inner);
+            views.extend(chains.views().map(|view| (view.id.clone(), view.clone())));
         }
         self.order.iter().filter_map(|id| views.remove(id)).collect()
     }
@@ -145,17 +145,17 @@ impl Sensing {
 
     fn start_bus(&mut self, settings: &SerialSettings, plans: Arc<[SensorPlan]>) {
         let (sender, receiver) = watch::channel(plans);
-        let views = Views::default();
+        let chains = SharedChains::default();
         let stop = CancellationToken::new();
         let task = tokio::spawn(supervise(BusContext {
             settings: settings.clone(),
             plans: receiver,
             publish: self.publish.clone(),
             clock: self.clock.clone(),
-            views: views.clone(),
+            chains: chains.clone(),
             stop: stop.clone(),
         }));
-        let bus = RunningBus { settings: settings.clone(), plans: sender, views, stop, task };
+        let bus = RunningBus { settings: settings.clone(), plans: sender, chains, stop, task };
         self.buses.insert(settings.id.clone(), bus);
     }
 }

@@ -1,6 +1,6 @@
 //! The task of one bus, and the one that starts it again when it panics.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -8,7 +8,6 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::error;
 
-use super::SensorView;
 use super::chain::{Chain, Chains};
 use crate::bus::{Port, PortEvent, SerialSettings};
 use crate::clock::Clock;
@@ -18,8 +17,8 @@ use crate::model::{Message, Moment};
 use crate::plan::SensorPlan;
 use crate::ports::Publish;
 
-/// What the sensors of a bus showed last.
-pub(super) type Views = Arc<Mutex<Vec<SensorView>>>;
+/// The sensors of a bus: its task works on them, a screen looks at them. Held for the length of one event, never over an await.
+pub(super) type SharedChains = Arc<Mutex<Chains>>;
 
 /// What a bus's task needs, and needs again when it is started again.
 #[derive(Clone)]
@@ -28,7 +27,7 @@ pub(super) struct BusContext {
     pub(super) plans: watch::Receiver<Arc<[SensorPlan]>>,
     pub(super) publish: Arc<dyn Publish>,
     pub(super) clock: Arc<dyn Clock>,
-    pub(super) views: Views,
+    pub(super) chains: SharedChains,
     pub(super) stop: CancellationToken,
 }
 
@@ -59,14 +58,12 @@ pub(super) async fn supervise(context: BusContext) {
 
 async fn run(mut context: BusContext) {
     let mut port = Port::new(&context.settings, context.clock.clone());
-    let mut chains = Chains::default();
     let mut away = false;
-    let mut out = Vec::new();
-    let plans = context.plans.borrow_and_update().clone();
-    chains.apply(&plans, away, context.clock.now(), &mut out);
+    // A task that panicked leaves its chains in an unknown state: they are made anew.
+    *context.chains() = Chains::default();
+    context.adopt_plans(away);
     loop {
-        context.tell(&chains, &mut out);
-        let timeout = chains.timeout();
+        let timeout = context.chains().timeout();
         tokio::select! {
             biased;
             () = context.stop.cancelled() => break,
@@ -74,41 +71,59 @@ async fn run(mut context: BusContext) {
                 if changed.is_err() {
                     break;
                 }
-                let plans = context.plans.borrow_and_update().clone();
-                chains.apply(&plans, away, context.clock.now(), &mut out);
+                context.adopt_plans(away);
             }
             event = port.next() => {
-                let (now, time) = (context.clock.now(), context.clock.wall());
+                let time = context.clock.wall();
                 match event {
                     PortEvent::Opened => {
                         away = false;
-                        chains.iter_mut().for_each(Chain::port_opened);
+                        context.each(|chain, _, _| chain.port_opened());
                     }
                     PortEvent::Away => {
                         away = true;
-                        chains.iter_mut().for_each(|chain| chain.port_away(now, &mut out));
+                        context.each(Chain::port_away);
                     }
                     PortEvent::Bytes { bytes, midway } => {
-                        chains.iter_mut().for_each(|chain| chain.received(bytes, midway, now, time, &mut out));
+                        context.each(|chain, now, out| chain.received(bytes, midway, now, time, out));
                     }
                 }
             }
             () = until(timeout, context.clock.as_ref()) => {}
         }
         // Looked at in every turn: a port that always has bytes must not hold up a deadline.
-        let now = context.clock.now();
-        if chains.timeout().is_some_and(|at| now >= at) {
-            chains.iter_mut().for_each(|chain| chain.tick(now, &mut out));
+        if timeout.is_some_and(|at| context.clock.now() >= at) {
+            context.each(Chain::tick);
         }
     }
-    chains.iter_mut().for_each(|chain| chain.end(&mut out));
-    context.tell(&chains, &mut out);
+    context.each(|chain, _, out| chain.end(out));
 }
 
 impl BusContext {
-    fn tell(&self, chains: &Chains, out: &mut Vec<Message>) {
-        *self.views.lock().unwrap_or_else(PoisonError::into_inner) = chains.views();
-        for message in out.drain(..) {
+    fn chains(&self) -> MutexGuard<'_, Chains> {
+        self.chains.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes the chains equal to the plans.
+    fn adopt_plans(&mut self, away: bool) {
+        let plans = self.plans.borrow_and_update().clone();
+        let mut out = Vec::new();
+        self.chains().apply(&plans, away, self.clock.now(), &mut out);
+        self.tell(out);
+    }
+
+    /// Does something with each sensor, and publishes what comes of it.
+    fn each(&self, mut act: impl FnMut(&mut Chain, Moment, &mut Vec<Message>)) {
+        let now = self.clock.now();
+        let mut out = Vec::new();
+        for chain in self.chains().iter_mut() {
+            act(chain, now, &mut out);
+        }
+        self.tell(out);
+    }
+
+    fn tell(&self, messages: Vec<Message>) {
+        for message in messages {
             self.publish.publish(message);
         }
     }
