@@ -1,4 +1,4 @@
-//! What a bridge says of itself: its [`Status`], and the retained topic `bridge/<id>` (product.md §3).
+//! What a bridge says of itself: its [`Status`], and the retained topic `bridge/<id>` (docs/topics.md).
 
 use serde_json::{Map, Value};
 use tokio::sync::watch;

@@ -3,7 +3,7 @@
 //! The tables are read from the page itself, so that page and code cannot drift apart.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::source::{files_below, paths, read, tokens};
 
@@ -87,13 +87,29 @@ fn room_of(file: &Path) -> Option<String> {
     (!matches!(room, "lib" | "main")).then(|| room.to_owned())
 }
 
-/// Files of tests beside the code they test.
-fn is_test(file: &Path) -> bool {
-    file.file_stem().is_some_and(|stem| stem == "tests") || file.components().any(|part| part.as_os_str() == "tests")
-}
-
-fn product_files() -> Vec<std::path::PathBuf> {
-    files_below("src").into_iter().filter(|f| f.extension().is_some_and(|e| e == "rs") && !is_test(f)).collect()
+/// The product's own files: not those of modules that only tests have (`#[cfg(test)] mod probes;`).
+fn product_files() -> Vec<PathBuf> {
+    let mut files = files_below("src");
+    files.retain(|file| file.extension().is_some_and(|extension| extension == "rs"));
+    let marker = ["#", "[", "cfg", "(", "test", ")", "]"];
+    let mut of_tests = BTreeSet::new();
+    for file in &files {
+        let directory = match file.file_stem().and_then(|stem| stem.to_str()) {
+            Some("mod" | "lib" | "main") => file.parent().unwrap().to_path_buf(),
+            _ => file.with_extension(""),
+        };
+        let tokens = tokens(&read(file));
+        let words: Vec<&str> = tokens.iter().map(|token| token.text.as_str()).collect();
+        for at in 0..words.len().saturating_sub(marker.len()) {
+            let behind: Vec<&str> =
+                words[at + marker.len()..].iter().copied().filter(|word| *word != "pub").take(3).collect();
+            if let (true, ["mod", name, ";"]) = (words[at..].starts_with(&marker), behind.as_slice()) {
+                of_tests.insert(directory.join(name));
+            }
+        }
+    }
+    files.retain(|file| !of_tests.iter().any(|module| file.with_extension("") == *module || file.starts_with(module)));
+    files
 }
 
 /// Every room that a path in this file reaches, with what is asked of it: (line, room, the name behind it).
@@ -176,6 +192,26 @@ fn a_room_knows_only_whom_its_row_names() {
 }
 
 #[test]
+fn no_row_grants_what_nobody_uses() {
+    let grants = grants();
+    let rooms: BTreeSet<String> = grants.keys().cloned().collect();
+    let mut unused: BTreeSet<(usize, String)> = grants
+        .values()
+        .filter(|grant| !grant.everything)
+        .flat_map(|grant| {
+            grant.rooms.keys().filter(|room| !OPEN.contains(&room.as_str())).map(|room| (grant.line, room.clone()))
+        })
+        .collect();
+    for file in product_files() {
+        let Some(grant) = room_of(&file).and_then(|room| grants.get(&room)) else { continue };
+        for (_, reached, _) in reaches(&read(&file), &rooms) {
+            unused.remove(&(grant.line, reached));
+        }
+    }
+    assert!(unused.is_empty(), "rows of {PAGE} that grant what nobody uses: {unused:?}");
+}
+
+#[test]
 fn nothing_climbs_out_of_its_room_by_super() {
     let mut wrong = Vec::new();
     for file in product_files() {
@@ -211,10 +247,16 @@ fn a_foreign_crate_enters_through_the_rooms_that_hold_it() {
     assert_eq!(named, dependencies, "the crates of {PAGE} (left) are those of Cargo.toml (right)");
 
     let mut wrong = Vec::new();
+    let mut unused: BTreeSet<(String, String)> = holders
+        .iter()
+        .flat_map(|(name, (_, rooms))| rooms.iter().map(|room| (name.clone(), room.clone())))
+        .filter(|(_, room)| room != "everywhere")
+        .collect();
     for file in product_files() {
         let inside = file.strip_prefix("src").unwrap().with_extension("");
         for named in paths(&read(&file)) {
             let Some((row, rooms)) = holders.get(&named.path[0]) else { continue };
+            unused.retain(|(name, room)| *name != named.path[0] || !inside.starts_with(room));
             if !rooms.iter().any(|room| room == "everywhere" || inside.starts_with(room)) {
                 wrong.push(format!(
                     "{}:{}: `{}`, which {PAGE}:{row} grants to {}",
@@ -227,6 +269,7 @@ fn a_foreign_crate_enters_through_the_rooms_that_hold_it() {
         }
     }
     assert!(wrong.is_empty(), "{} times a crate is used outside its rooms:\n{}", wrong.len(), wrong.join("\n"));
+    assert!(unused.is_empty(), "{PAGE} names rooms that do not use the crate: {unused:?}");
 }
 
 /// tokio's own instants are for its timers, which sleep until one; they are no time that is told to anybody.

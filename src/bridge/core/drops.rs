@@ -1,4 +1,4 @@
-//! What was dropped, by cause: counted for the status, gathered and told as events (product.md P4).
+//! What was dropped, by cause: counted for the status, gathered and told as events (README.md, P4).
 
 use std::collections::BTreeMap;
 
