@@ -7,7 +7,7 @@ use crate::model::Qos;
 ///
 /// MQTT 5 clouds state their limit (Receive Maximum). On 3.1.1 nobody does, and some, a stock Mosquitto among them, hang up on a client
 /// that has more QoS 2 messages in flight than they allow (20): a window above it is a livelock. There QoS 2 starts at
-/// [`WINDOW_UNSTATED_QOS2`] and is halved, down to 1, whenever the cloud hangs up on it.
+/// [`WINDOW_UNSTATED_QOS2`], just below, and is halved, down to 1, whenever the cloud hangs up on it.
 #[derive(Debug, Clone)]
 pub struct Window {
     configured: u16,
@@ -86,13 +86,13 @@ mod tests {
     }
 
     #[test]
-    fn unstated_qos_2_starts_at_twenty_and_is_halved_when_the_cloud_hangs_up_on_it() {
+    fn unstated_qos_2_starts_below_twenty_and_is_halved_when_the_cloud_hangs_up_on_it() {
         let mut window = Window::new(100);
         window.connected(None);
-        assert_eq!((window.total(), window.qos2()), (100, 20));
-        assert_eq!(window.hung_up(19, true), None, "the window was not full: it is not to blame");
+        assert_eq!((window.total(), window.qos2()), (100, 19));
+        assert_eq!(window.hung_up(18, true), None, "the window was not full: it is not to blame");
         let halved: Vec<_> = (0..5).map(|_| window.hung_up(window.qos2(), true)).collect();
-        assert_eq!(halved, [Some(10), Some(5), Some(2), Some(1), None]);
+        assert_eq!(halved, [Some(9), Some(4), Some(2), Some(1), None]);
         assert!(window.admits(Qos::AtLeastOnce, 50, 1), "QoS 1 is not held back by it");
         assert!(!window.admits(Qos::ExactlyOnce, 50, 1));
     }
