@@ -72,6 +72,8 @@ pub const PORT_WATCH_GAP: Duration = Duration::from_millis(30);
 /// A port that stayed open this long starts its back-off anew when it goes away. One that opens and fails at once does not: it would be opened
 /// ten times a second for ever.
 pub const PORT_STABLE: Duration = Duration::from_secs(10);
+/// How often the kernel's count of line errors is looked at while bytes come. Ten seconds of a noisy line are one warning.
+pub const PORT_ERRORS_LOOK: Duration = Duration::from_secs(10);
 /// Links that are followed to find where a port may appear. by-id is one link; more than this is a loop.
 pub const PORT_LINKS_MAX: usize = 8;
 /// Bytes that come this soon after a port was opened may be the end of a line that began before.

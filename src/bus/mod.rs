@@ -1,6 +1,7 @@
 //! Owns the file descriptors of the sensors' side.
 
 mod discovery;
+mod line_errors;
 mod open;
 pub mod serial;
 pub mod settings;

@@ -3,6 +3,7 @@
 //! A port that is away is tried at once when something changes in the folders where it would appear, and else with a back-off. An end of file or
 //! an error ends in `Away`, never in another read: an unplugged adapter reads as nothing, without end and without waiting.
 
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::Arc;
 
 use tokio::io::AsyncReadExt;
@@ -11,13 +12,14 @@ use tokio_serial::SerialStream;
 use tracing::{debug, info, warn};
 
 use super::discovery::Roots;
+use super::line_errors::{Edge, LineErrors, Troubles};
 use super::open::{OpenPort, open};
 use super::watch::DeviceWatch;
 use super::{OpenError, PortEvent, SerialSettings};
 use crate::clock::Clock;
 use crate::limits::{PORT_JOIN, PORT_READ_BYTES, PORT_RETRY_MAX, PORT_RETRY_MIN, PORT_STABLE, PORT_WATCH_GAP};
 use crate::logic::retry::Backoff;
-use crate::model::Moment;
+use crate::model::{BusId, Moment};
 
 /// A serial port.
 pub struct SerialPort {
@@ -35,7 +37,7 @@ enum State {
     /// A blocking thread opens the port. The watch was there before, so that no change falls between.
     Opening { task: JoinHandle<Result<OpenPort, OpenError>>, watch: Option<DeviceWatch>, began: Moment },
     /// Bytes come.
-    Open { stream: SerialStream, since: Moment, live: bool, silent: bool },
+    Open { stream: SerialStream, since: Moment, live: bool, silent: bool, errors: LineErrors },
     /// Waiting for the time or a change.
     Away { watch: Option<DeviceWatch>, began: Moment, retry_at: Moment },
 }
@@ -100,10 +102,16 @@ impl SerialPort {
                         }
                     }
                 }
-                State::Open { stream, since, live, silent } => match stream.read(&mut self.buffer).await {
+                State::Open { stream, since, live, silent, errors } => match stream.read(&mut self.buffer).await {
                     Ok(count) if count > 0 => {
-                        let midway = *live && *silent && self.clock.now().since(*since) < PORT_JOIN;
+                        let now = self.clock.now();
+                        let midway = *live && *silent && now.since(*since) < PORT_JOIN;
                         *silent = false;
+                        // SAFETY: the stream is borrowed for longer, and keeps its descriptor open.
+                        let port = unsafe { BorrowedFd::borrow_raw(stream.as_raw_fd()) };
+                        if let Some(edge) = errors.look(port, now) {
+                            tell_line_errors(&self.settings.id, edge, now);
+                        }
                         return PortEvent::Bytes { bytes: &self.buffer[..count], midway };
                     }
                     Ok(_) => {
@@ -129,7 +137,7 @@ impl SerialPort {
     fn opened(&mut self, port: OpenPort) {
         let now = self.clock.now();
         let OpenPort { stream, live } = port;
-        self.state = State::Open { stream, since: now, live, silent: true };
+        self.state = State::Open { stream, since: now, live, silent: true, errors: LineErrors::default() };
         if let Some(Outage { since, failed }) = self.outage.take() {
             let outage_ms = u64::try_from(now.since(since).as_millis()).unwrap_or(u64::MAX);
             info!(bus = %self.settings.id, failed, outage_ms, "port is open again");
@@ -169,6 +177,20 @@ impl SerialPort {
         self.state = State::Away { watch, began: now, retry_at: now + wait };
         self.outage = Some(Outage { since: now, failed: 0 });
         warn!(bus = %self.settings.id, device = %self.settings.device, error = reason, "port went away");
+    }
+}
+
+fn tell_line_errors(bus: &BusId, edge: Edge, now: Moment) {
+    match edge {
+        Edge::Began(Troubles { lost, framing, parity }) => {
+            let hint =
+                if framing + parity > 0 { "check baud, parity and wiring" } else { "the machine is too slow or busy" };
+            warn!(%bus, lost, framing, parity, hint, "characters are lost or garbled on the line");
+        }
+        Edge::Ended(Troubles { lost, framing, parity }, since) => {
+            let outage_ms = u64::try_from(now.since(since).as_millis()).unwrap_or(u64::MAX);
+            info!(%bus, lost, framing, parity, outage_ms, "the line is clean again");
+        }
     }
 }
 

@@ -13,7 +13,6 @@ use tokio::time::Instant;
 use super::*;
 use crate::bus::{Device, Parity};
 use crate::clock::SystemClock;
-use crate::model::BusId;
 
 /// A pseudo terminal: the port's path, and the device's end of it.
 struct Pty {
@@ -170,6 +169,19 @@ async fn a_port_in_use_is_told_as_such_and_taken_when_it_is_free() {
     assert_eq!(next(&mut second).await, "away");
     drop(holder);
     assert_eq!(next(&mut second).await, "opened");
+}
+
+#[tokio::test]
+async fn the_line_is_set_as_asked_whether_the_baud_is_a_usual_one_or_not() {
+    use tokio_serial::SerialPort as _;
+
+    let pty = Pty::new();
+    for baud in [1200, 115_200, 250_000] {
+        let settings = SerialSettings { baud, ..port(&pty.path).settings };
+        let opened = open(&settings, &Roots::default()).unwrap();
+        assert_eq!(opened.stream.baud_rate().unwrap(), baud);
+        assert!(!opened.live, "a pseudo terminal keeps what was written before");
+    }
 }
 
 #[tokio::test]
