@@ -58,13 +58,9 @@ impl LineErrors {
             return None;
         }
         self.looked = Some(now);
-        match read(port) {
-            Some(counters) => self.observe(counters, now),
-            None => {
-                self.unsupported = true;
-                None
-            }
-        }
+        let counters = read(port);
+        self.unsupported = counters.is_none();
+        self.observe(counters?, now)
     }
 
     fn observe(&mut self, counters: Counters, now: Moment) -> Option<Edge> {
