@@ -9,6 +9,9 @@ use std::time::Duration;
 pub const CONFIG_FILE_BYTES_MAX: u64 = 8 << 20;
 /// Most files one config may include. More are refused: a pattern that catches a whole disk is a mistake.
 pub const CONFIG_FILES_MAX: usize = 256;
+/// Most mistakes of one config that are shown; the others are counted. Nobody reads on from here, and a file that is no config at all
+/// must not fill a log.
+pub const DIAGNOSTICS_TOLD_MAX: usize = 200;
 /// Most steps that circles of rules are looked for. Ten bridges of ten rules that all feed each other take fewer; what is not found by then
 /// is left to the broker's own exclusions, for no config may keep the check busy for long.
 pub const RULE_STEPS_MAX: usize = 100_000;

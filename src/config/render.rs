@@ -1,10 +1,16 @@
 //! Mistakes as people and programs read them.
 
-use annotate_snippets::{Annotation, AnnotationKind, Group, Level, Origin, Renderer, Snippet};
+use std::ops::Range;
+
+use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
 use serde_json::{Value, json};
 
 use super::diagnostic::{Diagnostic, Problems, Severity};
 use super::source::{Source, Sources, Span};
+use crate::limits::DIAGNOSTICS_TOLD_MAX;
+
+/// Longest text shown around a place: a line of 4 KiB is no line to read, and its number and column are told all the same.
+const SNIPPET_BYTES_MAX: usize = 4096;
 
 /// What was found wrong in a config, with the text it was found in.
 #[derive(Debug, Clone, Default)]
@@ -30,9 +36,12 @@ impl Report {
     pub fn render_with(&self, colour: bool, consequence: &str) -> String {
         let renderer = if colour { Renderer::styled() } else { Renderer::plain() };
         let mut text = String::new();
-        for diagnostic in self.problems.sorted() {
+        for diagnostic in self.told() {
             text.push_str(&renderer.render(&[self.group(diagnostic)]));
             text.push_str("\n\n");
+        }
+        if self.problems.len() > DIAGNOSTICS_TOLD_MAX {
+            text.push_str(&format!("… and {} more\n\n", self.problems.len() - DIAGNOSTICS_TOLD_MAX));
         }
         match self.count() {
             Some(count) if self.is_fatal() => text.push_str(&format!("{count}; {consequence}\n")),
@@ -40,6 +49,11 @@ impl Report {
             None => {}
         }
         text
+    }
+
+    /// Those that are shown: the first ones, in the order of the files.
+    fn told(&self) -> impl Iterator<Item = &Diagnostic> {
+        self.problems.sorted().into_iter().take(DIAGNOSTICS_TOLD_MAX)
     }
 
     /// How many mistakes there are, in words; `None` when there are none.
@@ -52,8 +66,7 @@ impl Report {
 
     /// The mistakes for programs: one object each, places as file, line and column from 1.
     pub fn to_json(&self) -> Value {
-        let mistakes: Vec<Value> =
-            self.problems.sorted().into_iter().map(|diagnostic| self.entry(diagnostic)).collect();
+        let mistakes: Vec<Value> = self.told().map(|diagnostic| self.entry(diagnostic)).collect();
         json!({
             "errors": self.problems.errors(),
             "warnings": self.problems.warnings(),
@@ -112,10 +125,17 @@ impl Report {
         }
         for (span, label, kind) in places {
             let Some(source) = self.sources.find(span) else { continue };
-            group = if source.text.is_empty() {
-                group.element(Origin::path(source.path.display().to_string()))
+            let local = source.local(span);
+            let lines = source.lines_of(&local);
+            let (line, column) = source.line_column(span.start);
+            let path = source.path.display().to_string();
+            group = if lines.len() > SNIPPET_BYTES_MAX {
+                group.element(Origin::path(path).line(line).char_column(column))
             } else {
-                group.element(snippet(source, span, label, kind, self.problems.hidden()))
+                let text = self.masked(source, lines.clone());
+                let place = kind.span(local.start - lines.start..local.end - lines.start).label(label);
+                // The lines of the place alone: with the whole text the cost of a report would grow with the square of the file.
+                group.element(Snippet::source(text).line_start(line).path(path).annotation(place))
             };
         }
         if let Some(help) = &diagnostic.help {
@@ -123,37 +143,25 @@ impl Report {
         }
         group
     }
-}
 
-/// The lines of the place alone: with the whole text the cost of a report would grow with the square of the file.
-fn snippet<'a>(
-    source: &Source,
-    span: Span,
-    label: Option<&'a str>,
-    kind: AnnotationKind,
-    hidden: &[Span],
-) -> Snippet<'a, Annotation<'a>> {
-    let local = source.local(span);
-    let first = source.text[..local.start].rfind('\n').map_or(0, |newline| newline + 1);
-    let last = source.text[local.end..].find('\n').map_or(source.text.len(), |newline| local.end + newline);
-    let (line, _) = source.line_column(span.start);
-    let annotation = kind.span(local.start - first..local.end - first).label(label);
-    let lines = masked(&source.text[first..last], first, source, hidden);
-    Snippet::source(lines).line_start(line).path(source.path.display().to_string()).annotation(annotation)
-}
-
-/// The lines with asterisks over what may be a secret; every byte keeps its place.
-fn masked(lines: &str, first: usize, source: &Source, hidden: &[Span]) -> String {
-    let inside: Vec<_> = hidden.iter().filter(|span| source.holds(**span)).map(|span| source.local(*span)).collect();
-    let mut text = String::with_capacity(lines.len());
-    for (index, c) in lines.char_indices() {
-        if c != '\n' && inside.iter().any(|range| range.contains(&(first + index))) {
-            text.extend(std::iter::repeat_n('*', c.len_utf8()));
-        } else {
-            text.push(c);
+    /// Some of a file's text, with asterisks over what may be a secret; every byte keeps its place.
+    fn masked(&self, source: &Source, stretch: Range<usize>) -> String {
+        let hidden = self.problems.hidden().iter().filter(|span| source.holds(**span)).map(|span| source.local(*span));
+        let hidden: Vec<_> = hidden.filter(|hidden| hidden.start < stretch.end && stretch.start < hidden.end).collect();
+        let mut text = String::with_capacity(stretch.len());
+        for (index, c) in source.text[stretch.clone()].char_indices() {
+            let at = stretch.start + index;
+            if c == '\r' {
+                // Of a line that ends as on Windows; it is no character to see.
+                text.push(' ');
+            } else if c != '\n' && hidden.iter().any(|hidden| hidden.contains(&at)) {
+                text.extend(std::iter::repeat_n('*', c.len_utf8()));
+            } else {
+                text.push(c);
+            }
         }
+        text
     }
-    text
 }
 
 fn count(number: usize, what: &str) -> String {

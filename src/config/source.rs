@@ -50,14 +50,25 @@ pub struct Source {
     pub text: String,
     /// Where it starts in the common space.
     base: usize,
+    /// Where each line starts in the text.
+    lines: Vec<usize>,
 }
 
 impl Source {
     /// Line and column of a position in this file, both from 1; the column counts characters.
     pub fn line_column(&self, position: usize) -> (usize, usize) {
-        let before = self.text.get(..position.saturating_sub(self.base)).unwrap_or(&self.text);
-        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-        (1 + before.matches('\n').count(), 1 + before[line_start..].chars().count())
+        let position = position.saturating_sub(self.base).min(self.text.len());
+        let line = self.lines.partition_point(|start| *start <= position);
+        let line_start = self.lines.get(line.saturating_sub(1)).copied().unwrap_or(0);
+        let before = self.text.get(line_start..position).unwrap_or_default();
+        (line, 1 + before.chars().count())
+    }
+
+    /// The whole lines that a stretch of the text lies on.
+    pub fn lines_of(&self, local: &Range<usize>) -> Range<usize> {
+        let first = self.text[..local.start].rfind('\n').map_or(0, |newline| newline + 1);
+        let last = self.text[local.end..].find('\n').map_or(self.text.len(), |newline| local.end + newline);
+        first..last
     }
 
     /// Whether the position lies in this file.
@@ -67,8 +78,15 @@ impl Source {
 
     /// The stretch within this file's own text, at most to its end.
     pub fn local(&self, span: Span) -> Range<usize> {
-        let start = span.start.saturating_sub(self.base).min(self.text.len());
-        start..span.end.saturating_sub(self.base).clamp(start, self.text.len())
+        // A place that a driver tells may fall within a character.
+        let boundary = |mut at: usize| {
+            while !self.text.is_char_boundary(at) {
+                at -= 1;
+            }
+            at
+        };
+        let start = boundary(span.start.saturating_sub(self.base).min(self.text.len()));
+        start..boundary(span.end.saturating_sub(self.base).clamp(start, self.text.len()))
     }
 }
 
@@ -81,7 +99,8 @@ impl Sources {
     pub fn add(&mut self, path: PathBuf, text: String) -> usize {
         // One position stays free between two files: the end of one is not the start of the next.
         let base = self.0.last().map_or(0, |last| last.base + last.text.len() + 1);
-        self.0.push(Source { path, text, base });
+        let lines = std::iter::once(0).chain(text.match_indices('\n').map(|(newline, _)| newline + 1)).collect();
+        self.0.push(Source { path, text, base, lines });
         base
     }
 

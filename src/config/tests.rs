@@ -88,6 +88,33 @@ fn nested_beyond_reason_is_an_error_and_no_crash() {
     }
 }
 
+#[test]
+fn of_a_file_that_is_no_config_the_first_mistakes_are_shown_and_all_are_counted() {
+    let loaded = read(&"[\n".repeat(100_000));
+    let report = Report { sources: loaded.sources, problems: loaded.problems };
+    let text = report.render(false);
+    assert_eq!(text.matches("error[G003]").count(), crate::limits::DIAGNOSTICS_TOLD_MAX);
+    assert!(text.ends_with("… and 99800 more\n\n100000 errors; nothing was started\n"));
+    assert_eq!(report.to_json()["errors"], 100_000);
+}
+
+#[test]
+fn a_file_as_windows_writes_it_is_read_and_its_places_are_right() {
+    let loaded = read("\u{feff}[gateway]\r\nid = \"a\"\r\nidd = \"b\"\r\n");
+    assert_eq!(loaded.file.gateway.id.as_ref().unwrap().value.0, "a");
+    let report = Report { sources: loaded.sources, problems: loaded.problems };
+    let text = report.render(false);
+    assert!(text.contains("gateway.toml:3:1") && !text.contains('\r') && !text.contains('␍'), "{text}");
+}
+
+#[test]
+fn a_line_too_long_to_show_is_told_by_its_column() {
+    let loaded = read(&format!("x = \"{}\"\n", "a".repeat(10_000)));
+    let report = Report { sources: loaded.sources, problems: loaded.problems };
+    let text = report.render(false);
+    assert!(text.contains("gateway.toml:1:1") && text.len() < 500, "{text}");
+}
+
 const REFERENCE: &str = include_str!("../../config/tidegate.toml");
 
 /// The reference with every setting switched on: the longest text that is right.

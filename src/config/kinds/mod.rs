@@ -66,6 +66,12 @@ macro_rules! newtype {
     };
 }
 
+mod units;
+mod url;
+
+pub use units::{Duration, Size, duration};
+pub use url::Url;
+
 newtype!(
     /// Any text.
     Text(String), "text", "a text in quotes", Code::Malformed, json!({ "type": "string" }),
@@ -124,20 +130,6 @@ newtype!(
     }
 );
 newtype!(
-    /// A span of time with unit.
-    Duration(std::time::Duration), "duration", "a duration with unit, such as \"500ms\", \"30s\" or \"1h30m\"", Code::Malformed,
-    json!({ "type": "string", "pattern": "^([0-9]+(ms|s|m|h|d))+$", "examples": ["500ms", "30s", "1h30m", "14d"] }),
-    |value| with_unit(value, &TIME_UNITS).and_then(|ms| {
-        u64::try_from(ms).map(std::time::Duration::from_millis).map_err(|_| form("is too long"))
-    })
-);
-newtype!(
-    /// A number of bytes with unit.
-    Size(u64), "size", "a size with unit, such as \"64kB\" or \"256MiB\"", Code::Malformed,
-    json!({ "type": "string", "pattern": "^[0-9]+(B|kB|MB|GB|TB|KiB|MiB|GiB|TiB)$", "examples": ["64kB", "256MiB"] }),
-    |value| with_unit(value, &SIZE_UNITS).and_then(|bytes| u64::try_from(bytes).map_err(|_| form("is too large")))
-);
-newtype!(
     /// Address and port to listen at.
     Address(SocketAddr), "address and port", "an address and a port, such as \"127.0.0.1:1883\" or \"[::1]:1883\"", Code::Malformed,
     text_schema("127.0.0.1:1883"),
@@ -149,61 +141,6 @@ newtype!(
         })
     }
 );
-
-/// Reads a duration from the command line.
-///
-/// # Errors
-/// What is wrong with it, as a fragment that follows the name of the option.
-pub fn duration(text: &str) -> Result<std::time::Duration, String> {
-    Duration::read(&Value::Text(text.to_owned())).map(|duration| duration.0).map_err(|refusal| match refusal {
-        Refusal::Form(reason) | Refusal::Secret(reason) => reason,
-        Refusal::Type => format!("expected {}", Duration::EXPECTED),
-    })
-}
-
-/// Milliseconds of each unit.
-const TIME_UNITS: [(&str, u128); 5] = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
-/// Bytes of each unit.
-const SIZE_UNITS: [(&str, u128); 9] = [
-    ("B", 1),
-    ("kB", 1_000),
-    ("MB", 1_000_000),
-    ("GB", 1_000_000_000),
-    ("TB", 1_000_000_000_000),
-    ("KiB", 1 << 10),
-    ("MiB", 1 << 20),
-    ("GiB", 1 << 30),
-    ("TiB", 1 << 40),
-];
-
-/// Sums up `1h30m`: whole numbers, each with its unit.
-fn with_unit(value: &Value, units: &[(&str, u128)]) -> Result<u128, Refusal> {
-    let known = || units.iter().map(|(unit, _)| *unit).collect::<Vec<_>>().join(", ");
-    if let Value::Integer(number) = value {
-        return Err(form(format!("has no unit: `{number}`; known: {}", known())));
-    }
-    let text = text(value)?;
-    let mut rest = text;
-    let mut sum: u128 = 0;
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
-        let (number, after) = rest.split_at(digits);
-        let letters = after.find(|c: char| c.is_ascii_digit()).unwrap_or(after.len());
-        let (unit, after) = after.split_at(letters);
-        if unit.is_empty() && !number.is_empty() {
-            return Err(form(format!("has no unit: `{text}`; known: {}", known())));
-        }
-        let Some((_, factor)) = units.iter().find(|(name, _)| *name == unit) else {
-            return Err(form(format!("has an unknown unit: `{text}`; known: {}", known())));
-        };
-        let Ok(number) = number.parse::<u64>() else {
-            return Err(form(format!("is not whole numbers with units: `{text}`")));
-        };
-        sum = sum.saturating_add(u128::from(number).saturating_mul(*factor));
-        rest = after;
-    }
-    if text.is_empty() { Err(form("is empty")) } else { Ok(sum) }
-}
 
 /// The number of a TOML literal, `0x`, `0o` and `0b` included.
 fn whole(literal: &str) -> Option<i64> {
@@ -296,79 +233,6 @@ impl Scalar for SerialLine {
     }
 }
 
-/// Address of a cloud broker.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd)]
-pub struct Url {
-    /// Whether TLS is spoken.
-    pub tls: bool,
-    /// Host name or address.
-    pub host: String,
-    /// TCP port.
-    pub port: u16,
-}
-
-impl Scalar for Url {
-    const EXPECTED: &'static str = "mqtts://HOST[:PORT] or mqtt://HOST[:PORT]";
-    const NAME: &'static str = "URL";
-
-    fn schema() -> Json {
-        json!({ "type": "string", "pattern": "^mqtts?://", "examples": ["mqtts://broker.example.com:8883"] })
-    }
-
-    fn read(value: &Value) -> Result<Self, Refusal> {
-        let text = text(value)?;
-        let Some((scheme, rest)) = text.split_once("://") else { return Err(form("has no scheme")) };
-        let tls = match scheme {
-            "mqtt" => false,
-            "mqtts" => true,
-            other => return Err(form(format!("has the unknown scheme `{other}`"))),
-        };
-        if rest.contains('@') {
-            let reason = "holds a user name; `username` and `password` are keys of their own";
-            return Err(Refusal::Secret(reason.to_owned()));
-        }
-        let authority = rest.strip_suffix('/').unwrap_or(rest);
-        let (host, port) = split_port(authority)?;
-        if host.is_empty()
-            || host.contains(|c: char| c == '/' || c == '?' || c == '#' || c.is_whitespace() || c.is_control())
-        {
-            return Err(form("has no host, or more than a host and a port"));
-        }
-        let port = match port {
-            None => {
-                if tls {
-                    8883
-                } else {
-                    1883
-                }
-            }
-            Some(port) => port
-                .parse()
-                .ok()
-                .filter(|port| *port > 0)
-                .ok_or_else(|| form(format!("has no port from 1 to 65535: `{port}`")))?,
-        };
-        Ok(Self { tls, host: host.to_owned(), port })
-    }
-}
-
-/// Host and port of `host:port`, `[::1]:port` and either without the port.
-fn split_port(authority: &str) -> Result<(&str, Option<&str>), Refusal> {
-    if let Some(rest) = authority.strip_prefix('[') {
-        let (host, after) = rest.split_once(']').ok_or_else(|| form("has a bracket that is not closed"))?;
-        return match (after.is_empty(), after.strip_prefix(':')) {
-            (true, _) => Ok((host, None)),
-            (false, Some(port)) => Ok((host, Some(port))),
-            (false, None) => Err(form("has text after the bracket that is no port")),
-        };
-    }
-    match authority.split_once(':') {
-        Some((_, port)) if port.contains(':') => Err(form("has an IPv6 address without brackets")),
-        Some((host, port)) => Ok((host, Some(port))),
-        None => Ok((authority, None)),
-    }
-}
-
 /// Where a secret is kept. The secret itself is never in the file.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd)]
 pub enum SecretRef {
@@ -405,53 +269,24 @@ impl Scalar for SecretRef {
 }
 
 #[cfg(test)]
-mod tests {
+mod test {
     use super::super::source::Span;
     use super::super::tree::Node;
     use super::*;
 
-    fn read<T: Scalar>(toml: &str) -> Result<T, String> {
+    /// Reads a value as it stands in a file.
+    pub(super) fn read<T: Scalar>(toml: &str) -> Result<T, String> {
         T::read(&Node::literal(toml, Span { start: 0, end: 0 }).value).map_err(|refusal| match refusal {
             Refusal::Type => "type".to_owned(),
             Refusal::Form(reason) | Refusal::Secret(reason) => reason,
         })
     }
+}
 
-    #[test]
-    fn durations_are_sums_of_whole_numbers_with_units() {
-        let ms = |toml| read::<Duration>(toml).map(|duration| duration.0.as_millis());
-        assert_eq!(ms("\"500ms\""), Ok(500));
-        assert_eq!(ms("\"1h30m\""), Ok(5_400_000));
-        assert_eq!(ms("\"14d\""), Ok(1_209_600_000));
-        assert_eq!(ms("\"0s\""), Ok(0));
-        assert_eq!(ms("\"30\""), Err("has no unit: `30`; known: ms, s, m, h, d".into()));
-        assert_eq!(ms("30"), Err("has no unit: `30`; known: ms, s, m, h, d".into()));
-        assert_eq!(ms("\"30 s\""), Err("has an unknown unit: `30 s`; known: ms, s, m, h, d".into()));
-        assert_eq!(ms("\"s\""), Err("is not whole numbers with units: `s`".into()));
-        assert_eq!(ms("\"\""), Err("is empty".into()));
-        assert_eq!(ms("\"18446744073709551615d\""), Err("is too long".into()));
-        assert_eq!(ms("true"), Err("type".into()));
-    }
-
-    #[test]
-    fn sizes_tell_thousands_from_powers_of_two() {
-        assert_eq!(read::<Size>("\"64kB\"").unwrap().0, 64_000);
-        assert_eq!(read::<Size>("\"256MiB\"").unwrap().0, 256 << 20);
-        assert!(read::<Size>("\"1kb\"").is_err());
-    }
-
-    #[test]
-    fn urls_carry_scheme_host_and_port() {
-        let url = |tls, host: &str, port| Ok(Url { tls, host: host.to_owned(), port });
-        assert_eq!(read("\"mqtt://a\""), url(false, "a", 1883));
-        assert_eq!(read("\"mqtts://a.b/\""), url(true, "a.b", 8883));
-        assert_eq!(read("\"mqtt://[::1]:99\""), url(false, "::1", 99));
-        for wrong in
-            ["a:1", "http://a", "mqtt://", "mqtt://a:0", "mqtt://a:x", "mqtt://u:p@a", "mqtt://::1", "mqtt://a/b"]
-        {
-            assert!(read::<Url>(&format!("\"{wrong}\"")).is_err(), "{wrong} was taken");
-        }
-    }
+#[cfg(test)]
+mod tests {
+    use super::test::read;
+    use super::*;
 
     #[test]
     fn a_serial_line_is_read_in_full() {
