@@ -124,7 +124,8 @@ fn tell(report: &Report, consequence: &str) {
 }
 
 fn summary(plan: &Plan) -> String {
-    format!("{} sensors, {} bridges", plan.sensors.len(), plan.bridges.len())
+    let counted = |count: usize, one: &str| format!("{count} {one}{}", if count == 1 { "" } else { "s" });
+    format!("{}, {}", counted(plan.sensors.len(), "sensor"), counted(plan.bridges.len(), "bridge"))
 }
 
 fn exit_of(error: &StartError) -> ExitCode {

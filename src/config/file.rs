@@ -52,13 +52,13 @@ block! {
 choice! {
     /// Form of the log.
     pub enum LogFormat {
-        /// the journal under systemd, else text
+        /// text, under systemd with the journal's priorities
         Auto = "auto",
         /// lines for people
         Text = "text",
         /// one JSON object a line
         Json = "json",
-        /// the journal, with fields
+        /// the journal's own protocol, every field searchable
         Journald = "journald",
     }
 }

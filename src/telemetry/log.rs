@@ -1,11 +1,16 @@
 //! The log: where it goes and what it lets through.
 //!
-//! On a terminal it is text with colours, under systemd it goes to the journal with its fields, elsewhere it is text a line an event.
+//! On a terminal it is text with colours; under systemd it is the same text with the priority the journal sorts by (sd-daemon(3)), so that
+//! `journalctl -u tidegate` shows the cause beside the message; elsewhere it is text, a line an event.
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::{Arc, OnceLock};
 
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
 
@@ -27,14 +32,14 @@ impl Default for LogSettings {
 /// Form of a line of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum LogFormat {
-    /// The journal under systemd, text elsewhere.
+    /// Text; under systemd with the journal's priorities.
     #[default]
     Auto,
     /// Text on standard error, coloured on a terminal.
     Text,
     /// One JSON object a line on standard error.
     Json,
-    /// The journal's own protocol, so that every field can be searched for.
+    /// The journal's own protocol: every field can be searched for, but plain `journalctl` shows the message without them.
     Journald,
 }
 
@@ -90,11 +95,14 @@ pub fn init(settings: &LogSettings) -> Result<(), LogError> {
     let (filter, handle) = reload::Layer::new(effective(&settings.level)?);
     let output: Box<dyn Layer<_> + Send + Sync> = match settings.format {
         LogFormat::Journald => Box::new(journal().map_err(LogError::Journal)?),
-        LogFormat::Auto if under_journal() => match journal() {
-            Ok(layer) => Box::new(layer),
-            Err(_) => text(),
-        },
-        LogFormat::Auto | LogFormat::Text => text(),
+        LogFormat::Auto if under_journal() => fmt::layer()
+            .with_ansi(false)
+            .event_format(WithPriority(fmt::format().with_ansi(false).with_target(false).without_time()))
+            .with_writer(io::stderr)
+            .boxed(),
+        LogFormat::Auto | LogFormat::Text => {
+            fmt::layer().with_ansi(io::stderr().is_terminal()).with_target(false).with_writer(io::stderr).boxed()
+        }
         LogFormat::Json => fmt::layer().json().flatten_event(true).with_writer(io::stderr).boxed(),
     };
     install(Registry::default().with(filter).with(output), handle);
@@ -135,14 +143,34 @@ pub fn set_level(level: &str) -> Result<(), LogError> {
     }
 }
 
-fn text<S>() -> Box<dyn Layer<S> + Send + Sync>
+/// Puts the priority before the line, as the journal reads it from standard error; the journal adds the time itself.
+struct WithPriority<F>(F);
+
+impl<S, N, F> FormatEvent<S, N> for WithPriority<F>
 where
-    S: tracing::Subscriber + for<'a> tracing_subscriber::registry::LookupSpan<'a> + Send + Sync,
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+    F: FormatEvent<S, N>,
 {
-    let stamped = !under_journal();
-    let layer = fmt::layer().with_ansi(io::stderr().is_terminal()).with_target(false).with_writer(io::stderr);
-    // The journal stamps every line itself.
-    if stamped { layer.boxed() } else { layer.without_time().boxed() }
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut line: Writer<'_>,
+        event: &Event<'_>,
+    ) -> std::fmt::Result {
+        write!(line, "<{}>", priority(*event.metadata().level()))?;
+        self.0.format_event(context, line, event)
+    }
+}
+
+/// Severity of syslog(3).
+fn priority(level: Level) -> u8 {
+    match level {
+        Level::ERROR => 3,
+        Level::WARN => 4,
+        Level::INFO => 6,
+        Level::DEBUG | Level::TRACE => 7,
+    }
 }
 
 fn journal() -> io::Result<tracing_journald::Layer> {
@@ -188,6 +216,28 @@ impl Drop for LineSink {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_journal_gets_a_priority_and_the_whole_line() {
+        let lines = Arc::new(std::sync::Mutex::new(Vec::new()));
+        let sink: Arc<dyn Fn(&str) + Send + Sync> = {
+            let lines = Arc::clone(&lines);
+            Arc::new(move |line| lines.lock().unwrap().push(line.to_owned()))
+        };
+        let layer = fmt::layer()
+            .with_ansi(false)
+            .event_format(WithPriority(fmt::format().with_ansi(false).with_target(false).without_time()))
+            .with_writer(move || LineSink { sink: Arc::clone(&sink), line: Vec::new() });
+        tracing::subscriber::with_default(Registry::default().with(layer), || {
+            tracing::warn!(bridge = "cloud", error = "connection refused", "the cloud is out of reach");
+            tracing::info!("gateway is up");
+        });
+        let expected = [
+            r#"<4> WARN the cloud is out of reach bridge="cloud" error="connection refused""#,
+            "<6> INFO gateway is up",
+        ];
+        assert_eq!(*lines.lock().unwrap(), expected);
+    }
 
     #[test]
     fn a_filter_that_cannot_be_read_is_named() {
