@@ -43,7 +43,6 @@ struct Grant {
     line: usize,
     /// Room, and which of its parts; `None`: all.
     rooms: BTreeMap<String, Option<Vec<String>>>,
-    everything: bool,
 }
 
 const ROOMS: &str = "## Who may know whom";
@@ -54,10 +53,10 @@ const OPEN: [&str; 2] = ["model", "limits"];
 fn grants() -> BTreeMap<String, Grant> {
     let mut grants = BTreeMap::new();
     for row in table(ROOMS) {
-        let mut grant = Grant { line: row.line, rooms: BTreeMap::new(), everything: row.cells[1] == "everything" };
+        let mut grant = Grant { line: row.line, rooms: BTreeMap::new() };
         if row.cells[1] != "nothing" {
             grant.rooms.extend(OPEN.map(|room| (room.to_owned(), None)));
-            if !grant.everything && row.cells[1] != "—" {
+            if row.cells[1] != "—" {
                 for word in words(&row.cells[1]) {
                     let (room, parts) = match word.split_once(" (") {
                         Some((room, parts)) => (room.to_owned(), Some(parts.trim_end_matches(')'))),
@@ -69,10 +68,7 @@ fn grants() -> BTreeMap<String, Grant> {
             }
         }
         for room in words(&row.cells[0]) {
-            let twice = grants.insert(
-                room.clone(),
-                Grant { line: grant.line, rooms: grant.rooms.clone(), everything: grant.everything },
-            );
+            let twice = grants.insert(room.clone(), Grant { line: grant.line, rooms: grant.rooms.clone() });
             assert!(twice.is_none(), "{PAGE}:{}: a second row for `{room}`", row.line);
         }
     }
@@ -101,8 +97,9 @@ fn product_files() -> Vec<PathBuf> {
         let tokens = tokens(&read(file));
         let words: Vec<&str> = tokens.iter().map(|token| token.text.as_str()).collect();
         for at in 0..words.len().saturating_sub(marker.len()) {
-            let behind: Vec<&str> =
-                words[at + marker.len()..].iter().copied().filter(|word| *word != "pub").take(3).collect();
+            let visibility = ["pub", "(", "in", "super", "crate", "self", "::", ")"];
+            let behind = words[at + marker.len()..].iter().copied().skip_while(|word| visibility.contains(word));
+            let behind: Vec<&str> = behind.take(3).collect();
             if let (true, ["mod", name, ";"]) = (words[at..].starts_with(&marker), behind.as_slice()) {
                 of_tests.insert(directory.join(name));
             }
@@ -167,7 +164,7 @@ fn a_room_knows_only_whom_its_row_names() {
     let mut wrong = Vec::new();
     for file in product_files() {
         let Some(room) = room_of(&file) else { continue };
-        let Some(grant) = grants.get(&room).filter(|grant| !grant.everything) else { continue };
+        let Some(grant) = grants.get(&room) else { continue };
         for (line, reached, name) in reaches(&read(&file), &rooms) {
             let fine = match (reached == room, grant.rooms.get(&reached)) {
                 (true, _) | (_, Some(None)) => true,
@@ -197,7 +194,6 @@ fn no_row_grants_what_nobody_uses() {
     let rooms: BTreeSet<String> = grants.keys().cloned().collect();
     let mut unused: BTreeSet<(usize, String)> = grants
         .values()
-        .filter(|grant| !grant.everything)
         .flat_map(|grant| {
             grant.rooms.keys().filter(|room| !OPEN.contains(&room.as_str())).map(|room| (grant.line, room.clone()))
         })
