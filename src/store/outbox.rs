@@ -103,6 +103,9 @@ pub struct Outbox {
     count: u64,
     /// `next`, `leased` and `count` at the start of the transaction, for a rollback.
     before: (u64, u64, u64),
+    /// Whether every commit ends in an I/O error.
+    #[cfg(test)]
+    broken: bool,
 }
 
 impl Outbox {
@@ -142,7 +145,15 @@ impl Outbox {
             Ok((unsigned(lease.max(last + 1)), unsigned(count)))
         };
         match read() {
-            Ok((next, count)) => Ok(Self { store, next, leased: next, count, before: (next, next, count) }),
+            Ok((next, count)) => Ok(Self {
+                store,
+                next,
+                leased: next,
+                count,
+                before: (next, next, count),
+                #[cfg(test)]
+                broken: false,
+            }),
             Err(error) => Err((store, error.into())),
         }
     }
@@ -161,6 +172,13 @@ impl Outbox {
     /// # Errors
     /// [`StoreError::Sqlite`].
     pub fn commit(&mut self) -> Result<(), StoreError> {
+        #[cfg(test)]
+        if self.broken {
+            self.rollback();
+            return Err(
+                rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_IOERR), None).into()
+            );
+        }
         let outcome = self.run("COMMIT", params![]);
         if outcome.is_err() {
             self.rollback();
@@ -406,6 +424,12 @@ impl Outbox {
             .connection()
             .execute_batch(&format!("PRAGMA max_page_count = {pages}"))
             .expect("a pragma that takes any number");
+    }
+
+    /// Lets every commit fail, as a dying card would.
+    #[cfg(test)]
+    pub(crate) fn break_commits(&mut self, broken: bool) {
+        self.broken = broken;
     }
 
     fn run(&self, sql: &str, values: &[&dyn rusqlite::ToSql]) -> Result<usize, StoreError> {

@@ -25,7 +25,7 @@ use crate::mqtt::client::Version;
 use crate::ports::NotAccepted;
 
 /// Messages of one run.
-const MESSAGES: u32 = 150;
+const MESSAGES: u32 = 300;
 /// Steps after the mend within which everything has to be through.
 const SETTLE: u32 = 20_000;
 
@@ -197,10 +197,13 @@ impl World {
         self.connected = true;
     }
 
+    /// A disk without room, or one that fails every write.
     fn fill_disk(&mut self, full: bool) {
         self.disk_full = full;
-        let pages = if full { "1" } else { "4294967294" };
-        self.core().outbox.as_ref().unwrap().limit_pages(pages);
+        let dying = self.rng.bool();
+        let outbox = self.core().outbox.as_mut().unwrap();
+        outbox.limit_pages(if full && !dying { "1" } else { "4294967294" });
+        outbox.break_commits(full && dying);
     }
 
     fn some(&mut self) -> usize {
@@ -210,7 +213,13 @@ impl World {
     fn step(&mut self, faults: bool) {
         let faulty = if faults { 1_000 } else { 940 };
         match self.rng.u32(0..faulty) {
-            0..=149 if self.sent.len() < MESSAGES as usize => self.offer(),
+            // Now one, now a burst that fills the window and then some.
+            0..=119 => {
+                let burst = if self.rng.u8(0..10) == 0 { 30 } else { 1 };
+                for _ in 0..burst.min(MESSAGES as usize - self.sent.len()) {
+                    self.offer();
+                }
+            }
             0..=499 => self.turn(),
             500..=699 => {
                 let most = self.some();
@@ -302,7 +311,7 @@ fn run(seed: u64) -> World {
 fn nothing_is_lost_or_doubled_whatever_is_killed_cut_or_full() {
     let kept =
         include_str!("seeds.txt").lines().filter(|line| !line.starts_with('#')).map(|line| line.parse().unwrap());
-    let more: u64 = std::env::var("SIM_SEEDS").ok().and_then(|count| count.parse().ok()).unwrap_or(60);
+    let more: u64 = std::env::var("SIM_SEEDS").ok().and_then(|count| count.parse().ok()).unwrap_or(120);
     let (mut kills, mut cuts, mut full_disks, mut hang_ups) = (0, 0, 0, 0);
     for seed in kept.chain(1..=more) {
         let outcome = std::panic::catch_unwind(|| run(seed));
