@@ -125,7 +125,7 @@ impl Bridge {
     /// [`BridgeError`] when there can be no store.
     pub fn start(settings: Settings, publish: Arc<dyn Publish>, clock: Arc<dyn Clock>) -> Result<Self, BridgeError> {
         let settings = Arc::new(settings);
-        let core = Core::open(Arc::clone(&settings), clock.now(), clock.wall())?;
+        let core = Core::open(&settings, clock.now(), clock.wall())?;
         let rules = OutRules::new(&settings);
         let shared = Arc::new(Shared::new(settings.id.clone(), rules, Arc::clone(&clock)));
         let (sender, status) = watch::channel(Status {

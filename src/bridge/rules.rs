@@ -83,15 +83,12 @@ fn expand(template: &str, captured: &[&str]) -> String {
             [b'{', digit @ b'1'..=b'9', b'}', ..] => captured.get(usize::from(digit - b'1')),
             _ => None,
         };
-        match hole {
-            Some(part) => {
-                text.push_str(part);
-                rest = &rest[3..];
-            }
-            None => {
-                text.push('{');
-                rest = &rest[1..];
-            }
+        if let Some(part) = hole {
+            text.push_str(part);
+            rest = &rest[3..];
+        } else {
+            text.push('{');
+            rest = &rest[1..];
         }
     }
     text.push_str(rest);

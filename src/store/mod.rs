@@ -9,10 +9,12 @@
 mod open;
 pub mod outbox;
 mod quarantine;
+mod record;
 pub mod sessions;
 
 pub use open::{Opened, Schema, Store};
-pub use outbox::{Dropped, NewRecord, Outbox, Record};
+pub use outbox::Outbox;
+pub use record::{Dropped, NewRecord, Record};
 pub use sessions::{RetainedChange, RetainedRow, Sessions};
 
 use std::path::PathBuf;

@@ -300,7 +300,8 @@ mod tests {
     #[test]
     fn a_damaged_file_is_moved_aside_whole_and_replaced() {
         let garbage: Vec<u8> = (0..20_000_u32).flat_map(u32::to_le_bytes).collect();
-        let spoil: [(&str, &dyn Fn(&Path)); 4] = [
+        type Spoil<'a> = (&'a str, &'a dyn Fn(&Path));
+        let spoil: [Spoil<'_>; 4] = [
             ("garbage", &|path| fs::write(path, &garbage).unwrap()),
             ("empty", &|path| fs::write(path, b"").unwrap()),
             ("truncated", &|path| File::options().write(true).open(path).unwrap().set_len(5_000).unwrap()),

@@ -166,6 +166,7 @@ impl Core {
         let filters: Vec<_> = self.settings.inward.iter().map(|rule| (rule.from.clone(), rule.qos)).collect();
         if filters.is_empty() {
             self.notes.push((SUBSCRIBED, wanted));
+            self.must_commit = true;
             return;
         }
         let own = &link.own;
@@ -281,6 +282,7 @@ impl Core {
         if agreed {
             self.subscribed = Some(text.clone());
             self.notes.push((SUBSCRIBED, text));
+            self.must_commit = true;
         }
     }
 

@@ -5,11 +5,13 @@
 //! and "QoS 2 not doubled" over any crash (docs/bridge.md). A test may therefore cut anywhere between two turns, and between a turn and
 //! its write, and has then cut everywhere.
 //!
-//! - `turn` is the transaction: deletions, releases, new records, the window's next messages.
+//! - `turn` is the transaction: deletions, releases, new records; `fill` what the window has room for; `fault` what a failed one means.
 //! - `incoming` is what the cloud's packets mean.
 //! - `link` is the state of one connection, `drops` what has to be counted and told.
 
 mod drops;
+mod fault;
+mod fill;
 mod incoming;
 mod link;
 #[cfg(test)]
@@ -112,12 +114,12 @@ pub(super) struct Core {
 
 impl Core {
     /// Opens the store.
-    pub(super) fn open(settings: Arc<Settings>, now: Moment, wall: Timestamp) -> Result<Self, BridgeError> {
+    pub(super) fn open(settings: &Arc<Settings>, now: Moment, wall: Timestamp) -> Result<Self, BridgeError> {
         let wrap = |error: StoreError| BridgeError::Store { bridge: settings.id.to_string(), error: error.to_string() };
-        let (outbox, opened) = Outbox::open(&path(&settings)).map_err(wrap)?;
+        let (outbox, opened) = Outbox::open(&path(settings)).map_err(wrap)?;
         let window = Window::new(settings.window);
         let mut core = Self {
-            settings: Arc::clone(&settings),
+            settings: Arc::clone(settings),
             outbox: Some(outbox),
             flight: Flight::default(),
             cursor: Seq(0),

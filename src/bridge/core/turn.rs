@@ -1,34 +1,31 @@
 //! The transaction of a turn, and what may be said after it.
 
 use bytes::BytesMut;
-use serde_json::Map;
 
 use super::incoming::Close;
 use super::link::Phase;
-use super::{Cause, Core, Fault, Turn, event, path};
+use super::{Cause, Core, Turn};
 use crate::limits::{
-    ACKNOWLEDGED_LINGER, AGE_SWEEP, COMMIT_ROWS_MAX, DROP_ROUNDS, DROP_ROWS, FLIGHT_BYTES, GATHER, OUT_BYTES,
-    SIZE_CHECK_ROWS, STORE_RETRY,
+    ACKNOWLEDGED_LINGER, AGE_SWEEP, COMMIT_ROWS_MAX, DROP_ROUNDS, DROP_ROWS, GATHER, OUT_BYTES, SIZE_CHECK_ROWS,
 };
-use crate::logic::flight::{Claim, Flight, Stage};
+use crate::logic::flight::Claim;
 use crate::logic::keepalive::Due;
-use crate::model::{Moment, Properties, Qos, Seq, Timestamp};
-use crate::mqtt::client::{self, Outgoing};
+use crate::model::{Moment, Seq, Timestamp};
+use crate::mqtt::client::{self};
 use crate::mqtt::properties;
-use crate::ports::NotAccepted;
-use crate::store::{Dropped, NewRecord, Outbox, Record, StoreError};
+use crate::store::{Dropped, NewRecord, Outbox, StoreError};
 
 /// What a transaction did in memory beside the file, to be kept when it commits and undone when it does not.
-struct Attempt {
-    cursor: Seq,
-    claimed: Vec<u16>,
-    resent: usize,
-    said: Vec<u16>,
+pub(super) struct Attempt {
+    pub(super) cursor: Seq,
+    pub(super) claimed: Vec<u16>,
+    pub(super) resent: usize,
+    pub(super) said: Vec<u16>,
     /// Refused by our own checks while the window was filled.
-    unfit: Vec<Claim>,
-    bytes: BytesMut,
+    pub(super) unfit: Vec<Claim>,
+    pub(super) bytes: BytesMut,
     pushed: usize,
-    drops: Vec<(Cause, Dropped)>,
+    pub(super) drops: Vec<(Cause, Dropped)>,
     swept: bool,
 }
 
@@ -118,20 +115,6 @@ impl Core {
         self.settings.outbox.max_age.is_some() && now >= self.sweep_at
     }
 
-    fn fill_possible(&self, unsent: usize) -> bool {
-        let Some(link) = self.link.as_ref().filter(|link| link.is_online() && unsent < OUT_BYTES) else { return false };
-        match link.resend.front() {
-            Some(claim) => self.window.admits(claim.qos, link.said(), link.said_qos2()),
-            None => {
-                let qos = if self.head_is_qos2 { Qos::ExactlyOnce } else { Qos::AtLeastOnce };
-                !self.at_end
-                    && self.backlog() > 0
-                    && self.window.admits(qos, link.said(), link.said_qos2())
-                    && self.flight.bytes() < FLIGHT_BYTES
-            }
-        }
-    }
-
     fn commit(&mut self, now: Moment, wall: Timestamp, unsent: usize) {
         let with_intake = self.fault.as_ref().is_none_or(|fault| now >= fault.retry_at);
         if !self.reopen(now, wall) {
@@ -158,7 +141,7 @@ impl Core {
             Ok(()) => self.committed(attempt, now, with_intake),
             Err(error) => {
                 self.undo(&attempt);
-                self.failed(error, now, wall, with_intake);
+                self.failed(&error, now, wall, with_intake);
             }
         }
     }
@@ -254,88 +237,8 @@ impl Core {
         Ok(())
     }
 
-    /// What an earlier connection left unfinished, under its old packet ids, within the cloud's window.
-    fn say_again(&mut self, outbox: &Outbox, attempt: &mut Attempt) -> Result<(), StoreError> {
-        let Some(link) = &mut self.link else { return Ok(()) };
-        while let Some(claim) = link.resend.get(attempt.resent).copied() {
-            if !self.window.admits(claim.qos, link.said(), link.said_qos2()) || attempt.bytes.len() > FLIGHT_BYTES {
-                break;
-            }
-            attempt.resent += 1;
-            // An acknowledgement may have come in before it was said again.
-            let Some(claim) = self.flight.get(claim.pkid).filter(|current| current.seq == claim.seq) else { continue };
-            match (claim.stage, outbox.record(claim.seq)?) {
-                (Stage::Release, _) => client::put_pubrel(&mut attempt.bytes, claim.pkid),
-                (Stage::Publish, Some(record)) => {
-                    let publish = outgoing(&record, claim.qos, link.retain, true, claim.pkid);
-                    let travelling = travelling(&record, None);
-                    let publish = Outgoing { properties: travelling.as_ref(), ..publish };
-                    if !client::put_publish(&mut attempt.bytes, link.version, &publish, link.max_packet) {
-                        attempt.unfit.push(claim);
-                        continue;
-                    }
-                }
-                (Stage::Publish, None) => {
-                    attempt.unfit.push(claim);
-                    continue;
-                }
-            }
-            link.say(claim.pkid, claim.qos);
-            attempt.said.push(claim.pkid);
-        }
-        Ok(())
-    }
-
-    /// The next records, as far as the window goes.
-    fn fill(&mut self, outbox: &mut Outbox, attempt: &mut Attempt, wall: Timestamp) -> Result<(), StoreError> {
-        let oldest_ms = self.oldest_ms(wall);
-        let Some(link) = &mut self.link else { return Ok(()) };
-        if link.resend.len() > attempt.resent {
-            return Ok(());
-        }
-        self.head_is_qos2 = false;
-        let room = self.window.total().saturating_sub(link.said());
-        let space = FLIGHT_BYTES.saturating_sub(self.flight.bytes());
-        if room == 0 || space == 0 {
-            return Ok(());
-        }
-        let records = outbox.after(self.cursor, room, space)?;
-        self.at_end = records.is_empty();
-        for record in records {
-            let stale = stale(&record, wall, oldest_ms);
-            if let Some(cause) = stale {
-                outbox.remove(record.seq)?;
-                attempt.drops.push((cause, one(&record)));
-                self.cursor = record.seq;
-                continue;
-            }
-            let qos = record.qos.min(link.max_qos).max(Qos::AtLeastOnce);
-            if !self.window.admits(qos, link.said(), link.said_qos2()) {
-                self.head_is_qos2 = true;
-                break;
-            }
-            let own = &link.own;
-            let Some(pkid) = self.flight.free_pkid(|pkid| own.contains_key(&pkid)) else { break };
-            let travelling = travelling(&record, Some(wall));
-            let publish = outgoing(&record, qos, link.retain, false, pkid);
-            let publish = Outgoing { properties: travelling.as_ref(), ..publish };
-            if !client::put_publish(&mut attempt.bytes, link.version, &publish, link.max_packet) {
-                outbox.remove(record.seq)?;
-                attempt.drops.push((Cause::TooLarge, one(&record)));
-                self.cursor = record.seq;
-                continue;
-            }
-            outbox.claim(pkid, record.seq)?;
-            self.flight.insert(Claim { pkid, seq: record.seq, qos, stage: Stage::Publish, bytes: record.bytes() });
-            link.say(pkid, qos);
-            attempt.claimed.push(pkid);
-            self.cursor = record.seq;
-        }
-        Ok(())
-    }
-
     /// Wall clock before which a record is too old; `None` without a limit, or while nobody knows the time.
-    fn oldest_ms(&self, wall: Timestamp) -> Option<i64> {
+    pub(super) fn oldest_ms(&self, wall: Timestamp) -> Option<i64> {
         let age = self.settings.outbox.max_age.filter(|_| wall.synced)?;
         Some(wall.unix_ms.saturating_sub(i64::try_from(age.as_millis()).unwrap_or(i64::MAX)))
     }
@@ -396,132 +299,5 @@ impl Core {
                 link.unsay(*pkid);
             }
         }
-    }
-
-    fn failed(&mut self, error: StoreError, now: Moment, wall: Timestamp, with_intake: bool) {
-        let bridge = self.settings.id.clone();
-        let reason = error.to_string();
-        self.refuse_waiting(&reason);
-        if error.is_damage() {
-            return self.set_aside(reason, now, wall);
-        }
-        if self.fault.is_none() {
-            tracing::error!(
-                bridge = bridge.as_str(),
-                error = reason,
-                "the store cannot be written: nothing is taken in"
-            );
-            let mut more = Map::new();
-            more.insert("reason".into(), reason.clone().into());
-            self.publish.push(event(bridge.as_str(), &self.settings.event_topic, "store-fault", wall, more));
-        }
-        // What takes no new space is tried once more without the intake; when that fails too, only after the pause.
-        self.fault = Some(Fault { reason, retry_at: now + STORE_RETRY, stuck: !with_intake });
-    }
-
-    /// Those who wait for the commit are told that there is none; their messages are theirs again. The others wait on.
-    fn refuse_waiting(&mut self, reason: &str) {
-        let bridge = self.settings.id.to_string();
-        for mut offered in std::mem::take(&mut self.waiting) {
-            match offered.answer.take() {
-                Some(answer) => {
-                    let _ = answer.send(Err(NotAccepted::Store { bridge: bridge.clone(), reason: reason.to_owned() }));
-                }
-                None => self.waiting.push_back(offered),
-            }
-        }
-        self.waiting_answers = 0;
-    }
-
-    /// The file is damaged: it goes into quarantine, a new one takes its place, and the cloud has to forget the session, since nobody
-    /// knows any longer which packet ids it holds.
-    fn set_aside(&mut self, reason: String, now: Moment, wall: Timestamp) {
-        let Some(outbox) = self.outbox.take() else { return };
-        self.flight = Flight::default();
-        self.cursor = Seq(0);
-        self.received.clear();
-        self.finished.clear();
-        self.finished_since = None;
-        self.releases.clear();
-        self.down_notes.clear();
-        self.notes.clear();
-        self.forget = false;
-        self.must_commit = false;
-        self.new_store = self.link.is_some();
-        match outbox.quarantine(reason) {
-            Ok((outbox, opened)) => {
-                self.outbox = Some(outbox);
-                self.loaded(&opened, now, wall);
-            }
-            Err(error) => {
-                self.fault = Some(Fault { reason: error.to_string(), retry_at: now + STORE_RETRY, stuck: true })
-            }
-        }
-    }
-
-    /// Opens the store again where it is missing. Returns whether there is one.
-    fn reopen(&mut self, now: Moment, wall: Timestamp) -> bool {
-        if self.outbox.is_some() {
-            return true;
-        }
-        match Outbox::open(&path(&self.settings)) {
-            Ok((outbox, opened)) => {
-                self.outbox = Some(outbox);
-                self.loaded(&opened, now, wall);
-            }
-            Err(error) => {
-                self.fault = Some(Fault { reason: error.to_string(), retry_at: now + STORE_RETRY, stuck: true })
-            }
-        }
-        self.outbox.is_some()
-    }
-
-    fn loaded(&mut self, opened: &crate::store::Opened, now: Moment, wall: Timestamp) {
-        self.tell_opened(opened, wall);
-        if let Err(error) = self.load() {
-            self.fault = Some(Fault { reason: error.to_string(), retry_at: now + STORE_RETRY, stuck: true });
-        }
-    }
-}
-
-fn one(record: &Record) -> Dropped {
-    let ms = record.accepted.unix_ms;
-    Dropped { count: 1, seqs: (record.seq, record.seq), times_ms: (ms, ms) }
-}
-
-/// Why a record is not worth sending any more. An age by a clock that was not set is no age.
-fn stale(record: &Record, wall: Timestamp, oldest_ms: Option<i64>) -> Option<Cause> {
-    if !(wall.synced && record.accepted.synced) {
-        return None;
-    }
-    if oldest_ms.is_some_and(|oldest_ms| record.accepted.unix_ms < oldest_ms) {
-        return Some(Cause::Age);
-    }
-    record.expires_ms.filter(|expires_ms| *expires_ms <= wall.unix_ms).map(|_| Cause::Expired)
-}
-
-/// The properties to send, with what is left of the message's life [MQTT-3.3.2-6]. A message said again keeps the life it was first sent with.
-fn travelling(record: &Record, wall: Option<Timestamp>) -> Option<Properties> {
-    let (found, _) = properties::decode(record.properties.as_deref()?).ok()?;
-    let mut travelling = found.message;
-    if let (Some(expires_ms), Some(wall)) = (record.expires_ms, wall)
-        && wall.synced
-        && record.accepted.synced
-    {
-        let left_s = expires_ms.saturating_sub(wall.unix_ms) / 1_000;
-        travelling.expiry_s = Some(u32::try_from(left_s).unwrap_or(1).max(1));
-    }
-    Some(travelling)
-}
-
-fn outgoing(record: &Record, qos: Qos, retain: bool, dup: bool, pkid: u16) -> Outgoing<'_> {
-    Outgoing {
-        topic: &record.topic,
-        payload: &record.payload,
-        qos,
-        retain: record.retain && retain,
-        dup,
-        pkid,
-        properties: None,
     }
 }

@@ -27,6 +27,8 @@ pub(super) struct Cloud {
     pub(super) arrived: Vec<Arrival>,
     pub(super) status: Vec<String>,
     pub(super) subscribed: Vec<String>,
+    /// Message expiry of what arrived with properties.
+    pub(super) expiry_s: Vec<Option<u32>>,
     /// What a client must never do.
     pub(super) violations: Vec<String>,
     pub(super) receive_maximum: u16,
@@ -107,6 +109,7 @@ impl Cloud {
         };
         match packet {
             Incoming::Publish(publish) => {
+                self.expiry_s.extend(publish.properties.as_ref().map(|properties| properties.expiry_s));
                 let topic = publish.topic.unwrap().to_string();
                 let arrival = Arrival { topic, qos: publish.qos, payload: publish.payload.to_vec(), dup: publish.dup };
                 match publish.qos {

@@ -88,7 +88,7 @@ impl World {
     fn open(&mut self) {
         let mut settings = settings(self.dir.path());
         settings.window = self.rng.u16(1..60);
-        self.core = Some(Core::open(Arc::new(settings), self.clock.now(), self.clock.wall()).unwrap());
+        self.core = Some(Core::open(&Arc::new(settings), self.clock.now(), self.clock.wall()).unwrap());
     }
 
     fn core(&mut self) -> &mut Core {
@@ -220,7 +220,7 @@ impl World {
                     self.offer();
                 }
             }
-            0..=499 => self.turn(),
+            120..=499 => self.turn(),
             500..=699 => {
                 let most = self.some();
                 self.carry_up(most);
