@@ -113,7 +113,7 @@ where
         () = shared.stopping.cancelled() => Err(Reason::ShuttingDown),
         () = shared.killed.cancelled() => return,
     };
-    let opened = judged.and_then(|(client, access, live)| open(&shared, &connect, client, access, &live));
+    let opened = judged.and_then(|(client, access, live)| open(&shared, &connect, &client, access, &live));
     let (conversation, wake) = match opened {
         Ok(opened) => opened,
         Err(reason) => {
@@ -201,7 +201,7 @@ async fn judge(shared: &Arc<Shared>, connect: &Connect, peer: SocketAddr) -> Res
 fn open(
     shared: &Arc<Shared>,
     connect: &Connect,
-    client: Arc<str>,
+    client: &Arc<str>,
     access: Arc<Access>,
     live: &Live,
 ) -> Result<(Conversation, Arc<Notify>), Reason> {
@@ -216,7 +216,7 @@ fn open(
     let now = shared.clock.now();
     let attached = shared
         .core()
-        .attach(&client, connect.clean_start, connect.will.clone(), attachment, now)
+        .attach(client, connect.clean_start, connect.will.clone(), attachment, now)
         .map_err(|_| Reason::ServerBusy)?;
     for will in &attached.wills {
         shared.publish_will(will);

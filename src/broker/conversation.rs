@@ -131,7 +131,7 @@ impl Conversation {
                 self.acknowledge(PUBCOMP, id, if known { Reason::Success } else { Reason::PacketIdNotFound });
                 Ok(())
             }
-            Incoming::Subscribe(id, identifier, asks) => self.hear_subscribe(id, identifier, asks),
+            Incoming::Subscribe(id, identifier, asks) => self.hear_subscribe(id, identifier, &asks),
             Incoming::Unsubscribe(id, filters) => self.hear_unsubscribe(id, &filters),
             Incoming::Pingreq => {
                 server::put_pingresp(&mut self.output);
@@ -280,7 +280,7 @@ impl Conversation {
         Ok(())
     }
 
-    fn hear_subscribe(&mut self, id: u16, identifier: Option<u32>, asks: Vec<Ask>) -> Result<(), Ending> {
+    fn hear_subscribe(&mut self, id: u16, identifier: Option<u32>, asks: &[Ask]) -> Result<(), Ending> {
         let mut codes = Vec::with_capacity(asks.len());
         for ask in asks {
             codes.push(match self.subscribe(ask, identifier)? {
@@ -294,7 +294,7 @@ impl Conversation {
         Ok(())
     }
 
-    fn subscribe(&mut self, ask: Ask, identifier: Option<u32>) -> Result<Result<Qos, Reason>, Ending> {
+    fn subscribe(&mut self, ask: &Ask, identifier: Option<u32>) -> Result<Result<Qos, Reason>, Ending> {
         if ask.retain_handling > 2 {
             return Err(refuse(Reason::ProtocolError, "retain handling 3"));
         }

@@ -38,13 +38,12 @@ async fn a_delivery_has_the_lower_of_both_qos() {
                 if qos != AtMostOnce {
                     let id = [found[7], found[8]];
                     assert_eq!(found, publish(version, "a/b", b"x", qos, false, u16::from_be_bytes(id)));
-                    match qos {
-                        AtLeastOnce => subscriber.send(&[0x40, 2, id[0], id[1]]).await,
-                        _ => {
-                            subscriber.send(&[0x50, 2, id[0], id[1]]).await;
-                            subscriber.expect(&[0x62, 2, id[0], id[1]]).await;
-                            subscriber.send(&[0x70, 2, id[0], id[1]]).await;
-                        }
+                    if qos == AtLeastOnce {
+                        subscriber.send(&[0x40, 2, id[0], id[1]]).await;
+                    } else {
+                        subscriber.send(&[0x50, 2, id[0], id[1]]).await;
+                        subscriber.expect(&[0x62, 2, id[0], id[1]]).await;
+                        subscriber.send(&[0x70, 2, id[0], id[1]]).await;
                     }
                 }
                 subscriber.expect_silence().await;
