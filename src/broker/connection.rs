@@ -95,7 +95,7 @@ where
             if refusal.reason == Reason::UnsupportedVersion {
                 let mut output = BytesMut::new();
                 server::put_connect_refusal(&mut output, Version::V311, refusal.reason);
-                say_last(&mut writer, &mut output).await;
+                say_last(&mut reader, &mut writer, &mut output).await;
             }
             return;
         }
@@ -119,7 +119,7 @@ where
         Err(reason) => {
             let mut output = BytesMut::new();
             server::put_connect_refusal(&mut output, connect.version, reason);
-            say_last(&mut writer, &mut output).await;
+            say_last(&mut reader, &mut writer, &mut output).await;
             return;
         }
     };
@@ -372,19 +372,25 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Line<R, W> {
         }
         if !matches!(cut, Cut::Stalled | Cut::Io(_)) {
             let mut output = std::mem::take(&mut self.conversation.output);
-            say_last(&mut self.writer, &mut output).await;
+            say_last(&mut self.reader, &mut self.writer, &mut output).await;
         }
     }
 }
 
-/// Writes what is left and closes, within a moment: nobody waits long for a peer that is being shown out.
-async fn say_last<W: AsyncWrite + Unpin>(writer: &mut W, output: &mut BytesMut) {
-    let write = async {
+/// Writes what is left and closes, within a moment: nobody waits long for a peer that is being shown out. What the peer still sends is read
+/// and dropped until it closes too, since a socket closed over unread bytes takes the last words back (RFC 1122, 4.2.2.13).
+async fn say_last<R, W>(reader: &mut R, writer: &mut W, output: &mut BytesMut)
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
+    let part = async {
         writer.write_all_buf(output).await?;
-        writer.shutdown().await
+        writer.shutdown().await?;
+        tokio::io::copy(reader, &mut tokio::io::sink()).await
     };
     // The peer may be gone already: there is nobody left to tell.
-    let _ = tokio::time::timeout(limits::LAST_WORDS, write).await;
+    let _ = tokio::time::timeout(limits::LAST_WORDS, part).await;
 }
 
 const CONNECT: u8 = 0x10;

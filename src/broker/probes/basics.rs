@@ -221,3 +221,35 @@ async fn a_malformed_filter_is_refused_in_its_suback() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_shared_subscription_gives_each_message_to_one_member_in_turn() {
+    everywhere(async |broker, version| {
+        let mut members = Vec::new();
+        for name in ["one", "two"] {
+            let mut member = Raw::connect(broker, version, name).await;
+            member.subscribe("$share/group/s/+", 0).await;
+            members.push(member);
+        }
+        let mut other = Raw::connect(broker, version, "other").await;
+        other.subscribe("s/x", 0).await;
+        for payload in [b"1", b"2", b"3", b"4"] {
+            other.publish("s/x", payload, AtMostOnce, false, 0).await;
+            other.expect(&publish(version, "s/x", payload, AtMostOnce, false, 0)).await;
+        }
+        for (index, payloads) in [[b"1", b"3"], [b"2", b"4"]].iter().enumerate() {
+            for payload in *payloads {
+                members[index].expect(&publish(version, "s/x", payload, AtMostOnce, false, 0)).await;
+            }
+            members[index].expect_silence().await;
+        }
+        let mut second = members.remove(1);
+        second.send(&[0xe0, 0]).await;
+        second.expect_end().await;
+        for payload in [b"5", b"6"] {
+            other.publish("s/x", payload, AtMostOnce, false, 0).await;
+            members[0].expect(&publish(version, "s/x", payload, AtMostOnce, false, 0)).await;
+        }
+    })
+    .await;
+}
