@@ -95,6 +95,11 @@ impl Sensing {
             .filter(|(id, bus)| wanted(id) != Some(&bus.settings) || plans_of(id, sensors).is_empty())
             .map(|(id, _)| id.clone())
             .collect();
+        for id in &ended {
+            if let Some(bus) = self.buses.get(id) {
+                bus.stop.cancel();
+            }
+        }
         // A port is closed before another bus may open it.
         for id in ended {
             if let Some(bus) = self.buses.remove(&id) {
