@@ -232,6 +232,8 @@ mod tests {
 
     const SCHEMA: Schema = Schema { application_id: 7, migrations: &["CREATE TABLE t(x)"] };
 
+    type Spoil<'a> = (&'a str, &'a dyn Fn(&Path));
+
     fn open(path: &Path) -> (Store, Opened) {
         Store::open(path, SCHEMA).unwrap()
     }
@@ -300,7 +302,6 @@ mod tests {
     #[test]
     fn a_damaged_file_is_moved_aside_whole_and_replaced() {
         let garbage: Vec<u8> = (0..20_000_u32).flat_map(u32::to_le_bytes).collect();
-        type Spoil<'a> = (&'a str, &'a dyn Fn(&Path));
         let spoil: [Spoil<'_>; 4] = [
             ("garbage", &|path| fs::write(path, &garbage).unwrap()),
             ("empty", &|path| fs::write(path, b"").unwrap()),

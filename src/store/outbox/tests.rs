@@ -53,7 +53,7 @@ fn a_record_comes_back_as_it_went_in() {
         expires_ms: Some(60_007),
         properties: Some(block.to_vec()),
     };
-    assert_eq!(outbox.after(Seq(0), 10, usize::MAX).unwrap(), [expected.clone()]);
+    assert_eq!(outbox.after(Seq(0), 10, usize::MAX).unwrap(), std::slice::from_ref(&expected));
     assert_eq!(outbox.record(seq).unwrap(), Some(expected));
     assert_eq!(outbox.record(Seq(99)).unwrap(), None);
 }
