@@ -35,20 +35,18 @@ impl Report {
     /// The same, with other words for what follows from an error.
     pub fn render_with(&self, colour: bool, consequence: &str) -> String {
         let renderer = if colour { Renderer::styled() } else { Renderer::plain() };
-        let mut text = String::new();
-        for diagnostic in self.told() {
-            text.push_str(&renderer.render(&[self.group(diagnostic)]));
-            text.push_str("\n\n");
-        }
-        if self.problems.len() > DIAGNOSTICS_TOLD_MAX {
-            text.push_str(&format!("… and {} more\n\n", self.problems.len() - DIAGNOSTICS_TOLD_MAX));
+        let mut paragraphs: Vec<String> =
+            self.told().map(|diagnostic| renderer.render(&[self.group(diagnostic)]) + "\n").collect();
+        let told = paragraphs.len();
+        if self.problems.len() > told {
+            paragraphs.push(format!("… and {} more\n", self.problems.len() - told));
         }
         match self.count() {
-            Some(count) if self.is_fatal() => text.push_str(&format!("{count}; {consequence}\n")),
-            Some(count) => text.push_str(&format!("{count}\n")),
+            Some(count) if self.is_fatal() => paragraphs.push(format!("{count}; {consequence}\n")),
+            Some(count) => paragraphs.push(format!("{count}\n")),
             None => {}
         }
-        text
+        paragraphs.join("\n")
     }
 
     /// Those that are shown: the first ones, in the order of the files.

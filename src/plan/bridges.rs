@@ -2,22 +2,18 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
 
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-
+use super::Planner;
 use super::brokers::number;
 use super::rules::{self, Rule};
 use super::topics::{self, Holes};
-use super::{Planner, Secrets};
 use crate::bridge::{
-    self, CloudUrl, InRule, OnSessionLoss, OutRule, OutboxSettings, Reconnect, Tls, TopicTemplate, VersionChoice,
+    self, CloudUrl, InRule, OnSessionLoss, OutRule, OutboxSettings, Reconnect, TopicTemplate, VersionChoice,
 };
 use crate::config::code::Code;
-use crate::config::kinds::{FilterText, SecretRef, TopicText, Url};
-use crate::config::{At, Span, file, secret};
-use crate::model::{BridgeId, Secret, TopicFilter, TopicName};
+use crate::config::kinds::{FilterText, TopicText};
+use crate::config::{At, Span, file};
+use crate::model::{BridgeId, TopicFilter, TopicName};
 
 impl Planner<'_> {
     /// The declared bridges, and what must not be between them.
@@ -199,118 +195,6 @@ impl Planner<'_> {
         }
     }
 
-    fn tls(&mut self, url: Option<&At<Url>>, written: &At<file::Tls>) -> Option<Tls> {
-        let ca = written.ca.as_ref().map(|ca| self.path(&ca.value.0, ca.span));
-        let cert = written.cert.as_ref().map(|cert| self.path(&cert.value.0, cert.span));
-        if let (Some(path), Some(at)) = (&ca, &written.ca) {
-            self.check_certificates("ca", path, at.span);
-        }
-        if let (Some(path), Some(at)) = (&cert, &written.cert) {
-            self.check_certificates("cert", path, at.span);
-        }
-        let key = written.key.as_ref().and_then(|key| self.private_key(key));
-        match (&written.cert, &written.key) {
-            // A key that was refused is there all the same.
-            _ if self.problems.any(Code::SecretInFile) => {}
-            (Some(cert), None) => {
-                self.problems
-                    .error(Code::Incomplete, cert.span, "`cert` without `key`")
-                    .label("a certificate is of use with its key");
-            }
-            (None, Some(key)) => {
-                self.problems
-                    .error(Code::Incomplete, key.span, "`key` without `cert`")
-                    .label("a key is of use with its certificate");
-            }
-            _ => {}
-        }
-        let given = ca.is_some() || cert.is_some() || written.key.is_some() || written.server_name.is_some();
-        let url = url?;
-        if !url.value.tls {
-            if given || !written.alpn.is_empty() {
-                self.problems
-                    .error(Code::Incomplete, url.span, "`tls` with a URL in clear text")
-                    .label("mqtt:// speaks no TLS")
-                    .and(written.span, "asked for here")
-                    .help(format!("use mqtts://{}", url.value.host));
-            }
-            return None;
-        }
-        Some(Tls {
-            ca,
-            cert,
-            key,
-            server_name: written.server_name.as_ref().map(|name| name.value.0.clone()),
-            alpn: written.alpn.iter().map(|protocol| protocol.value.0.clone()).collect(),
-        })
-    }
-
-    fn check_certificates(&mut self, key: &str, path: &Path, span: Span) {
-        if self.environment.secrets == Secrets::Ignored {
-            return;
-        }
-        let outcome =
-            CertificateDer::pem_file_iter(path).map_err(|error| pem_error(&error)).and_then(|mut certificates| {
-                match certificates.next() {
-                    None => Err("holds no certificate in PEM form".to_owned()),
-                    Some(first) => first.map_err(|error| pem_error(&error)).map(drop),
-                }
-            });
-        if let Err(reason) = outcome {
-            self.problems.error(Code::BadPem, span, format!("`{key}`: `{}` {reason}", path.display()));
-        }
-    }
-
-    fn private_key(&mut self, written: &At<SecretRef>) -> Option<Secret> {
-        let key = self.secret("key", written)?;
-        if !key.expose().is_empty() && PrivateKeyDer::from_pem_slice(key.expose().as_bytes()).is_err() {
-            self.problems
-                .error(Code::BadPem, written.span, "`key` is no private key in PEM form")
-                .label("expected a file that begins with -----BEGIN PRIVATE KEY-----");
-            return None;
-        }
-        Some(key)
-    }
-
-    fn secret(&mut self, key: &str, written: &At<SecretRef>) -> Option<Secret> {
-        let unread = Some(Secret::new(String::new()));
-        if self.environment.secrets == Secrets::Ignored {
-            return unread;
-        }
-        if let SecretRef::Credential(name) = &written.value
-            && self.environment.secrets == Secrets::Checked
-            && (self.environment.variable)("CREDENTIALS_DIRECTORY").is_none()
-        {
-            self.problems
-                .warning(Code::CredentialUnseen, written.span, format!("credential `{name}` was not looked at"))
-                .label("systemd hands it to the service alone");
-            return unread;
-        }
-        let directory = self.sources.directory(written.span);
-        match secret::fetch(&written.value, directory, &*self.environment.variable) {
-            Ok(found) => {
-                if let Some(path) = found.exposed {
-                    self.problems
-                        .warning(
-                            Code::SecretExposed,
-                            written.span,
-                            format!("`{}` can be read by others than its owner", path.display()),
-                        )
-                        .help(format!("chmod 600 {}", path.display()));
-                }
-                Some(found.secret)
-            }
-            Err(reason) => {
-                self.problems.error(Code::SecretUnreadable, written.span, format!("`{key}`: {reason}"));
-                None
-            }
-        }
-    }
-
-    fn path(&self, written: &str, span: Span) -> PathBuf {
-        self.sources.directory(span).join(written)
-    }
-
     fn out_rules(&mut self, written: &[At<file::OutRule>]) -> Vec<(OutRule, Span)> {
         let mut rules = Vec::new();
         for rule in written {
@@ -354,14 +238,6 @@ impl Planner<'_> {
         let sample = rules::replace_holes(&template, &["x"; 9]);
         topics::name("to", &sample, to.span, self.problems)?;
         Some((from, Some(TopicTemplate(template))))
-    }
-}
-
-fn pem_error(error: &rustls::pki_types::pem::Error) -> String {
-    match error {
-        rustls::pki_types::pem::Error::Io(error) => format!("cannot be read: {error}"),
-        rustls::pki_types::pem::Error::NoItemsFound => "holds no certificate in PEM form".to_owned(),
-        other => format!("is damaged: {other}"),
     }
 }
 

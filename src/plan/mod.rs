@@ -5,6 +5,7 @@
 
 mod bridges;
 mod brokers;
+mod credentials;
 pub mod environment;
 mod hints;
 mod rules;
@@ -201,3 +202,6 @@ impl<'a> Planner<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

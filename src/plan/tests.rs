@@ -1,0 +1,244 @@
+//! From a config's text to the whole plan, and what is told of certificates.
+
+use std::fs;
+use std::time::Duration;
+
+use super::*;
+use crate::bridge::{
+    CloudUrl, InRule, OnSessionLoss, OutRule, OutboxSettings, Reconnect, Tls, TopicTemplate, VersionChoice,
+};
+use crate::bus::settings::{Device, Parity};
+use crate::logic::pipeline::{Range, SensorSettings, ValueSettings};
+use crate::logic::route::{PayloadForm, PublishSettings};
+use crate::model::{BridgeId, Qos, Secret, TopicFilter};
+
+fn environment(secrets: Secrets) -> Environment {
+    let variable = |name: &str| match name {
+        "STATE_DIRECTORY" => Some("/var/lib/private/tidegate:/var/lib/other".to_owned()),
+        "CLOUD" => Some("a secret".to_owned()),
+        _ => None,
+    };
+    Environment { variable: Box::new(variable), host_name: "pump house".into(), secrets }
+}
+
+fn plan_of(text: &str) -> Plan {
+    let loaded = config::load_text(Path::new("etc/gateway.toml"), text);
+    let (plan, report) =
+        plan(loaded, &environment(Secrets::Needed)).unwrap_or_else(|report| panic!("{}", report.render(false)));
+    assert_eq!(report.render(false), "");
+    plan
+}
+
+fn topic(text: &str) -> TopicName {
+    TopicName::parse(text).unwrap()
+}
+
+fn filter(text: &str) -> TopicFilter {
+    TopicFilter::parse(text).unwrap()
+}
+
+#[test]
+fn a_sensor_needs_a_bus_an_id_and_a_match() {
+    let plan = plan_of(
+        "[bus.usb]\ndevice = \"/dev/ttyUSB0\"\n[[sensor]]\nid = \"air\"\ndriver = \"uart\"\nbus = \"usb\"\nmatch = { json = true }\n",
+    );
+    assert_eq!(plan.gateway.as_str(), "pump-house");
+    assert_eq!(plan.state_dir, Path::new("/var/lib/private/tidegate"));
+    assert_eq!(
+        plan.buses,
+        [SerialSettings {
+            id: BusId::parse("usb").unwrap(),
+            device: Device::Path("/dev/ttyUSB0".into()),
+            baud: 9600,
+            data_bits: 8,
+            parity: Parity::None,
+            stop_bits: 1,
+        }]
+    );
+    let [sensor] = &plan.sensors[..] else { panic!("{:?}", plan.sensors) };
+    assert_eq!(sensor.options, "{ \"match\" = { \"json\" = true } }");
+    assert_eq!(sensor.pipeline, SensorSettings::default());
+    assert_eq!(
+        sensor.publish,
+        PublishSettings {
+            topic: topic("tidegate/pump-house/air"),
+            availability_topic: topic("tidegate/pump-house/air/availability"),
+            qos: Qos::AtLeastOnce,
+            retain: true,
+            payload: PayloadForm::Json,
+            seq: false,
+        }
+    );
+    assert_eq!(plan.broker.listen, ["127.0.0.1:1883".parse().unwrap()]);
+    assert_eq!((plan.broker.users.len(), plan.broker.anonymous), (0, false));
+    assert_eq!(plan.broker.store.as_deref(), Some(Path::new("/var/lib/private/tidegate")));
+}
+
+#[test]
+fn every_step_of_the_processing_arrives() {
+    let plan = plan_of(
+        "[bus.usb]\ndevice = \"usb:0403:6001:A5\"\nserial = \"4800 7O2\"\n[[sensor]]\nid = \"air\"\ndriver = \"uart\"\nbus = \"usb\"\n\
+         match = { json = true }\nmax_age = \"5m\"\n[sensor.values.t]\nrename = \"temperature\"\nunit = \"°C\"\nscale = 0.1\noffset = -1\n\
+         range = [-40, 85.5]\nmedian = 5\nround = 2\ndeadband = 0.05\nheartbeat = \"10m\"\n",
+    );
+    let device = Device::Usb { vendor: 0x0403, product: 0x6001, serial: Some("A5".into()) };
+    let bus = &plan.buses[0];
+    assert_eq!((&bus.device, bus.baud, bus.data_bits, bus.parity, bus.stop_bits), (&device, 4800, 7, Parity::Odd, 2));
+    assert_eq!(
+        plan.sensors[0].pipeline,
+        SensorSettings {
+            values: vec![ValueSettings {
+                name: "t".into(),
+                rename: Some("temperature".into()),
+                unit: Some("°C".into()),
+                scale: Some(0.1),
+                offset: Some(-1.0),
+                range: Some(Range { min: -40.0, max: 85.5 }),
+                median: Some(5),
+                round: Some(2),
+                deadband: Some(0.05),
+                heartbeat: Some(Duration::from_secs(600)),
+            }],
+            max_age: Some(Duration::from_secs(300)),
+        }
+    );
+}
+
+#[test]
+fn a_bridge_is_planned_whole() {
+    let plan = plan_of(
+        "[gateway]\nid = \"g\"\nstate_dir = \"state\"\n[[bridge]]\nid = \"cloud\"\nurl = \"mqtts://broker.example.com\"\nusername = \"me\"\n\
+         password = \"env:CLOUD\"\nclient_id = \"x-{gateway}\"\ntls = { server_name = \"other\", alpn = [\"mqtt\"] }\n\
+         out = [{ from = \"tidegate/+/status\", to = \"plants/{1}/online\" }, { from = \"tidegate/{gateway}/#\", to = \"p/{1}\", qos = 2, retain = false }]\n\
+         in = [{ from = \"cmd/{gateway}/+\", to = \"tidegate/{gateway}/{1}/set\" }]\noutbox = { max_age = \"14d\" }\n",
+    );
+    let state = Path::new("etc").join("state");
+    assert_eq!(
+        plan.bridges,
+        [bridge::Settings {
+            id: BridgeId::parse("cloud").unwrap(),
+            gateway: GatewayId::parse("g").unwrap(),
+            url: CloudUrl { tls: true, host: "broker.example.com".into(), port: 8883 },
+            version: VersionChoice::Auto,
+            client_id: "x-g".into(),
+            username: Some("me".into()),
+            password: Some(Secret::new("a secret".into())),
+            keep_alive: Duration::from_secs(30),
+            connect_timeout: Duration::from_secs(10),
+            reconnect: Reconnect {
+                min: Duration::from_secs(1),
+                max: Duration::from_secs(60),
+                stable: Duration::from_secs(30),
+            },
+            window: 100,
+            on_session_loss: OnSessionLoss::Resend,
+            session_expiry: Duration::from_secs(7 * 86_400),
+            will_delay: Duration::from_secs(10),
+            tls: Some(Tls {
+                ca: None,
+                cert: None,
+                key: None,
+                server_name: Some("other".into()),
+                alpn: vec!["mqtt".into()],
+            }),
+            out: vec![
+                OutRule {
+                    from: filter("tidegate/+/status"),
+                    to: Some(TopicTemplate("plants/{1}/online".into())),
+                    qos: None,
+                    retain: None,
+                },
+                OutRule {
+                    from: filter("tidegate/g/#"),
+                    to: Some(TopicTemplate("p/{1}".into())),
+                    qos: Some(Qos::ExactlyOnce),
+                    retain: Some(false),
+                },
+            ],
+            inward: vec![InRule {
+                from: filter("cmd/g/+"),
+                to: Some(TopicTemplate("tidegate/g/{1}/set".into())),
+                qos: Qos::AtLeastOnce,
+            }],
+            outbox: OutboxSettings {
+                dir: state,
+                max_bytes: 256 << 20,
+                max_messages: 1_000_000,
+                max_age: Some(Duration::from_secs(14 * 86_400)),
+                linger: Duration::from_millis(50),
+            },
+            state_topic: topic("tidegate/g/bridge/cloud"),
+            event_topic: topic("tidegate/g/event"),
+            local_status_topic: topic("tidegate/g/status"),
+            cloud_status_topic: topic("plants/g/online"),
+            never_out: vec![
+                filter("tidegate/g/bridge/#"),
+                filter("tidegate/g/status"),
+                filter("tidegate/g/+/set"),
+                filter("tidegate/g/+/+/set"),
+            ],
+        }]
+    );
+}
+
+#[test]
+fn two_plans_of_one_text_are_equal_and_a_changed_sensor_differs_alone() {
+    let sensor = |id: &str, round: u8| {
+        format!(
+            "[[sensor]]\nid = \"{id}\"\ndriver = \"uart\"\nbus = \"p\"\nmatch = {{ csv = [\"t\"] }}\nvalues.t = {{ round = {round} }}\n"
+        )
+    };
+    let bus = "[bus.p]\ndevice = \"sim:tank\"\n";
+    let before = plan_of(&format!("{bus}{}{}", sensor("a", 1), sensor("b", 1)));
+    // A reload sees other places, and the same keys in another order.
+    let moved = plan_of(&format!("# moved\n\n{}{}{bus}", sensor("a", 1), sensor("b", 1)));
+    assert_eq!(before, moved);
+    let changed = plan_of(&format!("{bus}{}{}", sensor("a", 1), sensor("b", 2)));
+    assert_eq!(before.sensors[0], changed.sensors[0]);
+    assert_ne!(before.sensors[1], changed.sensors[1]);
+}
+
+/// A self-signed certificate and its key, as PEM.
+fn certificate() -> (String, String) {
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    (made.cert.pem(), made.signing_key.serialize_pem())
+}
+
+/// What is told of a bridge with these files.
+fn told_of_tls(ca: &str, cert: &str, key: &str) -> Vec<String> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let dir = tempfile::tempdir().unwrap();
+    for (name, text) in [("ca.pem", ca), ("cert.pem", cert), ("key.pem", key)] {
+        fs::write(dir.path().join(name), text).unwrap();
+        fs::set_permissions(dir.path().join(name), fs::Permissions::from_mode(0o600)).unwrap();
+    }
+    let text = "[[bridge]]\nid = \"c\"\nurl = \"mqtts://localhost\"\nout = [{ from = \"a\" }]\n\
+                tls = { ca = \"ca.pem\", cert = \"cert.pem\", key = \"file:key.pem\" }\n";
+    fs::write(dir.path().join("gateway.toml"), text).unwrap();
+    let told = |report: Report| {
+        report.problems.sorted().iter().map(|d| d.message.replace(&format!("{}/", dir.path().display()), "")).collect()
+    };
+    match read(&dir.path().join("gateway.toml"), &environment(Secrets::Needed)) {
+        Ok((_, report)) | Err(report) => told(report),
+    }
+}
+
+#[test]
+fn a_certificate_and_its_key_are_taken_and_another_key_is_refused() {
+    let (cert, key) = certificate();
+    let (_, other) = certificate();
+    assert_eq!(told_of_tls(&cert, &cert, &key), Vec::<String>::new());
+    assert_eq!(told_of_tls(&cert, &cert, &other), ["`key` does not belong to `cert`"]);
+}
+
+#[test]
+fn a_certificate_that_only_looks_like_one_is_refused() {
+    let (cert, key) = certificate();
+    let hollow = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    assert_eq!(
+        told_of_tls(hollow, &cert, &key),
+        ["`ca`: `ca.pem` holds no authority to trust: invalid peer certificate: BadEncoding"]
+    );
+    assert_eq!(told_of_tls(&cert, hollow, &key), ["`cert` cannot be used: invalid peer certificate: BadEncoding"]);
+    assert_eq!(told_of_tls("", &cert, &key), ["`ca`: `ca.pem` holds no certificate in PEM form"]);
+}
