@@ -20,8 +20,8 @@ pub enum Frame<'a> {
     NotUtf8(usize),
     /// A line longer than allowed. Told once, when the limit is passed; its rest is skipped.
     TooLong,
-    /// A line that may have lost its beginning: the first after [`LineFramer::join_midway`].
-    Cut,
+    /// A line that may have lost its beginning: the first after [`LineFramer::join_midway`]. Empty when it is no text or too long.
+    Cut(&'a str),
 }
 
 /// Cuts a stream into lines. Holds at most one line.
@@ -58,8 +58,8 @@ impl LineFramer {
                 self.tell_line(length, &mut tell);
                 self.line.clear();
             } else if self.line.len() >= self.settings.bytes_max + self.settings.end.len() + self.tolerated() {
-                self.cut = false;
-                tell(Frame::TooLong);
+                let frame = if std::mem::take(&mut self.cut) { Frame::Cut("") } else { Frame::TooLong };
+                tell(frame);
                 self.skipping = true;
                 self.line.drain(..=self.line.len() - self.settings.end.len());
             }
@@ -89,7 +89,7 @@ impl LineFramer {
             line = line.strip_suffix(b"\r").unwrap_or(line);
         }
         if std::mem::take(&mut self.cut) {
-            tell(Frame::Cut);
+            tell(Frame::Cut(std::str::from_utf8(line).unwrap_or_default()));
         } else if line.len() > self.settings.bytes_max {
             tell(Frame::TooLong);
         } else if !line.is_empty() {
@@ -156,7 +156,11 @@ mod tests {
     fn the_first_line_after_joining_midway_is_cut_and_the_next_is_whole() {
         let mut framer = framer(16, "\n");
         framer.join_midway();
-        assert_eq!(feed(&mut framer, b"1.5\n21.5\n"), ["<Cut>", "21.5"]);
+        assert_eq!(feed(&mut framer, b"1.5\n21.5\n"), ["<Cut(\"1.5\")>", "21.5"]);
+        framer.join_midway();
+        assert_eq!(feed(&mut framer, b"\xff\nok\n"), ["<Cut(\"\")>", "ok"]);
+        framer.join_midway();
+        assert_eq!(feed(&mut framer, b"12345678901234567890\nok\n"), ["<Cut(\"\")>", "ok"]);
     }
 
     #[test]

@@ -61,10 +61,7 @@ impl StreamDriver for Uart {
     }
 
     fn join_midway(&mut self) {
-        // A line that shows by itself that its beginning is missing need not be dropped unseen.
-        if !self.plan.nmea && !self.plan.matcher.knows_a_cut_line() {
-            self.framer.join_midway();
-        }
+        self.framer.join_midway();
     }
 }
 
@@ -72,10 +69,25 @@ impl UartPlan {
     fn read(&self, frame: Frame<'_>) -> Outcome {
         let line = match frame {
             Frame::Line(line) => line,
-            Frame::Cut => return Outcome::Ignored,
+            Frame::Cut(line) => return self.read_cut(line),
             Frame::TooLong => return Outcome::Bad(format!("line is longer than {} bytes", self.line.bytes_max)),
             Frame::NotUtf8(at) => return Outcome::Bad(format!("line is not UTF-8: byte {at}")),
         };
+        self.read_line(line)
+    }
+
+    /// A line that may have lost its beginning counts only where it would show by itself that it has; that it is broken is nobody's fault.
+    fn read_cut(&self, line: &str) -> Outcome {
+        if !self.nmea && !self.matcher.knows_a_cut_line() {
+            return Outcome::Ignored;
+        }
+        match self.read_line(line) {
+            Outcome::Bad(_) => Outcome::Ignored,
+            outcome => outcome,
+        }
+    }
+
+    fn read_line(&self, line: &str) -> Outcome {
         let line = if self.nmea {
             match nmea::verify(line) {
                 Ok(line) => line,

@@ -75,6 +75,12 @@ fn a_line_that_may_be_cut_is_dropped_where_the_match_cannot_tell() {
     let mut json = driver("match = { json = true }");
     json.join_midway();
     assert_eq!(feed(&mut *json, b"{\"n\":1}\n"), [one("n", Value::Integer(1))]);
+    json.join_midway();
+    assert_eq!(feed(&mut *json, b"{\"n\":1}}\n"), [Outcome::Ignored], "a cut line is nobody's fault");
+
+    let mut nmea = driver("match = { kv = '=' }\nframe = { check = 'nmea' }");
+    nmea.join_midway();
+    assert_eq!(feed(&mut *nmea, b"a=1*6D\n$a=1*6D\n"), [Outcome::Ignored, one("$a", Value::Integer(1))]);
 }
 
 #[test]
