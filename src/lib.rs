@@ -5,7 +5,7 @@
 //! - [`model`] the words the rooms share; [`logic`] every decision, without I/O; [`limits`] every number; [`clock`] the time
 //! - [`bus`] ports of the board; [`drivers`] one file a sensor; [`sensing`] bus, driver and pipeline joined
 //! - [`mqtt`] the wire; [`broker`] the local broker; [`bridge`] the way to the cloud; [`store`] SQLite
-//! - [`telemetry`] log, readiness, the gateway's own topics
+//! - [`telemetry`] log, and the word to the service manager
 
 pub mod app;
 pub mod bridge;

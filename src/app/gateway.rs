@@ -10,11 +10,11 @@ use crate::bridge::{self, Bridge, BridgeError, Status};
 use crate::broker::{Broker, BrokerError};
 use crate::clock::Clock;
 use crate::limits::{STOP_BRIDGES, STOP_BROKER, STOP_SENSORS};
+use crate::logic::status;
 use crate::model::BridgeId;
 use crate::plan::Plan;
 use crate::ports::{Publish, Uplink};
 use crate::sensing::{Sensing, SensorView};
-use crate::telemetry::status;
 
 use super::hub::Hub;
 

@@ -12,8 +12,9 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::Report;
 use crate::exit;
 use crate::limits::RUNTIME_THREADS;
+use crate::logic::status;
 use crate::plan::{self, Environment, Plan};
-use crate::telemetry::{log, notify, status};
+use crate::telemetry::{log, notify};
 
 use super::gateway::{Gateway, StartError};
 use super::signals::{Signals, Wish};

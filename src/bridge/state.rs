@@ -3,10 +3,11 @@
 use serde_json::{Map, Value};
 use tokio::sync::watch;
 
-use super::core::{Core, rfc3339};
+use super::core::Core;
 use super::settings::Settings;
 use super::{LinkState, Status};
 use crate::limits::{STATE_TOLD, STATUS_EVERY};
+use crate::model::time::rfc3339;
 use crate::model::{Message, Moment, Origin, Qos, Timestamp};
 use crate::ports::Publish;
 

@@ -6,4 +6,5 @@ pub mod keepalive;
 pub mod pipeline;
 pub mod retry;
 pub mod route;
+pub mod status;
 pub mod window;

@@ -1,7 +1,6 @@
-//! How the gateway speaks of itself: its log, its word to the service manager, its own topics.
+//! How the gateway speaks of itself: its log, and its word to the service manager.
 
 pub mod log;
 pub mod notify;
-pub mod status;
 
 pub use log::{LogFormat, LogSettings};

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp as Instant;
 use serde_json::{Map, Value, json};
 
 use crate::limits::DROPS_TOLD;
-use crate::model::{Message, Moment, Origin, Qos, Seq, Timestamp, TopicName};
+use crate::logic::status;
+use crate::model::time::rfc3339;
+use crate::model::{Message, Moment, Seq, Timestamp, TopicName};
 use crate::store::Dropped;
 
 /// Why a message did not reach the cloud.
@@ -125,24 +126,10 @@ pub(in crate::bridge) fn event(
     at: Timestamp,
     more: Map<String, Value>,
 ) -> Message {
-    let mut object = Map::new();
-    object.insert("ts".into(), rfc3339(at.unix_ms).into());
-    if !at.synced {
-        object.insert("tq".into(), "unsynced".into());
-    }
-    object.insert("kind".into(), kind.into());
-    object.insert("bridge".into(), bridge.into());
-    object.extend(more);
-    let payload = Value::Object(object).to_string().into_bytes();
-    Message::new(topic.clone(), payload, Qos::AtLeastOnce, false, Origin::Gateway)
-}
-
-/// A time as people read it, with milliseconds, UTC.
-pub(in crate::bridge) fn rfc3339(unix_ms: i64) -> String {
-    match Instant::from_millisecond(unix_ms) {
-        Ok(instant) => format!("{instant:.3}"),
-        Err(_) => unix_ms.to_string(),
-    }
+    let mut particulars = Map::new();
+    particulars.insert("bridge".into(), bridge.into());
+    particulars.extend(more);
+    status::event(topic, kind, at, particulars)
 }
 
 #[cfg(test)]

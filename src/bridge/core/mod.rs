@@ -35,7 +35,7 @@ use crate::model::{Message, Moment, Qos, Seq, Timestamp};
 use crate::mqtt::client::{self, Connect, Version};
 use crate::ports::NotAccepted;
 use crate::store::{Opened, Outbox, StoreError};
-pub(super) use drops::{Cause, Drops, event, rfc3339};
+pub(super) use drops::{Cause, Drops, event};
 pub(super) use incoming::Close;
 use link::{Link, Own, Phase};
 

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value};
 
+use crate::model::time::rfc3339;
 use crate::model::{Message, Origin, Qos, Timestamp, TopicName};
 
 /// `online` or `offline` on the gateway's status topic, retained.
@@ -13,7 +14,7 @@ pub fn status(topic: &TopicName, online: bool) -> Message {
 /// An event: what happened (`kind`, kebab-case), when, and the particulars.
 pub fn event(topic: &TopicName, kind: &str, at: Timestamp, particulars: Map<String, Value>) -> Message {
     let mut object = Map::new();
-    object.insert("ts".into(), rfc3339(at).into());
+    object.insert("ts".into(), rfc3339(at.unix_ms).into());
     if !at.synced {
         object.insert("tq".into(), "unsynced".into());
     }
@@ -21,10 +22,6 @@ pub fn event(topic: &TopicName, kind: &str, at: Timestamp, particulars: Map<Stri
     object.extend(particulars);
     let payload = Value::Object(object).to_string().into_bytes();
     Message::new(topic.clone(), payload, Qos::AtLeastOnce, false, Origin::Gateway)
-}
-
-fn rfc3339(at: Timestamp) -> String {
-    jiff::Timestamp::from_millisecond(at.unix_ms).map_or_else(|_| at.unix_ms.to_string(), |time| format!("{time:.3}"))
 }
 
 #[cfg(test)]
