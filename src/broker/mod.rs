@@ -138,6 +138,10 @@ impl Broker {
     /// # Errors
     /// [`BrokerError`] when a new listener cannot be bound; then everything stays as it was.
     pub async fn apply(&mut self, settings: Settings) -> Result<(), BrokerError> {
+        let now = self.shared.live();
+        if settings.routing != now.settings.routing || settings.store != now.settings.store {
+            tracing::warn!("a change of the local broker's routing or store takes effect at the next start");
+        }
         let mut sockets = Vec::new();
         for asked in settings.listen.iter().filter(|asked| self.listeners.iter().all(|old| old.asked != **asked)) {
             sockets.push((*asked, Listener::bind(*asked).await?));

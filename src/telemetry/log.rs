@@ -79,7 +79,9 @@ fn effective(level: &str) -> Result<EnvFilter, LogError> {
 }
 
 fn filter(level: &str) -> Result<EnvFilter, LogError> {
-    EnvFilter::try_new(level).map_err(|e| LogError::Filter { level: level.into(), error: e.to_string() })
+    // rumqttd's router tells each subscription as INFO; whoever wants that says so: a later directive overrides an earlier one.
+    EnvFilter::try_new(format!("rumqttd=warn,{level}"))
+        .map_err(|e| LogError::Filter { level: level.into(), error: e.to_string() })
 }
 
 type Handle = reload::Handle<EnvFilter, Registry>;

@@ -265,3 +265,23 @@ async fn mutated_packets_take_nobody_down() {
     }
     broker.kill().await;
 }
+
+#[tokio::test]
+async fn a_client_that_is_silent_beyond_its_keep_alive_is_closed_and_its_will_published() {
+    let broker = start(settings(routings()[0])).await;
+    let mut watcher = Raw::connect(&broker, V5, "watch").await;
+    watcher.subscribe("gone", 0).await;
+    let mut silent = Raw::open(broker.addresses()[0], V5).await;
+    let mut bytes = connect(V5, "silent", 0x06, &[], b"\0\0\x04gone\0\x01x");
+    // Keep alive of 1 s.
+    bytes[11] = 1;
+    let before = crate::clock::Clock::now(&crate::clock::SystemClock);
+    silent.send(&bytes).await;
+    silent.packet().await.unwrap();
+    silent.expect(&[0xe0, 1, 0x8d]).await;
+    let silence = crate::clock::Clock::now(&crate::clock::SystemClock) - before;
+    assert!(silence >= std::time::Duration::from_millis(1_500), "{silence:?}");
+    silent.expect_end().await;
+    watcher.expect(&publish(V5, "gone", b"x", AtMostOnce, false, 0)).await;
+    broker.kill().await;
+}
