@@ -1,6 +1,5 @@
 //! `tidegate check`: every mistake at once, without starting anything.
 
-use std::io::IsTerminal as _;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -20,7 +19,7 @@ pub(super) fn run(path: &Path, no_secrets: bool, json: bool) -> ExitCode {
         let printed = super::print(&format!("{answer:#}\n"));
         return if plan.is_some() { printed } else { exit::code(exit::CONFIG) };
     }
-    eprint!("{}", report.render(std::io::stderr().is_terminal()));
+    super::tell(&report);
     match plan {
         Some(plan) => super::print(&format!("{}: {}\n", path.display(), summary(&plan))),
         None => exit::code(exit::CONFIG),

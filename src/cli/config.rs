@@ -1,6 +1,5 @@
 //! `tidegate config`: the config as it works, and what may be in one.
 
-use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use clap::Subcommand;
@@ -62,7 +61,7 @@ fn show(file: &ConfigFile, json: bool) -> ExitCode {
     let environment = Environment { secrets: Secrets::Ignored, ..Environment::of_process() };
     match plan::plan(loaded, &environment) {
         Ok((plan, report)) => {
-            eprint!("{}", report.render(std::io::stderr().is_terminal()));
+            super::tell(&report);
             let state_dir = plan.state_dir.display().to_string();
             let resolved = [
                 ("gateway.id", plan.gateway.as_str(), "from the host name"),
@@ -75,7 +74,7 @@ fn show(file: &ConfigFile, json: bool) -> ExitCode {
             }
         }
         Err(report) => {
-            eprint!("{}", report.render(std::io::stderr().is_terminal()));
+            super::tell(&report);
             exit::code(exit::CONFIG)
         }
     }

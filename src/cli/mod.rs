@@ -7,11 +7,14 @@ mod check;
 pub mod config;
 mod user;
 
+use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+
+use crate::config::Report;
 
 use crate::exit;
 
@@ -104,6 +107,12 @@ fn duration(text: &str) -> Result<Duration, String> {
 fn exit_codes() -> String {
     let lines = exit::TABLE.iter().map(|(code, meaning)| format!("  {code:>3}  {meaning}"));
     format!("Exit codes:\n{}", lines.collect::<Vec<_>>().join("\n"))
+}
+
+/// Tells what is wrong with a config, in colour where a person reads it and has not asked for none (no-color.org).
+fn tell(report: &Report) {
+    let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    eprint!("{}", report.render(colour));
 }
 
 /// Prints a text that may be long to a pipe that may be closed (`| head`): that is the reader's choice, not a failure.

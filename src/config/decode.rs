@@ -191,7 +191,7 @@ impl<T: Decode> Decode for Vec<At<T>> {
 }
 
 pub(super) fn decode_at<T: Decode>(node: &Node, key: &Key, problems: &mut Problems) -> Option<At<T>> {
-    T::decode(node, key, problems).map(|value| At { value, span: node.span })
+    T::decode(node, key, problems).map(|value| At { value, span: node.span, refused: false })
 }
 
 /// One value or a list of them: `listen = "…"` and `listen = ["…", "…"]`.
@@ -231,7 +231,7 @@ impl<T: Decode> Decode for Named<T> {
         let mut named = Vec::new();
         for (name, (span, value)) in &table.0 {
             if let Some(block) = T::decode(value, key, problems) {
-                named.push((At { value: name.clone(), span: *span }, block));
+                named.push((At { value: name.clone(), span: *span, refused: false }, block));
             }
         }
         // First is what stands first, not what comes first in the alphabet.

@@ -57,7 +57,11 @@ impl<'a> Fields<'a> {
             unreachable!("the `block!` macro calls `default` for keys with a default alone");
         };
         let value = T::decode(&Node::literal(text, self.span), key, &mut Problems::default());
-        At { value: value.expect("every default is read by a test of `reference`"), span: self.span }
+        At {
+            value: value.expect("every default is read by a test of `reference`"),
+            span: self.span,
+            refused: self.table.get(name).is_some(),
+        }
     }
 
     /// Notes the unknown keys.

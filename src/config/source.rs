@@ -32,6 +32,8 @@ pub struct At<T> {
     pub value: T,
     /// Where it stands; of a default, where its block stands.
     pub span: Span,
+    /// Whether it is a default in the place of a value that was refused: what is judged by it would be judged wrongly.
+    pub refused: bool,
 }
 
 impl<T> std::ops::Deref for At<T> {

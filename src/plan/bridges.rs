@@ -113,7 +113,8 @@ impl Planner<'_> {
         let password = written.password.as_ref().and_then(|password| self.secret("password", password));
         self.check_login(written);
         let reconnect = &written.reconnect;
-        if reconnect.min.value.0 > reconnect.max.value.0 {
+        let refused = reconnect.min.refused || reconnect.max.refused;
+        if !refused && reconnect.min.value.0 > reconnect.max.value.0 {
             self.problems
                 .error(Code::OutOfRange, reconnect.max.span, "`max` is less than `min`")
                 .and(reconnect.min.span, "the least pause");

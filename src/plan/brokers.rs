@@ -48,11 +48,13 @@ impl Planner<'_> {
 
     fn listeners(&mut self, written: &[At<Address>]) -> Vec<SocketAddr> {
         let broker = &self.file.broker.value;
-        let open = match broker.anonymous.value {
-            Anonymous::WithoutUsers => broker.users.value.is_empty(),
-            Anonymous::Loopback => true,
-            Anonymous::BeyondLoopback => false,
-        };
+        let refused = broker.anonymous.refused || broker.users.refused;
+        let open = !refused
+            && match broker.anonymous.value {
+                Anonymous::WithoutUsers => broker.users.value.is_empty(),
+                Anonymous::Loopback => true,
+                Anonymous::BeyondLoopback => false,
+            };
         let mut listeners: Vec<(SocketAddr, Span)> = Vec::new();
         for address in written {
             let listener = address.value.0;

@@ -114,15 +114,13 @@ impl Planner<'_> {
                 .label("expected a file that begins with -----BEGIN PRIVATE KEY-----");
             return None;
         };
-        match any_supported_type(&der) {
-            Ok(signing) => Some((signing, span)),
-            Err(_) => {
-                self.problems
-                    .error(Code::BadPem, span, "`key` cannot be used")
-                    .label("expected RSA of 2048 bits or more, ECDSA P-256 or P-384, or Ed25519");
-                None
-            }
+        let signing = any_supported_type(&der).ok();
+        if signing.is_none() {
+            self.problems
+                .error(Code::BadPem, span, "`key` cannot be used")
+                .label("expected RSA of 2048 bits or more, ECDSA P-256 or P-384, or Ed25519");
         }
+        signing.zip(Some(span))
     }
 
     fn check_pair(
