@@ -39,7 +39,7 @@ struct FrameOptions {
     kind: Option<String>,
     /// Longest line in bytes, its end not counted, 1 to 65536. Default 512. A longer line is bad.
     max: Option<u32>,
-    /// What ends a line, 1 to 8 bytes. Default `"\n"`, with which a `\r` before it is dropped.
+    /// What ends a line, 1 to 8 bytes. Default `"\n"`, with which a `\r` before it is dropped; `"\r\n"` means the same.
     end: Option<String>,
     /// `nmea`: the line must carry a true NMEA 0183 checksum, which is removed before the match. Default: no check.
     check: Option<String>,
