@@ -107,8 +107,10 @@ impl Chain {
         self.pipeline.poll_timeout()
     }
 
-    /// The sensor is no longer read: it says so, unless it was said before.
-    pub fn end(&mut self, out: &mut Vec<Message>) {
+    /// The sensor is no longer read: it tells what it held back, and says so, unless it was said before.
+    pub fn end(&mut self, now: Moment, out: &mut Vec<Message>) {
+        self.pipeline.handle(Input::End, now);
+        self.act(now, out);
         if self.view.online == Some(true) {
             self.view.online = Some(false);
             out.push(self.route.availability(false));
@@ -191,7 +193,7 @@ impl Chains {
                     if let Some(mut old) = replaced
                         && old.plan.publish.availability_topic != plan.publish.availability_topic
                     {
-                        old.end(out);
+                        old.end(now, out);
                     }
                     let mut chain = Chain::new(plan.clone(), now);
                     if away {
@@ -203,7 +205,7 @@ impl Chains {
             self.0.push(chain);
         }
         for mut removed in running.into_values() {
-            removed.end(out);
+            removed.end(now, out);
         }
     }
 

@@ -96,7 +96,7 @@ async fn run(mut context: BusContext) {
             context.each(Chain::tick);
         }
     }
-    context.each(|chain, _, out| chain.end(out));
+    context.each(Chain::end);
 }
 
 impl BusContext {

@@ -35,6 +35,8 @@ pub enum Input {
     PortAway,
     /// Time passed.
     Tick,
+    /// Nothing will follow: what is held back is told.
+    End,
 }
 
 /// What is to be done about it.
@@ -101,6 +103,11 @@ impl Pipeline {
                 let change = self.availability.tick(now);
                 self.changed(change);
                 if let Some((reading, _)) = self.held.take_if(|(_, due)| due.is_some_and(|at| now >= at)) {
+                    self.tell(reading, now);
+                }
+            }
+            Input::End => {
+                if let Some((reading, _)) = self.held.take() {
                     self.tell(reading, now);
                 }
             }

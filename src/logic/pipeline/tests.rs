@@ -117,6 +117,17 @@ fn the_heartbeat_tells_the_latest_reading_that_was_held() {
 }
 
 #[test]
+fn what_is_held_back_is_told_at_the_end() {
+    let mut pipeline = pipeline(vec![ValueSettings { deadband: Some(5.0), ..value("t") }], None);
+    frame(&mut pipeline, 0, &[("t", 20.0)]);
+    frame(&mut pipeline, 30, &[("t", 21.0)]);
+    pipeline.handle(Input::End, at(31));
+    assert_eq!(drain(&mut pipeline), [tell(30, &[("t", 21.0)], Quality::Good)]);
+    pipeline.handle(Input::End, at(32));
+    assert_eq!(drain(&mut pipeline), []);
+}
+
+#[test]
 fn a_reading_past_its_max_age_is_told_again_as_stale_after_the_sensor_went_offline() {
     let mut pipeline = pipeline(vec![], Some(30));
     assert_eq!(frame(&mut pipeline, 10, &[("t", 20.0)]), [tell(10, &[("t", 20.0)], Quality::Good), Action::Online]);
