@@ -62,10 +62,11 @@ fn show(file: &ConfigFile, json: bool) -> ExitCode {
     match plan::plan(loaded, &environment) {
         Ok((plan, report)) => {
             super::tell(&report);
+            let in_service = std::env::var_os("STATE_DIRECTORY").is_some();
             let state_dir = plan.state_dir.display().to_string();
             let resolved = [
                 ("gateway.id", plan.gateway.as_str(), "from the host name"),
-                ("gateway.state_dir", state_dir.as_str(), "from the environment"),
+                ("gateway.state_dir", state_dir.as_str(), if in_service { "from $STATE_DIRECTORY" } else { "default" }),
             ];
             if json {
                 super::print(&format!("{:#}\n", show::to_json(&root, &resolved)))

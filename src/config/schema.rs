@@ -8,10 +8,45 @@ use super::reference::prose;
 
 /// The schema. `drivers` are the names of the drivers, each with the schema of its own keys.
 pub fn schema(drivers: &[(&str, Value)]) -> Value {
-    let mut schema = block(&File::BLOCK, drivers);
+    let mut definitions = Map::new();
+    let drivers: Vec<(&str, Value)> =
+        drivers.iter().map(|(name, own)| (*name, hoisted(name, own.clone(), &mut definitions))).collect();
+    let mut schema = block(&File::BLOCK, &drivers);
+    schema["$defs"] = Value::Object(definitions);
     schema["$schema"] = json!("https://json-schema.org/draft/2020-12/schema");
     schema["title"] = json!("Tidegate config");
     schema
+}
+
+/// A driver's schema with its definitions taken out to the root, where `#/$defs/…` points: `X` becomes `driver.X`.
+fn hoisted(driver: &str, mut own: Value, definitions: &mut Map<String, Value>) -> Value {
+    if let Some(Value::Object(defs)) = own.as_object_mut().and_then(|own| own.remove("$defs")) {
+        for (name, mut definition) in defs {
+            rename_references(driver, &mut definition);
+            definitions.insert(format!("{driver}.{name}"), definition);
+        }
+    }
+    rename_references(driver, &mut own);
+    own
+}
+
+fn rename_references(driver: &str, value: &mut Value) {
+    match value {
+        Value::Object(object) => {
+            for (key, value) in object {
+                match value {
+                    Value::String(target) if key == "$ref" => {
+                        if let Some(name) = target.strip_prefix("#/$defs/") {
+                            *target = format!("#/$defs/{driver}.{name}");
+                        }
+                    }
+                    other => rename_references(driver, other),
+                }
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| rename_references(driver, item)),
+        _ => {}
+    }
 }
 
 fn block(block: &Block, drivers: &[(&str, Value)]) -> Value {
@@ -95,6 +130,30 @@ fn literal(text: &str) -> Option<Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Every `$ref` below a value.
+    fn references<'a>(value: &'a Value, found: &mut Vec<&'a str>) {
+        match value {
+            Value::Object(object) => {
+                found.extend(object.get("$ref").and_then(Value::as_str));
+                object.values().for_each(|value| references(value, found));
+            }
+            Value::Array(items) => items.iter().for_each(|item| references(item, found)),
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn every_reference_of_a_driver_leads_somewhere() {
+        let own = json!({ "properties": { "match": { "$ref": "#/$defs/Match" } }, "$defs": { "Match": { "items": { "$ref": "#/$defs/Match" } } } });
+        let schema = schema(&[("a", own.clone()), ("b", own)]);
+        let mut found = Vec::new();
+        references(&schema, &mut found);
+        assert_eq!(found.len(), 4);
+        for reference in found {
+            assert!(schema.pointer(reference.trim_start_matches('#')).is_some(), "{reference}");
+        }
+    }
 
     #[test]
     fn the_schema_says_what_the_reader_does() {

@@ -22,7 +22,7 @@ fn form(reason: impl Into<String>) -> Refusal {
 
 impl Scalar for bool {
     const EXPECTED: &'static str = "true or false";
-    const NAME: &'static str = "flag";
+    const NAME: &'static str = "true or false";
 
     fn schema() -> Json {
         json!({ "type": "boolean" })
@@ -88,7 +88,7 @@ newtype!(
 );
 newtype!(
     /// A topic with holes in braces; checked by `plan`, which knows what fills them.
-    TopicText(String), "topic template", "a topic in quotes", Code::BadTopic, text_schema("plants/{gateway}/{1}"),
+    TopicText(String), "template", "a topic in quotes", Code::BadTopic, text_schema("plants/{gateway}/{1}"),
     |value| text(value).map(str::to_owned)
 );
 newtype!(
