@@ -55,15 +55,15 @@ fn config(ttys: &[Tty], cloud: &str) -> String {
     text
 }
 
-/// Feeds every port at this rate for so long.
+/// Feeds each port at this rate for so long, one port after the other at even distances: lines that come together share a commit.
 fn feed(ttys: &mut [Tty], lines_per_second: f64, span: Duration) {
-    let (start, mut round) = (Instant::now(), 0_u32);
+    let distance = 1.0 / (lines_per_second * ttys.len() as f64);
+    let (start, mut sent) = (Instant::now(), 0);
     while start.elapsed() < span {
-        for tty in &mut *ttys {
-            tty.line(&format!("{{\"temperature\":{}.5,\"humidity\":48.25,\"n\":{round}}}", round % 30));
-        }
-        round += 1;
-        let next = start + Duration::from_secs_f64(f64::from(round) / lines_per_second);
+        let (round, port) = (sent / ttys.len(), sent % ttys.len());
+        ttys[port].line(&format!("{{\"temperature\":{}.5,\"humidity\":48.25,\"n\":{round}}}", round % 30));
+        sent += 1;
+        let next = start + Duration::from_secs_f64(sent as f64 * distance);
         std::thread::sleep(next.saturating_duration_since(Instant::now()));
     }
 }

@@ -165,6 +165,19 @@ fn sixty_cuts_at_packet_boundaries_in_the_drain() {
     judge(&receiver);
 }
 
+/// A cloud that forgets cannot be served exactly: what was under way is sent again, which may double it and must not lose it.
+#[test]
+fn a_cloud_that_forgets_its_sessions_loses_nothing() {
+    let (receiver, _gateway) = filled(Terms::default(), 23, "auto", Receiver::url);
+    receiver.treat(|treatment| (treatment.cut_every, treatment.cuts_left, treatment.forget_every) = (80, 60, 5));
+    wait_for_arrival(2 * EACH, || receiver.arrived(&sent(EACH)));
+    assert_eq!(receiver.cuts(), 60, "all cuts fell into the drain");
+    assert!(receiver.forgotten() >= 10, "{} sessions forgotten", receiver.forgotten());
+    let verdict = receiver.verdict(&sent(EACH));
+    println!("{} sessions forgotten, {verdict:?}", receiver.forgotten());
+    assert_eq!(verdict, Verdict { doubled: verdict.doubled, ..Verdict::faultless(verdict.repeated) });
+}
+
 #[test]
 fn twenty_kills_in_the_drain_into_a_mosquitto_as_it_comes() {
     need_mosquitto!();
