@@ -4,69 +4,24 @@
 //! retained message either as retained or live, never neither. Lock order: core, then one session.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::fanout::{Envelope, Fanout, FilterId};
 use super::queue::Pushed;
 use super::retained::{Outcome, Retained};
-use super::session::{Attachment, Delivery, RetainedCursor, Session, Subscription};
+use super::session::{Attachment, Delivery, RetainedCursor, Subscription};
+use super::subscribers::{Slot, Subscribers, Target};
 use crate::limits;
 use crate::model::{Message, Moment, TopicFilter};
 use crate::mqtt::server::Will;
-
-/// A client's place in the broker.
-#[derive(Debug)]
-pub(super) struct Slot {
-    pub(super) client: Arc<str>,
-    /// Never given to another slot.
-    pub(super) key: u64,
-    session: Mutex<Session>,
-    /// Message last routed here, and its place among the targets: how overlapping subscriptions become one delivery.
-    marked: AtomicU64,
-    place: AtomicUsize,
-}
-
-impl Slot {
-    /// Locks the session. A panic elsewhere while it was locked leaves it as it was: each of its operations is complete in itself.
-    pub(super) fn session(&self) -> MutexGuard<'_, Session> {
-        self.session.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
 
 /// Message counts, read by `$SYS`.
 #[derive(Debug, Default)]
 pub(super) struct Counters {
     pub(super) dropped: AtomicU64,
     pub(super) refused_retained: AtomicU64,
-}
-
-#[derive(Debug, Clone)]
-struct Member {
-    slot: Arc<Slot>,
-    subscription: Subscription,
-}
-
-#[derive(Debug)]
-struct Group {
-    name: Arc<str>,
-    members: Vec<Member>,
-    next: usize,
-}
-
-#[derive(Debug, Default)]
-struct FilterEntry {
-    members: Vec<Member>,
-    groups: Vec<Group>,
-}
-
-#[derive(Debug)]
-struct Target {
-    slot: Arc<Slot>,
-    qos: crate::model::Qos,
-    retain: bool,
-    ids: Option<Arc<[u32]>>,
 }
 
 #[derive(Debug)]
@@ -112,7 +67,7 @@ pub(super) struct Published {
 /// See the module.
 pub(super) struct Core {
     fanout: Box<dyn Fanout>,
-    filters: HashMap<FilterId, FilterEntry>,
+    filters: HashMap<FilterId, Subscribers>,
     by_filter: HashMap<TopicFilter, FilterId>,
     lives: HashMap<Arc<str>, Life>,
     /// When something is due for a client: its will, or its session's end.
@@ -191,13 +146,7 @@ impl Core {
             None if self.lives.len() >= limits::SESSIONS_MAX => return Err(TooManySessions),
             None => {
                 self.next_key += 1;
-                Arc::new(Slot {
-                    client: client.clone(),
-                    key: self.next_key,
-                    session: Mutex::new(Session::new()),
-                    marked: AtomicU64::new(0),
-                    place: AtomicUsize::new(0),
-                })
+                Arc::new(Slot::new(client.clone(), self.next_key))
             }
         };
         let generation = slot.session().attach(attachment);
@@ -276,13 +225,16 @@ impl Core {
         for at in [life.will_due, life.ends].into_iter().flatten() {
             self.due.remove(&(at, client.clone()));
         }
-        let subscriptions = {
+        let (subscriptions, left) = {
             let mut session = life.slot.session();
-            session.end();
-            std::mem::take(&mut session.subscriptions)
+            let left = session.end();
+            (std::mem::take(&mut session.subscriptions), left)
         };
         for subscription in subscriptions.values() {
             self.leave(&life.slot, subscription);
+        }
+        for delivery in left {
+            self.bequeath(delivery);
         }
     }
 
@@ -306,14 +258,7 @@ impl Core {
             self.next_filter
         });
         let entry = self.filters.entry(id).or_default();
-        let member = Member { slot: slot.clone(), subscription: subscription.clone() };
-        match &subscription.group {
-            None => entry.members.push(member),
-            Some(name) => match entry.groups.iter_mut().find(|group| group.name == *name) {
-                Some(group) => group.members.push(member),
-                None => entry.groups.push(Group { name: name.clone(), members: vec![member], next: 0 }),
-            },
-        }
+        entry.join(slot, subscription.clone());
         self.subscriptions += 1;
         // Retained messages are not sent to shared subscriptions [MQTT-4.8.2].
         let wanted = retain_handling == 0 || (retain_handling == 1 && old.is_none());
@@ -343,16 +288,8 @@ impl Core {
         let Some(&id) = self.by_filter.get(&subscription.filter) else { return };
         let Some(entry) = self.filters.get_mut(&id) else { return };
         self.subscriptions -= 1;
-        match &subscription.group {
-            None => entry.members.retain(|member| member.slot.key != slot.key),
-            Some(name) => {
-                for group in entry.groups.iter_mut().filter(|group| group.name == *name) {
-                    group.members.retain(|member| member.slot.key != slot.key);
-                }
-                entry.groups.retain(|group| !group.members.is_empty());
-            }
-        }
-        if entry.members.is_empty() && entry.groups.is_empty() {
+        entry.leave(slot, subscription.group.as_ref());
+        if entry.is_empty() {
             self.filters.remove(&id);
             self.by_filter.remove(&subscription.filter);
             self.fanout.unsubscribe(&subscription.filter, id);
@@ -364,7 +301,7 @@ impl Core {
         self.number += 1;
         let envelope = Envelope { number: self.number, sender, received: now, message };
         let retained = envelope.message.retain.then(|| {
-            let outcome = self.retained.set(&envelope.message, self.number, expires(&envelope));
+            let outcome = self.retained.set(&envelope.message, self.number, expires(&envelope), now);
             if outcome == Outcome::Full {
                 self.counters.refused_retained.fetch_add(1, Ordering::Relaxed);
             }
@@ -385,21 +322,7 @@ impl Core {
     pub(super) fn deliver(&mut self, envelope: &Envelope, found: &[FilterId]) {
         for id in found {
             let Some(entry) = self.filters.get_mut(id) else { continue };
-            for member in &entry.members {
-                aim(&mut self.targets, envelope, member);
-            }
-            for group in &mut entry.groups {
-                let count = group.members.len();
-                let turn = (0..count).map(|step| (group.next + step) % count);
-                let chosen = turn
-                    .clone()
-                    .find(|&index| group.members[index].slot.session().is_connected())
-                    .or_else(|| turn.clone().next());
-                if let Some(index) = chosen {
-                    group.next = (index + 1) % count;
-                    aim(&mut self.targets, envelope, &group.members[index]);
-                }
-            }
+            entry.aim(*id, envelope, &mut self.targets);
         }
         let expires = expires(envelope);
         for target in self.targets.drain(..) {
@@ -409,21 +332,19 @@ impl Core {
                 retain: target.retain,
                 expires,
                 subscription_ids: target.ids,
+                by_group: target.by_group,
             };
-            let (pushed, is_first) = {
-                let mut session = target.slot.session();
-                let was_dropping = session.is_dropping();
-                (session.push(delivery), !was_dropping)
-            };
-            let dropped = match pushed {
-                Pushed::Queued | Pushed::Away => continue,
-                Pushed::Dropped => 1,
-                Pushed::Displaced(count) => count,
-            };
-            self.counters.dropped.fetch_add(dropped, Ordering::Relaxed);
-            if is_first {
-                tracing::warn!(client = %target.slot.client, "client does not keep up, its oldest messages are dropped");
-            }
+            push(&self.counters, &target.slot, delivery);
+        }
+    }
+
+    /// Gives what a member of a shared subscription left to another one.
+    fn bequeath(&mut self, delivery: Delivery) {
+        let Some(by_group) = &delivery.by_group else { return };
+        let heir = self.filters.get_mut(&by_group.filter).and_then(|entry| entry.heir(&by_group.group));
+        if let Some((slot, qos)) = heir {
+            let qos = delivery.message.qos.min(qos);
+            push(&self.counters, &slot, Delivery { qos, subscription_ids: None, ..delivery });
         }
     }
 
@@ -468,30 +389,21 @@ pub(super) struct Census {
     pub(super) retained_bytes: u64,
 }
 
-/// Adds a subscriber to the targets, or joins the subscription to the one that already brings it the message [MQTT-3.3.4-2].
-fn aim(targets: &mut Vec<Target>, envelope: &Envelope, member: &Member) {
-    let subscription = &member.subscription;
-    if (subscription.no_local && member.slot.key == envelope.sender) || envelope.number <= subscription.since {
-        return;
+fn push(counters: &Counters, slot: &Slot, delivery: Delivery) {
+    let (pushed, was_dropping) = {
+        let mut session = slot.session();
+        let was_dropping = session.is_dropping();
+        (session.push(delivery), was_dropping)
+    };
+    let dropped = match pushed {
+        Pushed::Queued | Pushed::Away => return,
+        Pushed::Dropped => 1,
+        Pushed::Displaced(count) => count,
+    };
+    counters.dropped.fetch_add(dropped, Ordering::Relaxed);
+    if !was_dropping {
+        tracing::warn!(client = %slot.client, "client does not keep up, its oldest messages are dropped");
     }
-    let qos = envelope.message.qos.min(subscription.qos);
-    let retain = envelope.message.retain && subscription.retain_as_published;
-    let place = member.slot.place.load(Ordering::Relaxed);
-    if member.slot.marked.swap(envelope.number, Ordering::Relaxed) == envelope.number
-        && let Some(target) = targets.get_mut(place).filter(|target| target.slot.key == member.slot.key)
-    {
-        target.qos = target.qos.max(qos);
-        target.retain |= retain;
-        if let Some(id) = subscription.identifier {
-            let mut ids = target.ids.as_deref().unwrap_or_default().to_vec();
-            ids.push(id);
-            target.ids = Some(ids.into());
-        }
-        return;
-    }
-    member.slot.place.store(targets.len(), Ordering::Relaxed);
-    let ids = subscription.identifier.map(|id| Arc::from([id]));
-    targets.push(Target { slot: member.slot.clone(), qos, retain, ids });
 }
 
 fn expires(envelope: &Envelope) -> Option<Moment> {

@@ -188,12 +188,21 @@ impl Keeper {
 }
 
 fn read(path: &Path, clock: &dyn Clock) -> Result<(Sessions, Vec<Found>), StoreError> {
-    let (sessions, opened) = Sessions::open(path)?;
+    let (mut sessions, opened) = Sessions::open(path)?;
     tell_quarantine(&opened, path);
     let mut found = Vec::new();
-    let outcome = sessions.each_retained(|row| found.extend(restore(&row, clock)));
+    let mut expired = Vec::new();
+    let outcome = sessions.each_retained(|row| match restore(&row, clock) {
+        Some(message) => found.push(message),
+        None => expired.push(row.topic.to_owned()),
+    });
     match outcome {
-        Ok(()) => Ok((sessions, found)),
+        Ok(()) => {
+            if !expired.is_empty() {
+                sessions.write(expired.iter().map(|topic| RetainedChange::Clear(topic)))?;
+            }
+            Ok((sessions, found))
+        }
         Err(error) if error.is_damage() => {
             let (sessions, opened) = sessions.quarantine(error.to_string())?;
             tell_quarantine(&opened, path);

@@ -25,6 +25,7 @@ mod retained;
 mod session;
 pub mod settings;
 mod shared;
+mod subscribers;
 mod sys;
 mod wire;
 

@@ -91,6 +91,13 @@ impl Queue {
         }
     }
 
+    /// Takes out all that waits with a promise of delivery.
+    pub(super) fn drain(&mut self) -> impl Iterator<Item = Delivery> {
+        self.clear_loose();
+        self.bytes = 0;
+        self.waiting.drain(..).map(|(_, delivery)| delivery)
+    }
+
     /// Drops what does not wait for an absent client.
     pub(super) fn clear_loose(&mut self) {
         for (_, delivery) in self.loose.drain(..) {

@@ -36,11 +36,13 @@ pub(super) struct Retained {
     topics: BTreeMap<TopicName, Kept>,
     bytes: u64,
     bytes_max: u64,
+    /// Nothing expires before.
+    first_expiry: Option<Moment>,
 }
 
 impl Retained {
     pub(super) fn new(bytes_max: u64) -> Self {
-        Self { topics: BTreeMap::new(), bytes: 0, bytes_max }
+        Self { bytes_max, ..Self::default() }
     }
 
     pub(super) fn set_bytes_max(&mut self, bytes_max: u64) {
@@ -56,7 +58,7 @@ impl Retained {
     }
 
     /// Makes the message the last of its topic; an empty payload clears the topic [MQTT-3.3.1-6].
-    pub(super) fn set(&mut self, message: &Arc<Message>, number: u64, expires: Option<Moment>) -> Outcome {
+    pub(super) fn set(&mut self, message: &Arc<Message>, number: u64, expires: Option<Moment>, now: Moment) -> Outcome {
         let had = self.topics.remove(&message.topic);
         if let Some(old) = &had {
             self.bytes -= cost(&old.message);
@@ -66,16 +68,38 @@ impl Retained {
         }
         // The broker's own counters are few, and not a client's to crowd out.
         if self.bytes + cost(message) > self.bytes_max && !message.topic.is_dollar() {
-            return Outcome::Full;
+            if self.first_expiry.is_some_and(|first| first <= now) {
+                self.sweep(now);
+            }
+            if self.bytes + cost(message) > self.bytes_max {
+                return Outcome::Full;
+            }
         }
         self.bytes += cost(message);
+        self.first_expiry = earliest(self.first_expiry, expires);
         self.topics.insert(message.topic.clone(), Kept { message: message.clone(), expires, number });
         Outcome::Kept
+    }
+
+    /// Makes room: forgets what has expired.
+    fn sweep(&mut self, now: Moment) {
+        let mut first = None;
+        self.topics.retain(|_, kept| {
+            let is_alive = kept.expires.is_none_or(|expires| expires > now);
+            if is_alive {
+                first = earliest(first, kept.expires);
+            } else {
+                self.bytes -= cost(&kept.message);
+            }
+            is_alive
+        });
+        self.first_expiry = first;
     }
 
     /// Puts a message back that was retained before this process: whatever the cap says by now, it was taken.
     pub(super) fn restore(&mut self, message: Arc<Message>, expires: Option<Moment>) {
         self.bytes += cost(&message);
+        self.first_expiry = earliest(self.first_expiry, expires);
         self.topics.insert(message.topic.clone(), Kept { message, expires, number: 0 });
     }
 
@@ -118,6 +142,7 @@ impl Retained {
                     retain: true,
                     expires: kept.expires,
                     subscription_ids: identifiers.clone(),
+                    by_group: None,
                 });
             }
             if looked_at == limits::RETAINED_SCAN_MAX || found.len() == limits::RETAINED_READ_MAX {
@@ -126,6 +151,10 @@ impl Retained {
         }
         (found, true)
     }
+}
+
+fn earliest(one: Option<Moment>, other: Option<Moment>) -> Option<Moment> {
+    [one, other].into_iter().flatten().min()
 }
 
 /// What a message is charged for, bytes.
@@ -178,7 +207,7 @@ mod tests {
     fn a_filter_reads_exactly_what_it_means() {
         let mut retained = Retained::new(1 << 20);
         for topic in ["a", "a/b", "a/b/c", "a-b", "ab", "$SYS/x", "b/b"] {
-            retained.set(&message(topic, "x"), 1, None);
+            retained.set(&message(topic, "x"), 1, None, Moment::ZERO);
         }
         assert_eq!(read_all(&retained, cursor("a/#", 9)), ["a", "a/b", "a/b/c"]);
         assert_eq!(read_all(&retained, cursor("+/b", 9)), ["a/b", "b/b"]);
@@ -192,7 +221,7 @@ mod tests {
         let mut retained = Retained::new(1 << 20);
         let topics: Vec<_> = (0..5_000).map(|n| format!("t/{n:04}")).collect();
         for topic in &topics {
-            retained.set(&message(topic, "x"), 1, None);
+            retained.set(&message(topic, "x"), 1, None, Moment::ZERO);
         }
         assert_eq!(read_all(&retained, cursor("t/+", 1)), topics);
         let mut first = cursor("t/+", 1);
@@ -203,27 +232,37 @@ mod tests {
     #[test]
     fn what_was_published_after_the_subscription_is_left_to_the_live_message() {
         let mut retained = Retained::new(1 << 20);
-        retained.set(&message("a", "old"), 5, None);
-        retained.set(&message("b", "new"), 6, None);
+        retained.set(&message("a", "old"), 5, None, Moment::ZERO);
+        retained.set(&message("b", "new"), 6, None, Moment::ZERO);
         assert_eq!(read_all(&retained, cursor("#", 5)), ["a"]);
     }
 
     #[test]
     fn an_empty_payload_clears_and_the_cap_is_exact() {
         let mut retained = Retained::new(2 * (2 + limits::RETAINED_OVERHEAD_BYTES));
-        assert_eq!(retained.set(&message("a", "1"), 1, None), Outcome::Kept);
-        assert_eq!(retained.set(&message("b", "1"), 2, None), Outcome::Kept);
-        assert_eq!(retained.set(&message("c", "1"), 3, None), Outcome::Full);
-        assert_eq!(retained.set(&message("a", ""), 4, None), Outcome::Cleared);
-        assert_eq!(retained.set(&message("a", ""), 5, None), Outcome::Nothing);
-        assert_eq!(retained.set(&message("c", "1"), 6, None), Outcome::Kept);
+        assert_eq!(retained.set(&message("a", "1"), 1, None, Moment::ZERO), Outcome::Kept);
+        assert_eq!(retained.set(&message("b", "1"), 2, None, Moment::ZERO), Outcome::Kept);
+        assert_eq!(retained.set(&message("c", "1"), 3, None, Moment::ZERO), Outcome::Full);
+        assert_eq!(retained.set(&message("a", ""), 4, None, Moment::ZERO), Outcome::Cleared);
+        assert_eq!(retained.set(&message("a", ""), 5, None, Moment::ZERO), Outcome::Nothing);
+        assert_eq!(retained.set(&message("c", "1"), 6, None, Moment::ZERO), Outcome::Kept);
         assert_eq!((retained.len(), retained.bytes()), (2, 2 * (2 + limits::RETAINED_OVERHEAD_BYTES)));
+    }
+
+    #[test]
+    fn what_has_expired_makes_room_for_others() {
+        let mut retained = Retained::new(2 + limits::RETAINED_OVERHEAD_BYTES);
+        let later = Moment::at(Duration::from_secs(1));
+        assert_eq!(retained.set(&message("a", "1"), 1, Some(later), Moment::ZERO), Outcome::Kept);
+        assert_eq!(retained.set(&message("b", "1"), 2, None, Moment::ZERO), Outcome::Full);
+        assert_eq!(retained.set(&message("b", "1"), 3, None, later), Outcome::Kept);
+        assert_eq!(read_all(&retained, cursor("#", 9)), ["b"]);
     }
 
     #[test]
     fn an_expired_message_is_not_read() {
         let mut retained = Retained::new(1 << 20);
-        retained.set(&message("a", "1"), 1, Some(Moment::at(Duration::from_secs(1))));
+        retained.set(&message("a", "1"), 1, Some(Moment::at(Duration::from_secs(1))), Moment::ZERO);
         let (found, _) = retained.read(&mut cursor("a", 1), Moment::at(Duration::from_secs(1)));
         assert!(found.is_empty());
     }

@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 
 use super::promise::Promise;
 use super::queue::{Pushed, Queue};
+use super::subscribers::ByGroup;
 use super::wire::{Resend, Wire};
 use crate::model::{Message, Moment, Qos, TopicFilter, TopicName};
 
@@ -29,6 +30,8 @@ pub(super) struct Delivery {
     pub(super) expires: Option<Moment>,
     /// Identifiers of the subscriptions it answers.
     pub(super) subscription_ids: Option<Arc<[u32]>>,
+    /// Set when it is due to a shared subscription alone.
+    pub(super) by_group: Option<ByGroup>,
 }
 
 impl Delivery {
@@ -131,12 +134,17 @@ impl Session {
         self.queue.clear_loose();
     }
 
-    /// Ends the session for whoever still holds it.
-    pub(super) fn end(&mut self) {
+    /// Ends the session for whoever still holds it. Returns what other members of its shared subscriptions may have: all that was not sent,
+    /// and QoS 1 that was not acknowledged. QoS 2 that was sent must go to nobody else [MQTT-4.8.2-5].
+    pub(super) fn end(&mut self) -> Vec<Delivery> {
         self.generation += 1;
         if let Some(old) = self.attachment.take() {
             old.wake.notify_one();
         }
+        let mut left = self.wire.drain_unacknowledged();
+        left.extend(self.queue.drain());
+        left.retain(|delivery| delivery.by_group.is_some());
+        left
     }
 
     pub(super) fn is_current(&self, generation: u64) -> bool {
@@ -283,7 +291,7 @@ mod tests {
     fn delivery(text: &str, qos: Qos) -> Delivery {
         let topic = TopicName::parse("t").unwrap();
         let message = Arc::new(Message::new(topic, text.as_bytes(), qos, false, Origin::Client));
-        Delivery { message, qos, retain: false, expires: None, subscription_ids: None }
+        Delivery { message, qos, retain: false, expires: None, subscription_ids: None, by_group: None }
     }
 
     /// What is sent until nothing more may be: text, packet id and DUP, or the id of a PUBREL.

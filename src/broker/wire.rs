@@ -146,6 +146,13 @@ impl Wire {
         }
     }
 
+    /// Takes everything off; returns the QoS 1 messages that were not acknowledged.
+    pub(super) fn drain_unacknowledged(&mut self) -> Vec<Delivery> {
+        self.sent = 0;
+        let deliveries = self.flights.drain(..).filter_map(|flight| flight.delivery);
+        deliveries.filter(|delivery| delivery.qos == Qos::AtLeastOnce).collect()
+    }
+
     /// Forgets a message that cannot be sent to this client at all.
     pub(super) fn forget(&mut self, packet_id: u16) {
         if let Some(index) = self.position(packet_id) {

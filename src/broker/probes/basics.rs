@@ -253,3 +253,30 @@ async fn a_shared_subscription_gives_each_message_to_one_member_in_turn() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn what_a_leaving_member_of_a_shared_subscription_did_not_acknowledge_goes_to_another() {
+    everywhere(async |broker, version| {
+        let mut leaver = Raw::connect(broker, version, "leaver").await;
+        leaver.subscribe("$share/group/s/+", 2).await;
+        let mut publisher = Raw::connect(broker, version, "pub").await;
+        for (payload, id) in [(b"1", 1), (b"2", 2)] {
+            publisher.publish("s/x", payload, AtLeastOnce, false, id).await;
+            publisher.expect(&[0x40, 2, 0, u8::try_from(id).unwrap()]).await;
+            leaver.expect(&publish(version, "s/x", payload, AtLeastOnce, false, id)).await;
+        }
+        publisher.publish("s/x", b"3", ExactlyOnce, false, 3).await;
+        publisher.expect(&[0x50, 2, 0, 3]).await;
+        leaver.expect(&publish(version, "s/x", b"3", ExactlyOnce, false, 3)).await;
+        leaver.send(&[0x40, 2, 0, 1]).await;
+        leaver.expect_silence().await;
+        let mut heir = Raw::connect(broker, version, "heir").await;
+        heir.subscribe("$share/group/s/+", 2).await;
+        leaver.send(&[0xe0, 0]).await;
+        leaver.expect_end().await;
+        // The first is acknowledged, and the third, once sent to one member, is nobody else's.
+        heir.expect(&publish(version, "s/x", b"2", AtLeastOnce, false, 1)).await;
+        heir.expect_silence().await;
+    })
+    .await;
+}
