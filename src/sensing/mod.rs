@@ -15,9 +15,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 pub use self::chain::Chain;
-use self::task::{BusContext, SharedChains, supervise};
+use self::task::{BusContext, Plans, SharedChains, supervise};
 use crate::bus::SerialSettings;
 use crate::clock::Clock;
+use crate::limits::STOP_SENSORS;
 use crate::model::{BusId, Moment, Quality, Sample, SensorId};
 use crate::plan::SensorPlan;
 use crate::ports::Publish;
@@ -33,7 +34,8 @@ pub struct Sensing {
 
 struct RunningBus {
     settings: SerialSettings,
-    plans: watch::Sender<Arc<[SensorPlan]>>,
+    plans: watch::Sender<Plans>,
+    adopted: watch::Receiver<Plans>,
     chains: SharedChains,
     stop: CancellationToken,
     task: JoinHandle<()>,
@@ -103,24 +105,23 @@ impl Sensing {
         // A port is closed before another bus may open it.
         for id in ended {
             if let Some(bus) = self.buses.remove(&id) {
-                bus.stop(crate::limits::STOP_SENSORS).await;
+                bus.stop(STOP_SENSORS).await;
             }
+        }
+        // A sensor leaves its bus before it appears on another: its last word on the old one is `offline`.
+        for (id, bus) in &mut self.buses {
+            let stay =
+                |running: &&SensorPlan| sensors.iter().any(|sensor| sensor.id == running.id && sensor.bus == *id);
+            let staying: Plans = bus.plans.borrow().iter().filter(stay).cloned().collect();
+            bus.adopt(staying).await;
         }
         for settings in buses {
             let plans = plans_of(&settings.id, sensors);
             if plans.is_empty() {
                 continue;
             }
-            match self.buses.get(&settings.id) {
-                Some(bus) => {
-                    bus.plans.send_if_modified(|running| {
-                        let changed = **running != *plans;
-                        if changed {
-                            *running = plans;
-                        }
-                        changed
-                    });
-                }
+            match self.buses.get_mut(&settings.id) {
+                Some(bus) => bus.adopt(plans).await,
                 None => self.start_bus(settings, plans),
             }
         }
@@ -148,24 +149,38 @@ impl Sensing {
         }
     }
 
-    fn start_bus(&mut self, settings: &SerialSettings, plans: Arc<[SensorPlan]>) {
+    fn start_bus(&mut self, settings: &SerialSettings, plans: Plans) {
         let (sender, receiver) = watch::channel(plans);
+        let (adopted_sender, adopted) = watch::channel(Plans::default());
         let chains = SharedChains::default();
         let stop = CancellationToken::new();
         let task = tokio::spawn(supervise(BusContext {
             settings: settings.clone(),
             plans: receiver,
+            adopted: Arc::new(adopted_sender),
             publish: self.publish.clone(),
             clock: self.clock.clone(),
             chains: chains.clone(),
             stop: stop.clone(),
         }));
-        let bus = RunningBus { settings: settings.clone(), plans: sender, chains, stop, task };
+        let bus = RunningBus { settings: settings.clone(), plans: sender, adopted, chains, stop, task };
         self.buses.insert(settings.id.clone(), bus);
     }
 }
 
 impl RunningBus {
+    /// Gives the bus other sensors, and waits until it has them. A bus that is just being started again has them when it is.
+    async fn adopt(&mut self, plans: Plans) {
+        if *self.plans.borrow() == plans {
+            return;
+        }
+        self.plans.send_replace(plans.clone());
+        let in_force = self.adopted.wait_for(|adopted| Arc::ptr_eq(adopted, &plans));
+        if tokio::time::timeout(STOP_SENSORS, in_force).await.is_err() {
+            warn!(bus = %self.settings.id, "task of the bus does not answer");
+        }
+    }
+
     async fn stop(mut self, budget: Duration) {
         self.stop.cancel();
         if tokio::time::timeout(budget, &mut self.task).await.is_err() {
@@ -176,6 +191,6 @@ impl RunningBus {
 }
 
 /// The sensors of a bus, in the order of the plan.
-fn plans_of(bus: &BusId, sensors: &[SensorPlan]) -> Arc<[SensorPlan]> {
+fn plans_of(bus: &BusId, sensors: &[SensorPlan]) -> Plans {
     sensors.iter().filter(|sensor| sensor.bus == *bus).cloned().collect()
 }

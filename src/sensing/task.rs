@@ -20,11 +20,16 @@ use crate::ports::Publish;
 /// The sensors of a bus: its task works on them, a screen looks at them. Held for the length of one event, never over an await.
 pub(super) type SharedChains = Arc<Mutex<Chains>>;
 
+/// The sensors a bus is to have, in the order of the plan.
+pub(super) type Plans = Arc<[SensorPlan]>;
+
 /// What a bus's task needs, and needs again when it is started again.
 #[derive(Clone)]
 pub(super) struct BusContext {
     pub(super) settings: SerialSettings,
-    pub(super) plans: watch::Receiver<Arc<[SensorPlan]>>,
+    pub(super) plans: watch::Receiver<Plans>,
+    /// Tells which plans are in force.
+    pub(super) adopted: Arc<watch::Sender<Plans>>,
     pub(super) publish: Arc<dyn Publish>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) chains: SharedChains,
@@ -110,6 +115,7 @@ impl BusContext {
         let mut out = Vec::new();
         self.chains().apply(&plans, away, self.clock.now(), &mut out);
         self.tell(out);
+        self.adopted.send_replace(plans);
     }
 
     /// Does something with each sensor, and publishes what comes of it.

@@ -133,6 +133,25 @@ async fn buses_come_and_go_with_the_plan() {
 }
 
 #[tokio::test]
+async fn a_sensor_that_moves_to_another_bus_ends_online() {
+    let told = Arc::new(Told::default());
+    let buses = [bus("a", simulated("burst?rate=1000")), bus("b", simulated("burst?rate=1000&seed=2"))];
+    let stay = [sensor("on-a", "a", "match = { json = true }"), sensor("on-b", "b", "match = { json = true }")];
+    let plan = |at: &str| [stay[0].clone(), stay[1].clone(), sensor("mover", at, "match = { json = true }")];
+    let mut sensing = Sensing::start(&buses, &plan("a"), told.clone(), SystemClock::shared());
+    let mut expected = vec!["online"];
+    for round in 0..20 {
+        told.wait("the mover", |told| told.on("mover/availability") == expected).await;
+        sensing.apply(&buses, &plan(if round % 2 == 0 { "b" } else { "a" })).await;
+        expected.extend(["offline", "online"]);
+    }
+    told.wait("the mover", |told| told.on("mover/availability") == expected).await;
+    assert_eq!(told.on("on-a/availability"), ["online"]);
+    assert_eq!(told.on("on-b/availability"), ["online"]);
+    sensing.stop(Duration::from_secs(2)).await;
+}
+
+#[tokio::test]
 async fn a_port_that_cannot_be_opened_makes_its_sensors_offline() {
     let told = Arc::new(Told::default());
     let buses = [bus("a", simulated("nothing")), bus("b", simulated("burst"))];
