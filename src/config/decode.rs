@@ -4,11 +4,12 @@
 //! place, and the next key is read. What a block may hold is said once, by its [`Key`]s: the reader, the list of known
 //! names in an error, the reference and the schema all come from them.
 
+use serde_json::{Value as Json, json};
+
 use super::code::Code;
 use super::diagnostic::Problems;
 use super::source::{At, Span};
 use super::tree::{Node, Value};
-use serde_json::{Value as Json, json};
 
 /// What a key is for and what it may hold.
 #[derive(Debug, Clone, Copy)]

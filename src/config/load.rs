@@ -1,6 +1,7 @@
 //! Files to one tree: reads, parses, follows `include`, joins.
 
 use std::collections::btree_map::Entry;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use toml::de::DeTable;
@@ -74,10 +75,9 @@ impl Reader {
             return;
         }
         self.seen.push((canonical, asked_at));
-        match load_bytes(path) {
+        match load_bytes(path, asked_at.is_some()) {
             Ok(bytes) => self.text(path, bytes),
             Err((code, reason)) => {
-                let code = if asked_at.is_some() && code == Code::FileUnreadable { Code::IncludeMissing } else { code };
                 self.tree.problems.error(code, asked_at, reason);
             }
         }
@@ -137,10 +137,12 @@ impl Reader {
     }
 }
 
-fn load_bytes(path: &Path) -> Result<Vec<u8>, (Code, String)> {
-    use std::io::Read as _;
-    let unreadable =
-        |error: std::io::Error| (Code::FileUnreadable, format!("`{}` cannot be read: {error}", path.display()));
+fn load_bytes(path: &Path, included: bool) -> Result<Vec<u8>, (Code, String)> {
+    let unreadable = |error: io::Error| {
+        let missing = included && error.kind() == io::ErrorKind::NotFound;
+        let code = if missing { Code::IncludeMissing } else { Code::FileUnreadable };
+        (code, format!("`{}` cannot be read: {error}", path.display()))
+    };
     let file = std::fs::File::open(path).map_err(unreadable)?;
     let mut bytes = Vec::new();
     // The limit is held while reading: a device or a pipe has no size that could be asked for.

@@ -55,7 +55,7 @@ impl Node {
         Self { value, span: moved(node, base) }
     }
 
-    /// Reads one of our own literals (a default, a bound); every one of them is read by a test of `file`.
+    /// Reads one of our own literals (a default, a bound); every one of them is read by a test of `reference`.
     pub(super) fn literal(text: &str, span: Span) -> Self {
         let node = DeValue::parse(text).expect("a literal of the block macros is TOML, as a test makes sure");
         let mut node = Self::from_toml(&node, 0);
