@@ -197,9 +197,16 @@ impl Planner<'_> {
     }
 
     fn out_rules(&mut self, written: &[At<file::OutRule>]) -> Vec<(OutRule, Span)> {
-        let mut rules = Vec::new();
+        let mut rules: Vec<(OutRule, Span)> = Vec::new();
         for rule in written {
             let Some((from, to)) = self.ends(rule.from.as_ref(), rule.to.as_ref()) else { continue };
+            let hides = rules.iter().find(|(earlier, _)| rules::covers(earlier.from.as_str(), from.as_str()));
+            if let Some((_, earlier)) = hides {
+                self.problems
+                    .warning(Code::Unused, rule.span, "no message gets to this rule")
+                    .and(*earlier, "this one takes them all: the first that matches counts")
+                    .help("put the narrower rule first");
+            }
             let qos = rule.qos.as_ref().map(|qos| qos.value.0);
             let retain = rule.retain.as_ref().map(|retain| retain.value);
             rules.push((OutRule { from, to, qos, retain }, rule.span));

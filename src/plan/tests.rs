@@ -198,6 +198,18 @@ fn two_plans_of_one_text_are_equal_and_a_changed_sensor_differs_alone() {
     assert_ne!(before.sensors[1], changed.sensors[1]);
 }
 
+#[test]
+fn a_rule_that_no_message_gets_to_is_told() {
+    let rules = |out: &str| {
+        let text = format!("[[bridge]]\nid = \"c\"\nurl = \"mqtt://h\"\nout = [{out}]\n");
+        let (_, report) = plan(config::load_text(Path::new("t"), &text), &environment(Secrets::Ignored)).unwrap();
+        report.problems.sorted().iter().map(|d| d.message.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(rules("{ from = \"a/#\", qos = 1 }, { from = \"a/alarm\", qos = 2 }"), ["no message gets to this rule"]);
+    assert_eq!(rules("{ from = \"a/alarm\", qos = 2 }, { from = \"a/#\", qos = 1 }"), Vec::<String>::new());
+    assert_eq!(rules("{ from = \"a/+\" }, { from = \"a/#\" }"), Vec::<String>::new());
+}
+
 /// A self-signed certificate and its key, as PEM.
 fn certificate() -> (String, String) {
     let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
