@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::BytesMut;
 
 use super::access::Access;
-use super::core::Attached;
+use super::core::{Attached, Farewell};
 use super::door::Guests;
 use super::keeper::Urgency;
 use super::owed::{Ledger, Owed};
@@ -445,6 +445,22 @@ impl Conversation {
     /// Writes the DISCONNECT that goes with an ending, where there is one.
     pub(super) fn say_goodbye(&mut self, reason: Reason) {
         server::put_disconnect(&mut self.output, self.version, reason);
+    }
+}
+
+/// A panic ends one connection, and that connection in order: the session is let go and the will published.
+impl Drop for Conversation {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let client = &self.attached.slot.client;
+            tracing::error!(%client, "a fault in the broker ended this client's connection");
+            let now = self.shared.clock.now();
+            let will = self.shared.core().detach(&self.attached.slot, self.attached.generation, Farewell::Abrupt, now);
+            self.shared.due_changed.notify_one();
+            if let Some(will) = will {
+                self.shared.publish_will(&will);
+            }
+        }
     }
 }
 

@@ -78,6 +78,8 @@ pub(super) struct Target {
 pub(super) struct Subscribers {
     members: Vec<Member>,
     groups: Vec<Group>,
+    /// The last message that came here.
+    last: u64,
 }
 
 impl Subscribers {
@@ -111,6 +113,12 @@ impl Subscribers {
 
     /// Adds those a message is for.
     pub(super) fn aim(&mut self, filter: FilterId, envelope: &Envelope, targets: &mut Vec<Target>) {
+        // rumqttd's router may read a filter twice over after it was taken out and put in again; its log is in order, so a number that is not
+        // higher has been here.
+        if envelope.number <= self.last {
+            return;
+        }
+        self.last = envelope.number;
         for member in &self.members {
             aim(targets, envelope, member, None);
         }

@@ -1,6 +1,6 @@
 //! Publish, subscribe, retain, resume: the protocol as polite clients use it, in both versions and with each routing.
 
-use super::harness::{Raw, connect, publish, routings, settings, start, subscribe};
+use super::harness::{Raw, connect, packet, publish, routings, settings, start, subscribe};
 use crate::broker::Broker;
 use crate::model::Qos::{AtLeastOnce, AtMostOnce, ExactlyOnce};
 use crate::mqtt::server::Version::{self, V5, V311};
@@ -277,6 +277,27 @@ async fn what_a_leaving_member_of_a_shared_subscription_did_not_acknowledge_goes
         // The first is acknowledged, and the third, once sent to one member, is nobody else's.
         heir.expect(&publish(version, "s/x", b"2", AtLeastOnce, false, 1)).await;
         heir.expect_silence().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_filter_put_in_use_again_and_again_brings_each_message_once() {
+    everywhere(async |broker, version| {
+        let mut client = Raw::connect(broker, version, "again").await;
+        let unsubscribe = match version {
+            V5 => packet(0xa2, b"\0\x02\0\0\x01t"),
+            V311 => packet(0xa2, b"\0\x02\0\x01t"),
+        };
+        for round in 0..100_u8 {
+            client.subscribe("t", 0).await;
+            for part in [0, 1] {
+                client.publish("t", &[round, part], AtMostOnce, false, 0).await;
+                client.expect(&publish(version, "t", &[round, part], AtMostOnce, false, 0)).await;
+            }
+            client.send(&unsubscribe).await;
+            assert_eq!(client.packet().await.unwrap()[0], 0xb0);
+        }
     })
     .await;
 }

@@ -32,6 +32,7 @@ impl SlowUplink {
 
 impl Uplink for SlowUplink {
     fn accept(&self, message: &Arc<Message>) -> Option<Acceptance> {
+        assert_ne!(message.topic.as_str(), "panic", "as a fault in the house would");
         if !message.topic.as_str().starts_with("up/") {
             return None;
         }
@@ -162,5 +163,23 @@ async fn what_was_acknowledged_as_retained_is_back_after_a_kill() {
     found.sort();
     assert_eq!(found, expected);
     assert!(uplink.topics().is_empty(), "what was retained before is not offered anew");
+    broker.kill().await;
+}
+
+#[tokio::test]
+async fn a_panic_ends_its_connection_alone_and_in_order() {
+    let broker = start_with(settings(routings()[0]), Arc::new(SlowUplink::default())).await;
+    let mut watcher = Raw::connect(&broker, V5, "watch").await;
+    watcher.subscribe("#", 0).await;
+    let mut unlucky = Raw::open(broker.addresses()[0], V5).await;
+    unlucky.send(&super::harness::connect(V5, "unlucky", 0x06, &[], b"\0\0\x04gone\0\x01x")).await;
+    unlucky.packet().await.unwrap();
+    unlucky.publish("panic", b"x", AtLeastOnce, false, 1).await;
+    unlucky.expect_end().await;
+    watcher.expect(&publish(V5, "gone", b"x", AtMostOnce, false, 0)).await;
+    watcher.expect_silence().await;
+    let (mut back, connack) = Raw::connect_with(&broker, V5, "unlucky", 0, &[]).await;
+    assert_eq!(connack[2..4], [0, 0], "welcome, to a new session");
+    back.expect_silence().await;
     broker.kill().await;
 }
