@@ -220,6 +220,8 @@ pub const BRIDGE_READ_BYTES: usize = 64 << 10;
 pub const RESOLVER_THREADS: usize = 2;
 /// Connections in a row that a cloud may close without an answer to CONNECT of version 5 before 3.1.1 is tried: one may be its restart.
 pub const SILENT_CLOSES: u32 = 2;
+/// Pause before an engine that panicked is started again: long enough that a mistake that repeats itself costs no core.
+pub const ENGINE_PAUSE: Duration = Duration::from_secs(1);
 /// Part of a stop's budget kept for saying `offline`.
 pub const GOODBYE: Duration = Duration::from_secs(1);
 /// Least time between two values of an engine's status, but for changes of its state.

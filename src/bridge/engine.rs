@@ -11,7 +11,6 @@ use tokio::sync::{oneshot, watch};
 use super::core::{Cause, Close, Core, Turn};
 use super::intake::Shared;
 use super::link::{Happened, Link, Up};
-use super::rules::OutRules;
 use super::settings::{Settings, VersionChoice};
 use super::state::Teller;
 use super::{LinkState, Status, words};
@@ -51,13 +50,12 @@ struct Stopping {
 impl Engine {
     pub(super) fn new(
         core: Core,
-        settings: Arc<Settings>,
         shared: Arc<Shared>,
         publish: Arc<dyn Publish>,
         clock: Arc<dyn Clock>,
-        status: watch::Sender<Status>,
+        status: Arc<watch::Sender<Status>>,
     ) -> Self {
-        let now = clock.now();
+        let (now, settings) = (clock.now(), shared.settings());
         Self {
             backoff: Backoff::new(settings.reconnect.min, settings.reconnect.max),
             version: first_version(settings.version),
@@ -141,7 +139,7 @@ impl Engine {
 
     async fn apply(&mut self, settings: Settings) {
         let old = std::mem::replace(&mut self.settings, Arc::new(settings));
-        self.shared.set_rules(OutRules::new(&self.settings));
+        self.shared.set_settings(Arc::clone(&self.settings));
         self.backoff = Backoff::new(self.settings.reconnect.min, self.settings.reconnect.max);
         let same_link = same_connection(&old, &self.settings);
         if !same_link {
@@ -345,7 +343,7 @@ impl Engine {
                 Moment::at(stopping.until.since_start().saturating_sub(GOODBYE))
             }
         });
-        let next = [link, stop, self.core.poll_timeout(), self.teller.due(now)].into_iter().flatten().min();
+        let next = [link, stop, self.core.poll_timeout(), self.teller.due(&self.core)].into_iter().flatten().min();
         next.map_or(IDLE, |next| next.since(now)).min(IDLE)
     }
 

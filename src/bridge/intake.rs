@@ -36,6 +36,7 @@ pub(super) struct Offered {
 /// who do by what they may have unacknowledged.
 pub(super) struct Shared {
     bridge: BridgeId,
+    settings: RwLock<Arc<Settings>>,
     rules: RwLock<Arc<OutRules>>,
     queue: Mutex<Queue>,
     orders: Mutex<Orders>,
@@ -66,9 +67,33 @@ struct Queue {
 }
 
 impl Shared {
-    pub(super) fn new(bridge: BridgeId, rules: OutRules, clock: Arc<dyn Clock>) -> Self {
-        let rules = RwLock::new(Arc::new(rules));
-        Self { bridge, rules, queue: Mutex::default(), orders: Mutex::default(), clock, bell: Notify::new() }
+    pub(super) fn new(settings: Arc<Settings>, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            bridge: settings.id.clone(),
+            rules: RwLock::new(Arc::new(OutRules::new(&settings))),
+            settings: RwLock::new(settings),
+            queue: Mutex::default(),
+            orders: Mutex::default(),
+            clock,
+            bell: Notify::new(),
+        }
+    }
+
+    /// What holds at the moment.
+    pub(super) fn settings(&self) -> Arc<Settings> {
+        Arc::clone(&self.settings.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// From here on these hold, for what is offered too.
+    pub(super) fn set_settings(&self, settings: Arc<Settings>) {
+        let rules = Arc::new(OutRules::new(&settings));
+        *self.rules.write().unwrap_or_else(PoisonError::into_inner) = rules;
+        *self.settings.write().unwrap_or_else(PoisonError::into_inner) = settings;
+    }
+
+    /// Whether nobody holds the bridge any more.
+    pub(super) fn is_abandoned(&self) -> bool {
+        self.orders.lock().unwrap_or_else(PoisonError::into_inner).abandoned
     }
 
     pub(super) fn order(&self, give: impl FnOnce(&mut Orders)) {
@@ -77,15 +102,14 @@ impl Shared {
     }
 
     pub(super) fn take_orders(&self) -> Orders {
-        std::mem::take(&mut self.orders.lock().unwrap_or_else(PoisonError::into_inner))
+        let mut orders = self.orders.lock().unwrap_or_else(PoisonError::into_inner);
+        let abandoned = orders.abandoned;
+        // Abandoned once is abandoned for good: there is nobody to say it again.
+        std::mem::replace(&mut *orders, Orders { abandoned, ..Orders::default() })
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) fn set_rules(&self, rules: OutRules) {
-        *self.rules.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(rules);
     }
 
     /// From here on nothing is taken in, or (`None`) everything again.
@@ -161,7 +185,7 @@ mod tests {
 
     fn shared() -> Shared {
         let settings = settings(std::path::Path::new("/nowhere"));
-        Shared::new(settings.id.clone(), OutRules::new(&settings), Arc::new(FakeClock::new(0)))
+        Shared::new(Arc::new(settings), Arc::new(FakeClock::new(0)))
     }
 
     fn message(topic: &str, origin: Origin, qos: Qos) -> Arc<Message> {

@@ -1,7 +1,7 @@
 //! The bridge to the cloud: one engine thread a bridge, which owns its connection and its store.
 //!
 //! - `intake` is where messages come in, on whatever thread they come from; `rules` says which, and under which topic
-//! - `engine` is the thread's loop, `link` its socket, `state` and `words` what it tells
+//! - `engine` is the thread's loop, `link` its socket, `state` and `words` what it tells, `supervisor` what starts it again after a panic
 //! - `core` is the engine without its socket: store, handshakes, decisions
 
 mod core;
@@ -11,6 +11,7 @@ mod link;
 pub mod rules;
 pub mod settings;
 mod state;
+mod supervisor;
 mod words;
 
 use std::sync::Arc;
@@ -19,9 +20,8 @@ use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 
 use self::core::Core;
-use self::engine::Engine;
 use self::intake::Shared;
-use self::rules::OutRules;
+use self::supervisor::Parts;
 use crate::clock::Clock;
 use crate::model::{Message, Timestamp};
 use crate::ports::{Acceptance, Publish, Uplink};
@@ -126,8 +126,7 @@ impl Bridge {
     pub fn start(settings: Settings, publish: Arc<dyn Publish>, clock: Arc<dyn Clock>) -> Result<Self, BridgeError> {
         let settings = Arc::new(settings);
         let core = Core::open(&settings, clock.now(), clock.wall())?;
-        let rules = OutRules::new(&settings);
-        let shared = Arc::new(Shared::new(settings.id.clone(), rules, Arc::clone(&clock)));
+        let shared = Arc::new(Shared::new(Arc::clone(&settings), Arc::clone(&clock)));
         let (sender, status) = watch::channel(Status {
             state: LinkState::Connecting,
             since: clock.wall(),
@@ -137,12 +136,11 @@ impl Bridge {
             delivered: 0,
             dropped: 0,
         });
-        let id = settings.id.to_string();
-        let engine = Engine::new(core, settings, Arc::clone(&shared), publish, Arc::clone(&clock), sender);
+        let parts = Parts { shared: Arc::clone(&shared), publish, clock: Arc::clone(&clock), status: Arc::new(sender) };
         std::thread::Builder::new()
-            .name(format!("bridge-{id}"))
-            .spawn(move || engine.run())
-            .map_err(|error| BridgeError::Thread { bridge: id, error })?;
+            .name(format!("bridge-{}", settings.id))
+            .spawn(move || parts.run(core))
+            .map_err(|error| BridgeError::Thread { bridge: settings.id.to_string(), error })?;
         Ok(Self { shared, status, clock })
     }
 

@@ -1,5 +1,7 @@
 //! What a bridge says of itself: its [`Status`], and the retained topic `bridge/<id>` (docs/topics.md).
 
+use std::sync::Arc;
+
 use serde_json::{Map, Value};
 use tokio::sync::watch;
 
@@ -13,7 +15,7 @@ use crate::ports::Publish;
 
 /// Tells changes of state at once, and mere numbers now and then.
 pub(super) struct Teller {
-    status: watch::Sender<Status>,
+    status: Arc<watch::Sender<Status>>,
     state: LinkState,
     since: Option<Timestamp>,
     reason: Option<String>,
@@ -25,7 +27,7 @@ pub(super) struct Teller {
 }
 
 impl Teller {
-    pub(super) fn new(status: watch::Sender<Status>) -> Self {
+    pub(super) fn new(status: Arc<watch::Sender<Status>>) -> Self {
         Self {
             status,
             state: LinkState::Connecting,
@@ -54,12 +56,17 @@ impl Teller {
         changed
     }
 
-    /// When numbers that changed are due to be told.
-    pub(super) fn due(&self, now: Moment) -> Option<Moment> {
-        let told = self.told.as_ref().map(|(_, _, queued)| *queued);
-        let counted = self.status.borrow().queued;
-        (told != Some(counted) || now < self.counted_at + STATUS_EVERY)
-            .then(|| if told == Some(counted) { self.counted_at + STATUS_EVERY } else { self.told_at + STATE_TOLD })
+    /// When numbers that changed are due to be told; `None` while all that is known has been told.
+    pub(super) fn due(&self, core: &Core) -> Option<Moment> {
+        let counted = {
+            let status = self.status.borrow();
+            (status.queued, status.delivered, status.dropped)
+        };
+        let status =
+            (counted != (core.queued(), core.delivered(), core.drops.total())).then(|| self.counted_at + STATUS_EVERY);
+        let told = self.told.as_ref().is_some_and(|(_, _, queued)| *queued == core.queued());
+        let topic = (!told).then(|| self.told_at + STATE_TOLD);
+        [status, topic].into_iter().flatten().min()
     }
 
     /// Tells what is due.
@@ -129,4 +136,48 @@ fn state_message(
     object.insert("queued".into(), queued.into());
     let payload = Value::Object(object).to_string().into_bytes();
     Message::new(settings.state_topic.clone(), payload, Qos::AtLeastOnce, true, Origin::Gateway)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::bridge::core::tests::settings;
+    use crate::clock::{Clock, FakeClock};
+
+    #[derive(Default)]
+    struct Heard(Mutex<Vec<String>>);
+
+    impl Publish for Heard {
+        fn publish(&self, message: Message) {
+            self.0.lock().unwrap().push(String::from_utf8(message.payload.to_vec()).unwrap());
+        }
+    }
+
+    #[test]
+    fn a_change_is_told_at_once_and_nothing_is_due_while_nothing_changes() {
+        let dir = tempfile::tempdir().unwrap();
+        let (settings, clock) = (Arc::new(settings(dir.path())), FakeClock::new(1_795_396_500_000));
+        let core = Core::open(&settings, clock.now(), clock.wall()).unwrap();
+        let (state, reason) = (LinkState::Connecting, None);
+        let start = Status { state, since: clock.wall(), reason, queued: 0, bytes: 0, delivered: 0, dropped: 0 };
+        let (sender, status) = watch::channel(start);
+        let mut teller = Teller::new(Arc::new(sender));
+        let heard = Heard::default();
+        let tell = |teller: &mut Teller| teller.tell(&core, &settings, &heard, clock.now(), clock.wall());
+        tell(&mut teller);
+        teller.link(LinkState::Offline, Some("connection refused".into()), clock.wall());
+        tell(&mut teller);
+        assert_eq!(teller.due(&core), None);
+        tell(&mut teller);
+        assert_eq!(
+            *heard.0.lock().unwrap(),
+            [
+                r#"{"state":"connecting","since":"2026-11-23T01:15:00.000Z","queued":0}"#,
+                r#"{"state":"offline","since":"2026-11-23T01:15:00.000Z","reason":"connection refused","queued":0}"#
+            ]
+        );
+        assert_eq!(status.borrow().reason.as_deref(), Some("connection refused"));
+    }
 }

@@ -176,7 +176,7 @@ impl Flight {
 }
 
 /// MQTT 5 reason codes from here on mean failure [MQTT-2.4].
-const FAILURE: u8 = 0x80;
+pub const FAILURE: u8 = 0x80;
 
 #[cfg(test)]
 mod tests {

@@ -8,7 +8,7 @@ use super::link::{Own, Phase};
 use super::{Cause, Core, ONLINE, SESSION_OF, SUBSCRIBED, canonical, event, identity};
 use crate::bridge::rules;
 use crate::bridge::settings::OnSessionLoss;
-use crate::logic::flight::{Claim, Flight, Stage, Verdict};
+use crate::logic::flight::{Claim, FAILURE, Flight, Stage, Verdict};
 use crate::model::{Message, Moment, Origin, Qos, Seq, Timestamp, TopicFilter};
 use crate::mqtt::client::{self, Delivery, Incoming, Version, Welcome, WireError};
 use crate::store::Dropped;
@@ -185,7 +185,7 @@ impl Core {
     fn session_packet(&mut self, packet: Incoming, wall: Timestamp) {
         match packet {
             Incoming::Publish(delivery) => self.delivered_to_us(delivery),
-            Incoming::Puback(pkid, _) if self.own_acknowledged(pkid) => {}
+            Incoming::Puback(pkid, reason) if self.own_acknowledged(pkid, reason) => {}
             Incoming::Puback(pkid, reason) => {
                 let verdict = self.flight.puback(pkid, reason);
                 self.verdict(verdict, wall);
@@ -207,7 +207,7 @@ impl Core {
             }
             Incoming::Suback(pkid, codes) => self.subscribed(pkid, &codes),
             Incoming::Unsuback(pkid) => {
-                self.own_acknowledged(pkid);
+                self.own_acknowledged(pkid, 0);
             }
             Incoming::Pingresp | Incoming::Connack(_) | Incoming::Disconnect(_) => {}
         }
@@ -253,13 +253,21 @@ impl Core {
     }
 
     /// Whether the packet id was one of the engine's own.
-    fn own_acknowledged(&mut self, pkid: u16) -> bool {
+    fn own_acknowledged(&mut self, pkid: u16, reason: u8) -> bool {
         let Some(link) = &mut self.link else { return false };
         match link.own.remove(&pkid) {
             None => false,
             Some(Own::Goodbye) => {
-                client::put_disconnect(&mut link.replies);
+                // A cloud that did not take `offline` says it itself, by the will: that is lost with a DISCONNECT, and only with one.
+                if reason < FAILURE {
+                    client::put_disconnect(&mut link.replies);
+                }
                 self.left = true;
+                true
+            }
+            Some(Own::Birth) if reason >= FAILURE => {
+                let (bridge, code) = (self.settings.id.as_str(), format!("0x{reason:02x}"));
+                tracing::error!(bridge, code, "the cloud does not take the gateway's status");
                 true
             }
             Some(_) => true,
@@ -272,7 +280,7 @@ impl Core {
         };
         let mut agreed = codes.len() == filters.len();
         for (filter, code) in filters.iter().zip(codes) {
-            if *code >= 0x80 {
+            if *code >= FAILURE {
                 agreed = false;
                 let (bridge, filter, code) = (self.settings.id.as_str(), filter.as_str(), format!("0x{code:02x}"));
                 tracing::error!(bridge, filter, code, "the cloud refused a subscription");
