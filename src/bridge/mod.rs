@@ -12,6 +12,8 @@ pub mod rules;
 pub mod settings;
 mod state;
 mod supervisor;
+#[cfg(test)]
+mod tests;
 mod words;
 
 use std::sync::Arc;

@@ -1,0 +1,110 @@
+//! The engine's thread with real sockets, as far as no real broker is needed.
+
+use std::net::TcpListener;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use super::core::tests::settings;
+use super::*;
+use crate::clock::SystemClock;
+use crate::model::{Origin, Qos, TopicName};
+use crate::ports::NotAccepted;
+
+/// Longest anything here may take: far more than it needs, so that a busy machine fails nothing.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+#[derive(Default)]
+struct Local {
+    heard: Mutex<Vec<Message>>,
+    /// Panics at the next message, once.
+    fails: AtomicBool,
+}
+
+impl Publish for Local {
+    fn publish(&self, message: Message) {
+        self.heard.lock().unwrap().push(message);
+        assert!(!self.fails.swap(false, Ordering::SeqCst), "a mistake, made on purpose");
+    }
+}
+
+fn message(payload: &str) -> Arc<Message> {
+    let topic = TopicName::parse("a").unwrap();
+    Arc::new(Message::new(topic, payload.as_bytes(), Qos::AtLeastOnce, false, Origin::Client))
+}
+
+async fn accepted(bridge: &Bridge, payload: &str) -> Result<(), NotAccepted> {
+    let acceptance = bridge.intake().accept(&message(payload)).unwrap();
+    tokio::time::timeout(PATIENCE, acceptance).await.expect("an answer in time")
+}
+
+async fn status_of(bridge: &Bridge, wanted: impl FnMut(&Status) -> bool) -> Status {
+    let mut status = bridge.status();
+    tokio::time::timeout(PATIENCE, status.wait_for(wanted)).await.expect("the status in time").unwrap().clone()
+}
+
+/// A bridge to a port of this machine.
+fn bridge(dir: &tempfile::TempDir, port: u16, local: &Arc<Local>) -> Bridge {
+    let mut settings = settings(dir.path());
+    settings.url = CloudUrl { tls: false, host: "127.0.0.1".into(), port };
+    Bridge::start(settings, Arc::clone(local) as Arc<dyn Publish>, SystemClock::shared()).unwrap()
+}
+
+/// A port nobody listens on.
+fn closed_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+#[tokio::test]
+async fn a_cloud_that_refuses_is_named_and_what_comes_in_is_stored() {
+    let (dir, local) = (tempfile::tempdir().unwrap(), Arc::default());
+    let bridge = bridge(&dir, closed_port(), &local);
+    let status = status_of(&bridge, |status| status.state == LinkState::Offline).await;
+    assert_eq!(status.reason.as_deref(), Some("connection refused"));
+    assert_eq!(accepted(&bridge, "1").await, Ok(()));
+    assert_eq!(status_of(&bridge, |status| status.queued == 1).await.dropped, 0);
+    bridge.stop(Duration::from_secs(2)).await;
+    let bridge = self::bridge(&dir, closed_port(), &local);
+    assert_eq!(status_of(&bridge, |status| status.queued > 0).await.queued, 1, "it is there after a restart");
+}
+
+#[tokio::test]
+async fn a_cloud_that_takes_the_connection_and_says_nothing_delays_no_commit() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (dir, local) = (tempfile::tempdir().unwrap(), Arc::default());
+    let bridge = bridge(&dir, silent.local_addr().unwrap().port(), &local);
+    let (_held, _) = silent.accept().unwrap();
+    for n in 0..20 {
+        assert_eq!(accepted(&bridge, &n.to_string()).await, Ok(()));
+    }
+    let status = status_of(&bridge, |status| status.queued == 20).await;
+    assert_eq!(status.state, LinkState::Connecting, "it still waits for CONNACK");
+}
+
+#[tokio::test]
+async fn a_panic_in_the_engine_costs_neither_the_bridge_nor_what_was_accepted() {
+    let (dir, local) = (tempfile::tempdir().unwrap(), Arc::new(Local::default()));
+    let bridge = bridge(&dir, closed_port(), &local);
+    assert_eq!(accepted(&bridge, "before").await, Ok(()));
+    status_of(&bridge, |status| status.state == LinkState::Offline).await;
+    local.fails.store(true, Ordering::SeqCst);
+    // Another cloud is another state to tell, and the telling fails.
+    let mut other = settings(dir.path());
+    other.url = CloudUrl { tls: false, host: "127.0.0.1".into(), port: closed_port() };
+    bridge.apply(other);
+    while local.fails.load(Ordering::SeqCst) {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(accepted(&bridge, "after").await, Ok(()));
+    assert_eq!(status_of(&bridge, |status| status.queued == 2).await.dropped, 0);
+}
+
+#[tokio::test]
+async fn a_bridge_that_stops_takes_nothing_more_in() {
+    let (dir, local) = (tempfile::tempdir().unwrap(), Arc::default());
+    let bridge = bridge(&dir, closed_port(), &local);
+    let intake = bridge.intake();
+    bridge.stop(Duration::from_secs(2)).await;
+    let answer = tokio::time::timeout(PATIENCE, intake.accept(&message("late")).unwrap()).await.unwrap();
+    assert_eq!(answer, Err(NotAccepted::Stopping { bridge: "cloud".into() }));
+}
