@@ -196,6 +196,10 @@ pub const DROP_ROWS: usize = 256;
 pub const DROP_ROUNDS: usize = 16;
 /// Rows between two looks at the size of the file.
 pub const SIZE_CHECK_ROWS: usize = 64;
+/// Pages given back to the file system at a time, 1 MiB: about as long as a commit.
+pub const SHRINK_PAGES: u32 = 256;
+/// Pause between two looks for pages to give back. A drained store of 256 MiB is small again after twenty minutes.
+pub const SHRINK_PAUSE: Duration = Duration::from_secs(5);
 /// How often records are looked through for their age.
 pub const AGE_SWEEP: Duration = Duration::from_secs(60);
 /// Drops of one cause are told together, at most this often.

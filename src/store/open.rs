@@ -110,6 +110,20 @@ impl Store {
         Ok(pragma("page_count")?.saturating_sub(pragma("freelist_count")?) * pragma("page_size")?)
     }
 
+    /// Gives pages that hold nothing any more back to the file system, at most `pages`, where they are more than a quarter of the file
+    /// and at least as many: less is soon used again. Returns whether there were.
+    ///
+    /// # Errors
+    /// [`StoreError::Sqlite`].
+    pub fn shrink(&self, pages: u32) -> Result<bool, StoreError> {
+        let free = pragma_u64(&self.connection, "freelist_count")?;
+        if free < u64::from(pages) || free * 4 <= pragma_u64(&self.connection, "page_count")? {
+            return Ok(false);
+        }
+        self.connection.execute_batch(&format!("PRAGMA incremental_vacuum({pages})"))?;
+        Ok(true)
+    }
+
     /// Marks the file as closed in order and closes it.
     ///
     /// # Errors

@@ -291,12 +291,12 @@ impl Outbox {
         Ok(dropped)
     }
 
-    /// Gives pages that are no longer used back to the file system, at most `pages`.
+    /// As [`Store::shrink`].
     ///
     /// # Errors
     /// [`StoreError::Sqlite`].
-    pub fn shrink(&mut self, pages: u32) -> Result<(), StoreError> {
-        Ok(self.store.connection().execute_batch(&format!("PRAGMA incremental_vacuum({pages})"))?)
+    pub fn shrink(&self, pages: u32) -> Result<bool, StoreError> {
+        self.store.shrink(pages)
     }
 
     /// Records waiting, in flight included.

@@ -28,7 +28,7 @@ use serde_json::Map;
 use super::BridgeError;
 use super::intake::Offered;
 use super::settings::Settings;
-use crate::limits::{ACKNOWLEDGED_LINGER, COMMIT_ROWS, DOWN_PACKET_MAX, DOWN_RECEIVE_MAXIMUM, GATHER};
+use crate::limits::{ACKNOWLEDGED_LINGER, COMMIT_ROWS, DOWN_PACKET_MAX, DOWN_RECEIVE_MAXIMUM, GATHER, SHRINK_PAUSE};
 use crate::logic::flight::{Claim, Flight};
 use crate::logic::window::Window;
 use crate::model::{Message, Moment, Qos, Seq, Timestamp};
@@ -105,6 +105,8 @@ pub(super) struct Core {
     new_store: bool,
     rows_since_check: usize,
     sweep_at: Moment,
+    /// When to look for space to give back; `None` while nothing was removed since the last look.
+    shrink_at: Option<Moment>,
     /// How many the cloud acknowledged since start.
     delivered: u64,
     pub(super) drops: Drops,
@@ -146,6 +148,7 @@ impl Core {
             new_store: false,
             rows_since_check: 0,
             sweep_at: now,
+            shrink_at: Some(now + SHRINK_PAUSE),
             delivered: 0,
             drops: Drops::default(),
             publish: Vec::new(),
@@ -317,7 +320,7 @@ impl Core {
         let keep_alive = greeted.and_then(|link| link.keep_alive.next());
         let sweep = self.settings.outbox.max_age.map(|_| self.sweep_at);
         let gather = self.gather_since.map(|since| since + GATHER).filter(|_| fault.is_none());
-        [fault, gather, linger, finished, keep_alive, sweep, self.drops.due(self.is_online())]
+        [fault, gather, linger, finished, keep_alive, sweep, self.shrink_at, self.drops.due(self.is_online())]
             .into_iter()
             .flatten()
             .min()

@@ -6,7 +6,8 @@ use super::incoming::Close;
 use super::link::Phase;
 use super::{Cause, Core, Turn};
 use crate::limits::{
-    ACKNOWLEDGED_LINGER, AGE_SWEEP, COMMIT_ROWS_MAX, DROP_ROUNDS, DROP_ROWS, GATHER, OUT_BYTES, SIZE_CHECK_ROWS,
+    ACKNOWLEDGED_LINGER, AGE_SWEEP, COMMIT_ROWS_MAX, DROP_ROUNDS, DROP_ROWS, GATHER, OUT_BYTES, SHRINK_PAGES,
+    SHRINK_PAUSE, SIZE_CHECK_ROWS,
 };
 use crate::logic::flight::Claim;
 use crate::logic::keepalive::Due;
@@ -53,6 +54,7 @@ impl Core {
             }
         }
         self.ask_for_life(now, &mut turn);
+        self.give_space_back(now);
         if self.new_store {
             self.new_store = false;
             turn.close = Some(Close::NewStore);
@@ -67,6 +69,16 @@ impl Core {
     /// Whether another turn would find something to do at once.
     pub(in crate::bridge) fn has_more(&self, now: Moment, unsent: usize) -> bool {
         self.commit_wanted(now, unsent) && self.may_try(now)
+    }
+
+    /// A store that was large and is so no more gives its space back, a piece at a time, when nobody waits.
+    fn give_space_back(&mut self, now: Moment) {
+        if self.shrink_at.is_none_or(|at| now < at) {
+            return;
+        }
+        let idle = self.waiting.is_empty() && self.fault.is_none() && !self.must_commit;
+        let shrunk = idle && self.outbox.as_ref().is_some_and(|outbox| outbox.shrink(SHRINK_PAGES).unwrap_or(false));
+        self.shrink_at = (shrunk || !idle).then(|| now + SHRINK_PAUSE);
     }
 
     fn ask_for_life(&mut self, now: Moment, turn: &mut Turn) {
@@ -244,6 +256,9 @@ impl Core {
     }
 
     fn committed(&mut self, attempt: Attempt, now: Moment, with_intake: bool) {
+        if !(self.finished.is_empty() && attempt.drops.is_empty()) {
+            self.shrink_at.get_or_insert(now + SHRINK_PAUSE);
+        }
         self.finished.clear();
         self.finished_since = None;
         self.forget = false;

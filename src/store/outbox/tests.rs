@@ -157,3 +157,29 @@ fn handshakes_are_found_again_in_the_order_of_their_records() {
     outbox.commit().unwrap();
     assert_eq!((outbox.claimed().unwrap(), outbox.received().unwrap(), seqs(&outbox)), (vec![], vec![], vec![1, 2, 3]));
 }
+
+#[test]
+fn a_file_that_was_large_gives_its_space_back_piece_by_piece() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut outbox = outbox(&dir);
+    let payload = vec![7; 3_000];
+    outbox.begin().unwrap();
+    for _ in 0..1_000 {
+        outbox.push(new(&payload, at(0))).unwrap();
+    }
+    outbox.commit().unwrap();
+    let pages = |outbox: &Outbox| -> i64 {
+        outbox.store.connection().pragma_query_value(None, "page_count", |row| row.get(0)).unwrap()
+    };
+    let large = pages(&outbox);
+    assert!(!outbox.shrink(256).unwrap(), "nothing is free");
+    outbox.begin().unwrap();
+    outbox.drop_oldest(1_000, None).unwrap();
+    outbox.commit().unwrap();
+    let mut rounds = 0;
+    while outbox.shrink(256).unwrap() {
+        rounds += 1;
+    }
+    assert!(rounds >= 3, "{rounds} rounds");
+    assert!(pages(&outbox) < large / 2, "{} of {large} pages", pages(&outbox));
+}

@@ -448,7 +448,7 @@ fn another_cloud_gets_everything_under_new_packet_ids() {
 fn a_bridge_with_nothing_to_do_asks_for_no_turn_before_the_next_ping() {
     let mut bench = Bench::new();
     bench.connect();
-    bench.clock.advance(Duration::from_secs(2));
+    bench.clock.advance(Duration::from_secs(6));
     bench.turn(0);
     let now = bench.clock.now();
     let next = bench.core.poll_timeout().unwrap();
