@@ -28,7 +28,7 @@ pub enum StartError {
     #[error(transparent)]
     Bridge(#[from] BridgeError),
     /// The state directory.
-    #[error("state directory `{path}`: {error}")]
+    #[error("state directory `{path}`: {error}; set `[gateway] state_dir` to one that can be written")]
     StateDir {
         /// The directory.
         path: String,

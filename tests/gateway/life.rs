@@ -4,6 +4,7 @@ use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
 use crate::need_mosquitto;
+use crate::support::client::Client;
 use crate::support::process::Log;
 use crate::support::{Gateway, Process, Receiver, Subscriber, Terms, publish, wait_for};
 
@@ -27,6 +28,40 @@ out = [ { from = "tidegate/box/#" } ]
 "#;
 
 const ALONE: &str = "[gateway]\nid = \"box\"\nstate_dir = \"@state@\"\n[broker]\nlisten = \"@listen@\"\n";
+
+/// The config that README.md shows, and nothing put in but what the test's machine has: a simulated port, and a port of its own to listen at.
+fn shown_in_the_readme() -> String {
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
+    let block =
+        page.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("README.md shows a config");
+    let device = "\"/dev/ttyUSB0\"";
+    assert!(block.contains(device) && !block.contains("[broker]"), "{block}");
+    format!("{}\n[broker]\nlisten = \"@listen@\"\n", block.replace(device, "\"sim:greenhouse\""))
+}
+
+#[test]
+fn the_config_in_the_readme_runs_for_anyone() {
+    let mut gateway = Gateway::new(&shown_in_the_readme(), &[]);
+    let state = gateway.dir().join("state");
+    std::fs::remove_dir(&state).unwrap();
+    gateway.start();
+    let mut watch = Client::connect(gateway.door().port, "watch").unwrap();
+    watch.subscribe("tidegate/greenhouse/air", 0).unwrap();
+    let reading = String::from_utf8(watch.next_message().unwrap().payload).unwrap();
+    assert!(reading.contains("\"temperature\":"), "{reading}");
+    assert!(state.join("sessions.db").exists(), "the state is beside the config");
+    assert_eq!(gateway.stop().code(), Some(0));
+}
+
+#[test]
+fn a_state_directory_that_cannot_be_made_is_told_with_its_key_and_74() {
+    let gateway = Gateway::new(&ALONE.replace("@state@", "@dir@/tidegate.toml/state"), &[]);
+    let log = Log::default();
+    let mut process =
+        Process::start("tidegate", gateway.command(&["run", "--config"]).arg(gateway.config_path()), &log);
+    assert_eq!(process.wait(REFUSAL).code(), Some(74));
+    log.wait_for_line(LIMIT, 0, &["tidegate.toml/state", "Not a directory", "set `[gateway] state_dir`"]);
+}
 
 #[test]
 fn an_orderly_stop_says_offline_above_and_ends_with_0() {
