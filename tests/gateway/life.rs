@@ -1,6 +1,7 @@
 //! Does it start, end and refuse as the exit codes say, and does the cloud hear of an orderly end?
 
 use std::net::{TcpListener, TcpStream};
+use std::path::Path;
 use std::time::Duration;
 
 use crate::need_mosquitto;
@@ -31,7 +32,7 @@ const ALONE: &str = "[gateway]\nid = \"box\"\nstate_dir = \"@state@\"\n[broker]\
 
 /// The config that README.md shows, and nothing put in but what the test's machine has: a simulated port, and a port of its own to listen at.
 fn shown_in_the_readme() -> String {
-    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
+    let page = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
     let block =
         page.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("README.md shows a config");
     let device = "\"/dev/ttyUSB0\"";
