@@ -72,10 +72,14 @@ impl Planner<'_> {
                         format!("anyone who reaches `{listener}` could read and write everything"),
                     )
                     .label("beyond loopback, and anonymous clients are let in")
-                    .help(if broker.users.value.is_empty() {
-                        "declare `users`, or write `anonymous = \"beyond-loopback\"` under [broker] as well"
-                    } else {
-                        "leave `anonymous` out, or write `anonymous = \"beyond-loopback\"`"
+                    .help(match (broker.anonymous.value, broker.users.value.is_empty()) {
+                        (Anonymous::WithoutUsers, _) => {
+                            "declare `users`, or write `anonymous = \"beyond-loopback\"` under [broker] as well"
+                        }
+                        (_, true) => {
+                            "leave `anonymous` out and declare `users`, or write `anonymous = \"beyond-loopback\"`"
+                        }
+                        (_, false) => "leave `anonymous` out, or write `anonymous = \"beyond-loopback\"`",
                     });
             }
             listeners.push((listener, address.span));
