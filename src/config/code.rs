@@ -115,6 +115,9 @@ codes! {
     UserWithoutRights = "G064" "a user without rights";
     /// Warning of `check`: systemd hands credentials to the service alone, so whether this one is there shows at the start.
     CredentialUnseen = "G065" "a credential that was not looked at";
+    /// Warning: `state_dir` leads below `/etc`, mostly because it is relative and the config is there. The service that systemd runs may not
+    /// write there; without `state_dir` it has `/var/lib/tidegate`.
+    StateInEtc = "G066" "state below /etc";
 }
 
 impl Code {

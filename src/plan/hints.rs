@@ -6,6 +6,16 @@ use crate::config::code::Code;
 impl Planner<'_> {
     /// Warns of what does nothing.
     pub(super) fn hints(&mut self) {
+        // A path from the directory that the program was started in counts as well.
+        if let Some(written) = &self.file.gateway.state_dir
+            && let Ok(leads) = std::path::absolute(&self.state_dir)
+            && leads.starts_with("/etc")
+        {
+            self.problems
+                .warning(Code::StateInEtc, written.span, format!("`state_dir` leads to `{}`", leads.display()))
+                .label("state, where settings belong; the service may not write there")
+                .help("leave `state_dir` out: systemd gives the service /var/lib/tidegate");
+        }
         for (name, _) in &self.file.bus.0 {
             let mut buses = self.file.sensor.iter().filter_map(|sensor| sensor.bus.as_ref());
             if !buses.any(|bus| bus.value.0 == name.value) {

@@ -75,6 +75,17 @@ fn a_sensor_needs_a_bus_an_id_and_a_match() {
 }
 
 #[test]
+fn a_state_directory_below_etc_is_warned_of() {
+    let told = |path: &str| {
+        let loaded = config::load_text(Path::new(path), "[gateway]\nstate_dir = \"state\"\n");
+        plan(loaded, &environment(Secrets::Needed)).map(|(_, report)| report.render(false)).unwrap()
+    };
+    let warned = told("/etc/tidegate/tidegate.toml");
+    assert!(warned.starts_with("warning[G066]: `state_dir` leads to `/etc/tidegate/state`\n"), "{warned}");
+    assert_eq!(told("/srv/tidegate.toml"), "");
+}
+
+#[test]
 fn every_step_of_the_processing_arrives() {
     let plan = plan_of(
         "[bus.usb]\ndevice = \"usb:0403:6001:A5\"\nserial = \"4800 7O2\"\n[[sensor]]\nid = \"air\"\ndriver = \"uart\"\nbus = \"usb\"\n\
