@@ -112,6 +112,8 @@ pub const SEQ_LEASE: u64 = 65_536;
 /// QoS 2 messages in flight to a 3.1.1 cloud, which cannot state its limit. A stock Mosquitto allows 20: above it hangs up, and at 20 it
 /// acknowledges a QoS 1 message and throws it away (2.0.11; 3.1.1 has no word for the quota it means). One below, neither happens.
 pub const WINDOW_UNSTATED_QOS2: u16 = 19;
+/// QoS 2 messages taken by a 3.1.1 cloud for which its window grows by one again. A cloud whose true limit is below hangs up once in so many.
+pub const WINDOW_GROWS_AFTER: u32 = 1_000;
 
 // ---- broker ----
 

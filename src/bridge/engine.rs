@@ -180,11 +180,12 @@ impl Engine {
         self.core.turn(now, wall, self.link.unsent())
     }
 
-    /// While stopping: when nothing waits any more, or the time is nearly up, says `offline`.
+    /// While stopping: when nothing waits any more, or nobody takes it, or the time is nearly up, says `offline`.
     fn leave_when_done(&mut self, now: Moment) {
         let Some(stopping) = &mut self.stopping else { return };
         let late = now + GOODBYE >= stopping.until;
-        if !stopping.leaving && (self.core.is_empty() || late) && self.shared.is_empty() {
+        let away = !matches!(self.link, Link::Up(_));
+        if !stopping.leaving && (self.core.is_empty() || away || late) && self.shared.is_empty() {
             stopping.leaving = true;
             self.core.leave();
         }

@@ -1,6 +1,6 @@
 //! How many messages may be on the wire to the cloud at once.
 
-use crate::limits::WINDOW_UNSTATED_QOS2;
+use crate::limits::{WINDOW_GROWS_AFTER, WINDOW_UNSTATED_QOS2};
 use crate::model::Qos;
 
 /// The window, from what was configured and what the cloud says of itself.
@@ -15,12 +15,14 @@ pub struct Window {
     unstated_qos2: u16,
     /// Times in a row that the cloud hung up on QoS 2 messages without having taken one further.
     strikes: u8,
+    /// QoS 2 messages it has taken further since it hung up last, or since the window grew.
+    taken: u32,
 }
 
 impl Window {
     /// A window of `configured` messages.
     pub fn new(configured: u16) -> Self {
-        Self { configured: configured.max(1), stated: None, unstated_qos2: WINDOW_UNSTATED_QOS2, strikes: 0 }
+        Self { configured: configured.max(1), stated: None, unstated_qos2: WINDOW_UNSTATED_QOS2, strikes: 0, taken: 0 }
     }
 
     /// A reload may change the configured size; what was learnt about the cloud stays.
@@ -51,6 +53,19 @@ impl Window {
         in_flight < self.total() && (qos != Qos::ExactlyOnce || in_flight_qos2 < self.qos2())
     }
 
+    /// The cloud has taken a QoS 2 message further. A window that was made smaller grows by one for every [`WINDOW_GROWS_AFTER`] of them:
+    /// the cloud that hung up may only have been restarted.
+    pub fn took_qos2(&mut self) {
+        if self.stated.is_some() || self.unstated_qos2 >= WINDOW_UNSTATED_QOS2 {
+            return;
+        }
+        self.taken += 1;
+        if self.taken >= WINDOW_GROWS_AFTER {
+            self.taken = 0;
+            self.unstated_qos2 += 1;
+        }
+    }
+
     /// The cloud hung up with so many QoS 2 messages in flight; `progressed` when it had taken at least one further on that connection.
     /// Returns the new window when it was made smaller for it.
     ///
@@ -64,7 +79,7 @@ impl Window {
         if in_flight_qos2 < self.qos2() && self.strikes < 2 {
             return None;
         }
-        self.strikes = 0;
+        (self.strikes, self.taken) = (0, 0);
         self.unstated_qos2 = u16::try_from(in_flight_qos2.min(self.qos2()) / 2).unwrap_or(1).max(1);
         Some(self.unstated_qos2)
     }
@@ -104,6 +119,23 @@ mod tests {
         assert_eq!([window.hung_up(8, false), window.hung_up(8, true), window.hung_up(8, false)], [None; 3]);
         assert_eq!(window.hung_up(8, false), Some(4));
         assert_eq!(window.hung_up(1, false), None, "one message at a time is all that can be offered");
+    }
+
+    #[test]
+    fn a_window_made_smaller_grows_again_slowly() {
+        let mut window = Window::new(100);
+        window.connected(None);
+        window.hung_up(window.qos2(), true);
+        let small = window.qos2();
+        for _ in 0..WINDOW_GROWS_AFTER {
+            assert_eq!(window.qos2(), small);
+            window.took_qos2();
+        }
+        assert_eq!(window.qos2(), small + 1);
+        for _ in 0..100 * WINDOW_GROWS_AFTER {
+            window.took_qos2();
+        }
+        assert_eq!(window.qos2(), usize::from(WINDOW_UNSTATED_QOS2), "and no further than it began");
     }
 
     #[test]

@@ -222,6 +222,7 @@ impl Core {
     fn verdict(&mut self, verdict: Verdict, wall: Timestamp) {
         if let (Verdict::Release(_), Some(link)) = (verdict, &mut self.link) {
             link.progressed = true;
+            self.window.took_qos2();
         }
         match verdict {
             Verdict::Finished(claim) => {
