@@ -95,6 +95,9 @@ pub const LINE_BYTES: usize = 512;
 pub const LINE_BYTES_MAX: usize = 65_536;
 /// Most bytes that mark the end of a line.
 pub const LINE_END_BYTES_MAX: usize = 8;
+/// What a port said last, kept for a sensor that is changed in the middle of a line: a line of default length and the end before it. The
+/// rest of a longer line is dropped as the first line after opening is.
+pub const PORT_RECENT_BYTES: usize = LINE_BYTES + 2 * LINE_END_BYTES_MAX;
 /// Most values one frame may yield; a frame with more is bad.
 pub const FRAME_VALUES_MAX: usize = 256;
 /// Memory of one compiled regular expression. A larger one is refused in the config.

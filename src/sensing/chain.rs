@@ -1,7 +1,5 @@
 //! One sensor: driver, pipeline and route in a row. Bytes in, messages out; no port, no clock.
 
-use std::collections::BTreeMap;
-
 use tracing::{debug, info, warn};
 
 use super::{FrameCounts, SensorView};
@@ -68,6 +66,19 @@ impl Chain {
         self.driver.reset();
     }
 
+    /// It starts on a port that is open already: takes over the line that is half received. `before` is what the port said last, `cut` whether
+    /// that may begin in the middle of a line. The whole lines in it were there before this sensor was, and are not told.
+    pub fn take_over(&mut self, before: &[u8], cut: bool) {
+        if before.is_empty() {
+            return;
+        }
+        if cut {
+            self.driver.join_midway();
+        }
+        self.driver.feed(before, &mut self.outcomes);
+        self.outcomes.clear();
+    }
+
     /// The port went away.
     pub fn port_away(&mut self, now: Moment, out: &mut Vec<Message>) {
         self.driver.reset();
@@ -107,10 +118,15 @@ impl Chain {
         self.pipeline.poll_timeout()
     }
 
-    /// The sensor is no longer read: it tells what it held back, and says so, unless it was said before.
-    pub fn end(&mut self, now: Moment, out: &mut Vec<Message>) {
+    /// It tells what it held back: another chain follows it.
+    pub fn flush(&mut self, now: Moment, out: &mut Vec<Message>) {
         self.pipeline.handle(Input::End, now);
         self.act(now, out);
+    }
+
+    /// The sensor is no longer read: it tells what it held back, and says so, unless it was said before.
+    pub fn end(&mut self, now: Moment, out: &mut Vec<Message>) {
+        self.flush(now, out);
         if self.view.online == Some(true) {
             self.view.online = Some(false);
             out.push(self.route.availability(false));
@@ -174,53 +190,4 @@ impl Chain {
 
 fn ms(now: Moment, since: Moment) -> u64 {
     u64::try_from(now.since(since).as_millis()).unwrap_or(u64::MAX)
-}
-
-/// The chains of one bus.
-#[derive(Default)]
-pub(super) struct Chains(Vec<Chain>);
-
-impl Chains {
-    /// Makes them equal to the plans, in their order. An unchanged sensor goes on as it is; what half a frame it has is kept.
-    pub(super) fn apply(&mut self, plans: &[SensorPlan], away: bool, now: Moment, out: &mut Vec<Message>) {
-        let mut running: BTreeMap<_, _> =
-            std::mem::take(&mut self.0).into_iter().map(|chain| (chain.plan.id.clone(), chain)).collect();
-        for plan in plans {
-            let chain = match running.remove(&plan.id) {
-                Some(chain) if chain.plan == *plan => chain,
-                replaced => {
-                    // A sensor that goes on elsewhere leaves no `online` behind.
-                    if let Some(mut old) = replaced
-                        && old.plan.publish.availability_topic != plan.publish.availability_topic
-                    {
-                        old.end(now, out);
-                    }
-                    let mut chain = Chain::new(plan.clone(), now);
-                    if away {
-                        chain.port_away(now, out);
-                    }
-                    chain
-                }
-            };
-            self.0.push(chain);
-        }
-        for mut removed in running.into_values() {
-            removed.end(now, out);
-        }
-    }
-
-    /// All of them.
-    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Chain> {
-        self.0.iter_mut()
-    }
-
-    /// When the first wants a tick.
-    pub(super) fn timeout(&self) -> Option<Moment> {
-        self.0.iter().filter_map(Chain::timeout).min()
-    }
-
-    /// What a screen shows of them.
-    pub(super) fn views(&self) -> impl Iterator<Item = &SensorView> {
-        self.0.iter().map(Chain::view)
-    }
 }

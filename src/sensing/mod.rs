@@ -1,6 +1,7 @@
 //! Joins buses, drivers and pipelines: one supervised task a bus, which turns what arrives into messages.
 
 pub mod chain;
+mod chains;
 mod task;
 #[cfg(test)]
 mod tests;

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::error;
 
-use super::chain::{Chain, Chains};
+use super::chains::Chains;
 use crate::bus::{Port, PortEvent, SerialSettings};
 use crate::clock::Clock;
 use crate::limits::{BUS_RESTART_MAX, BUS_RESTART_MIN};
@@ -83,14 +83,14 @@ async fn run(mut context: BusContext) {
                 match event {
                     PortEvent::Opened => {
                         away = false;
-                        context.each(|chain, _, _| chain.port_opened());
+                        context.chains().port_opened();
                     }
                     PortEvent::Away => {
                         away = true;
-                        context.each(Chain::port_away);
+                        context.act(Chains::port_away);
                     }
                     PortEvent::Bytes { bytes, midway } => {
-                        context.each(|chain, now, out| chain.received(bytes, midway, now, time, out));
+                        context.act(|chains, now, out| chains.received(bytes, midway, now, time, out));
                     }
                 }
             }
@@ -98,10 +98,10 @@ async fn run(mut context: BusContext) {
         }
         // Looked at in every turn: a port that always has bytes must not hold up a deadline.
         if timeout.is_some_and(|at| context.clock.now() >= at) {
-            context.each(Chain::tick);
+            context.act(Chains::tick);
         }
     }
-    context.each(Chain::end);
+    context.act(Chains::end);
 }
 
 impl BusContext {
@@ -118,13 +118,10 @@ impl BusContext {
         self.adopted.send_replace(plans);
     }
 
-    /// Does something with each sensor, and publishes what comes of it.
-    fn each(&self, mut act: impl FnMut(&mut Chain, Moment, &mut Vec<Message>)) {
-        let now = self.clock.now();
+    /// Does something with the sensors, and publishes what comes of it.
+    fn act(&self, act: impl FnOnce(&mut Chains, Moment, &mut Vec<Message>)) {
         let mut out = Vec::new();
-        for chain in self.chains().iter_mut() {
-            act(chain, now, &mut out);
-        }
+        act(&mut self.chains(), self.clock.now(), &mut out);
         self.tell(out);
     }
 

@@ -45,7 +45,7 @@ fn bus(id: &str, device: Device) -> SerialSettings {
     }
 }
 
-fn sensor(id: &str, bus: &str, options: &str) -> SensorPlan {
+pub(super) fn sensor(id: &str, bus: &str, options: &str) -> SensorPlan {
     let spec = registry::find("uart").unwrap();
     let table = toml::de::DeTable::parse(options).unwrap().into_inner();
     SensorPlan {

@@ -164,3 +164,52 @@ fn a_broken_file_changes_nothing_and_is_told_at_its_line() {
     assert!(changed.is_sorted_by(|a, b| a < b) && changed.iter().all(|n| *n < 1_000_000), "{changed:?}");
     bench.gateway.process().assert_running();
 }
+
+/// A sensor whose lines show by nothing that they have lost their beginning.
+const TANK: &str = r#"
+[gateway]
+id = "box"
+state_dir = "@state@"
+
+[broker]
+listen = "@listen@"
+
+[bus.one]
+device = "@one@"
+
+[[sensor]]
+id = "tank"
+driver = "uart"
+bus = "one"
+match = { csv = ["n", "t"] }
+max_age = "@age@"
+"#;
+
+#[test]
+fn a_sensor_changed_in_the_middle_of_a_line_does_not_take_the_rest_for_a_whole_one() {
+    need_mosquitto!();
+    let dir = tempfile::tempdir().unwrap();
+    let mut one = Tty::plug(dir.path().join("one"));
+    let mut gateway = Gateway::new(TANK, &[("one", &one.device()), ("age", "30s")]);
+    gateway.start();
+    let below = Subscriber::new(&gateway.door(), "tidegate/box/+");
+    let wait_for_level = |level: u64| {
+        wait_for(LIMIT, &format!("level {level}"), || {
+            let got = numbers(&below, "tank");
+            if got.last() == Some(&level) { Ok(got) } else { Err(format!("{got:?}")) }
+        })
+    };
+    one.line("1940,14.0");
+    wait_for_level(1940);
+
+    one.write(b"19");
+    wait_for(LIMIT, "the first half to be read", || if one.is_read() { Ok(()) } else { Err("it waits".to_owned()) });
+    let mark = gateway.log().len();
+    gateway.set("age", "40s");
+    gateway.reload();
+    gateway.wait_for_log(LIMIT, mark, &["INFO", "config reloaded"]);
+    one.line("50,14.0");
+    one.line("1960,14.0");
+    assert_eq!(wait_for_level(1960), [1940, 1950, 1960], "the halves make one line, and 50 was never measured");
+    gateway.process().assert_running();
+}

@@ -18,7 +18,7 @@ pub(crate) struct Tty {
 struct Ends {
     device: File,
     // Held open so that the port keeps its raw mode, and so that lines written before the gateway opens it wait for it.
-    _port: File,
+    port: File,
 }
 
 impl Tty {
@@ -72,6 +72,16 @@ impl Tty {
         }
     }
 
+    /// Whether the port's reader has taken all that was sent.
+    pub(crate) fn is_read(&self) -> bool {
+        let port = &self.ends.as_ref().expect("the device is plugged in").port;
+        let mut waiting: libc::c_int = -1;
+        // SAFETY: the descriptor is open, and FIONREAD writes one int.
+        let outcome = unsafe { libc::ioctl(port.as_raw_fd(), libc::FIONREAD, &raw mut waiting) };
+        assert_eq!(outcome, 0, "FIONREAD: {}", std::io::Error::last_os_error());
+        waiting == 0
+    }
+
     /// Sends a line with its end.
     #[track_caller]
     pub(crate) fn line(&mut self, text: &str) {
@@ -102,5 +112,5 @@ fn open_pair() -> (Ends, PathBuf) {
         libc::fcntl(device.as_raw_fd(), libc::F_SETFL, flags | libc::O_NONBLOCK);
     }
     let path = std::fs::read_link(format!("/proc/self/fd/{}", port.as_raw_fd())).expect("the port has a name");
-    (Ends { device, _port: port }, path)
+    (Ends { device, port }, path)
 }
