@@ -204,7 +204,7 @@ impl Gateway {
             () = stages => {}
             () = hurry => warn!("asked to stop a second time: what is waiting stays in the store"),
         }
-        hub.join_bridges([]);
+        // The crossing keeps the stopped bridges: they refuse, and what they refuse is not acknowledged to its publisher.
         broker.stop(STOP_BROKER).await;
         info!("stopped");
     }

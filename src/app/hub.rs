@@ -168,7 +168,6 @@ mod tests {
         assert_eq!(cloud.taken(), ["a/1"]);
     }
 
-    /// Hands the future back after it was polled once and had nothing to say.
     #[test]
     fn what_came_before_the_bridges_goes_up_in_the_order_it_came() {
         let hub = Hub::new();
@@ -181,6 +180,7 @@ mod tests {
         drop(outcomes);
     }
 
+    /// Hands the future back after it was polled once and had nothing to say.
     async fn still_waiting(mut acceptance: Acceptance) -> Acceptance {
         tokio::select! {
             biased;
