@@ -78,6 +78,11 @@ impl Core {
         if let Some(seconds) = welcome.keep_alive_s {
             link.keep_alive.set_interval(Duration::from_secs(seconds.into()));
         }
+        let asked_s = self.settings.session_expiry.as_secs();
+        if let Some(granted_s) = welcome.session_expiry_s.filter(|granted_s| u64::from(*granted_s) < asked_s) {
+            let bridge = self.settings.id.as_str();
+            tracing::info!(bridge, asked_s, granted_s, "the cloud keeps the session for less than was asked");
+        }
         self.window.connected(welcome.receive_maximum);
         if welcome.session_present && !link.clean {
             // A cloud that takes less than it did gets less.
