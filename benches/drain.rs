@@ -21,6 +21,8 @@ use support::{Gateway, Mosquitto, Process, free_port, wait_until};
 /// Alternating runs of each. `TIDEGATE_BENCH_RUNS` and `TIDEGATE_BENCH_MESSAGES` change the two numbers for a quick look.
 const RUNS: usize = 5;
 const MESSAGES: usize = 100_000;
+/// At QoS 2 a Mosquitto bridge slows down with its backlog: 5,000 a second at 20,000 messages, 2,000 at 40,000, nothing in 20 s at 60,000.
+const MESSAGES_QOS_2_MAX: usize = 20_000;
 const WINDOW: usize = 100;
 
 fn main() {
@@ -29,15 +31,17 @@ fn main() {
         return;
     }
     let (runs, messages) = (setting("TIDEGATE_BENCH_RUNS", RUNS), setting("TIDEGATE_BENCH_MESSAGES", MESSAGES));
-    println!("{messages} messages of 100 B, window {WINDOW}, {runs} runs each by turns; messages a second");
+    println!("messages of 100 B, window {WINDOW}, {runs} runs each by turns; messages a second");
     let mut medians = Vec::new();
-    for qos in [1, 2] {
+    for (qos, messages) in [(1, messages), (2, messages.min(MESSAGES_QOS_2_MAX))] {
         let (mut ours, mut theirs) = (Vec::new(), Vec::new());
         for _ in 0..runs {
             ours.push(drain_tidegate(qos, messages));
             theirs.push(drain_mosquitto(qos, messages));
         }
-        println!("QoS {qos}, tidegate:  {ours:.0?}\nQoS {qos}, mosquitto: {theirs:.0?}");
+        println!(
+            "QoS {qos}, {messages} messages\nQoS {qos}, tidegate:  {ours:.0?}\nQoS {qos}, mosquitto: {theirs:.0?}"
+        );
         let (ours, theirs) = (median(ours), median(theirs));
         println!("QoS {qos}: {ours:.0} beside {theirs:.0}, ratio {:.2} (bar >= 1.0)", ours / theirs);
         medians.push(ours);
@@ -92,7 +96,6 @@ listen = "@listen@"
 [[bridge]]
 id = "cloud"
 url = "@cloud@"
-version = "3.1.1"
 window = 100
 reconnect = { min = "500ms", max = "1s" }
 out = [ { from = "data/#" } ]
