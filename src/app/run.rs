@@ -14,7 +14,7 @@ use crate::exit;
 use crate::limits::RUNTIME_THREADS;
 use crate::logic::status;
 use crate::plan::{self, Environment, Plan};
-use crate::telemetry::{log, notify};
+use crate::telemetry::{LogSettings, log, notify};
 
 use super::gateway::{Gateway, StartError};
 use super::signals::{Signals, Wish};
@@ -92,10 +92,12 @@ async fn reload(gateway: &mut Gateway, config: &Path, clock: &dyn Clock) {
     let outcome = match read {
         Ok(Ok((plan, warnings))) => {
             tell(&warnings, "");
-            if let Err(error) = log::set_level(&plan.log.level) {
-                warn!(%error, "the log level stays as it was");
+            let before = gateway.plan().log.clone();
+            let outcome = gateway.apply(plan).await.map_err(|error| error.to_string());
+            if outcome.is_ok() {
+                follow(&before, &gateway.plan().log);
             }
-            gateway.apply(plan).await.map_err(|error| error.to_string())
+            outcome
         }
         Ok(Err(report)) => {
             tell(&report, "what ran goes on");
@@ -116,6 +118,16 @@ async fn reload(gateway: &mut Gateway, config: &Path, clock: &dyn Clock) {
             gateway.publisher().publish(status::event(topic, "reload-failed", clock.wall(), particulars));
             notify::ready("the config has mistakes and was not reloaded; what ran goes on");
         }
+    }
+}
+
+/// Makes the log what a new config says, as far as that can be done while it runs.
+fn follow(before: &LogSettings, now: &LogSettings) {
+    if let Err(error) = log::set_level(&now.level) {
+        warn!(%error, "the log level stays as it was");
+    }
+    if now.format != before.format {
+        warn!("a change of the log's format takes effect at the next start");
     }
 }
 

@@ -1,9 +1,11 @@
 //! Does a reload touch what changed and nothing else, and does a broken file change nothing at all?
 
+use std::net::TcpListener;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::need_mosquitto;
+use crate::support::client::Client;
 use crate::support::receiver::ledger::number;
 use crate::support::{Gateway, Subscriber, Tty, wait_for};
 
@@ -212,4 +214,82 @@ fn a_sensor_changed_in_the_middle_of_a_line_does_not_take_the_rest_for_a_whole_o
     one.line("1960,14.0");
     assert_eq!(wait_for_level(1960), [1940, 1950, 1960], "the halves make one line, and 50 was never measured");
     gateway.process().assert_running();
+}
+
+/// A config whose log and listeners change, and a sensor that is to go on meanwhile.
+const LOGGING: &str = r#"
+[gateway]
+id = "box"
+state_dir = "@state@"
+
+[log]
+level = "@level@"
+format = "@format@"
+
+[broker]
+listen = [@more@ "@listen@"]
+
+[bus.port]
+device = "sim:burst"
+
+[[sensor]]
+id = "@sensor@"
+driver = "uart"
+bus = "port"
+match = { json = true }
+"#;
+
+/// A connection, which the log tells at level debug, and the mark before it.
+fn visit(gateway: &Gateway, id: &str) -> usize {
+    let mark = gateway.log().len();
+    drop(Client::connect(gateway.door().port, id).unwrap());
+    mark
+}
+
+#[test]
+fn a_reload_that_finds_its_port_taken_changes_nothing_not_even_the_log() {
+    let words = [("level", "info"), ("format", "text"), ("more", ""), ("sensor", "steady")];
+    // The level is the config's, not the environment's.
+    let mut gateway = Gateway::new(LOGGING, &words).log_level("");
+    gateway.start();
+    let mut watch = Client::connect(gateway.door().port, "watch").unwrap();
+    watch.subscribe("tidegate/box/+", 0).unwrap();
+    let taken = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+
+    let mark = gateway.log().len();
+    gateway.set("more", &format!("\"{address}\","));
+    gateway.set("level", "debug");
+    gateway.set("sensor", "renamed");
+    gateway.reload();
+    gateway.wait_for_log(LIMIT, mark, &["ERROR", "config not reloaded", &address]);
+    let mut next = |topic: &str| {
+        let mut seen = Vec::new();
+        let deadline = std::time::Instant::now() + LIMIT;
+        while std::time::Instant::now() < deadline {
+            let message = watch.next_message().unwrap();
+            if message.topic == topic {
+                return (String::from_utf8(message.payload).unwrap(), seen);
+            }
+            seen.push(message.topic);
+        }
+        panic!("nothing on {topic}, but {seen:?}");
+    };
+    let (event, _) = next("tidegate/box/event");
+    assert!(event.contains("reload-failed") && event.contains(&address), "{event}");
+    let (_, others) = next("tidegate/box/steady");
+    assert_eq!(others, Vec::<String>::new(), "the sensor that ran goes on under its name, alone");
+
+    visit(&gateway, "while-refused");
+    drop(taken);
+    let reloading = gateway.log().len();
+    gateway.set("format", "json");
+    gateway.reload();
+    gateway.wait_for_log(LIMIT, reloading, &["WARN", "log's format", "next start"]);
+    gateway.wait_for_log(LIMIT, reloading, &["config reloaded"]);
+    let quiet: Vec<String> = gateway.log().lines().into_iter().filter(|line| line.contains("while-refused")).collect();
+    assert_eq!(quiet, Vec::<String>::new(), "the level of the refused config was taken");
+    let mark = visit(&gateway, "after-all");
+    gateway.wait_for_log(LIMIT, mark, &["DEBUG", "client connected", "after-all"]);
+    next("tidegate/box/renamed");
 }
