@@ -3,8 +3,8 @@
 use super::block::{block, choice};
 use super::decode::{Named, OneOrMore};
 use super::kinds::{
-    Address, Decimal, Duration, FilterText, Id, Path, Qos, Range, SecretRef, SerialLine, Size, Text, TopicText, Url,
-    Whole,
+    Address, Age, Decimal, Duration, FilterText, Id, Path, Qos, Range, SecretRef, SerialLine, Size, Text, TopicText,
+    Url, Whole,
 };
 use super::source::At;
 
@@ -83,8 +83,9 @@ block! {
         driver: Text => required;
         /// The bus it hangs on, as in `[bus.NAME]`.
         bus: Text => required;
-        /// Age from which its last reading is told again as `stale` and it counts as offline. Left out, never.
-        max_age: Duration => optional, "100ms" to "365d";
+        /// Age from which its last good frame no longer counts: the last reading is told again as `stale`, and the sensor is offline. A few
+        /// times the pause between its frames; `never` for a device that speaks only when something happens.
+        max_age: Age => default("1h"), "100ms" to "never";
         /// How its readings are published.
         publish: Publish => default({});
         /// What is done to its values, each under its name as the driver gives it; other values pass as they are.

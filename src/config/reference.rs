@@ -41,6 +41,7 @@ The config is TOML, by default `/etc/tidegate/tidegate.toml`. Every block and ev
 included; `tidegate config schema` prints a JSON Schema for editors.
 
 - **Durations** are whole numbers with unit: `500ms`, `30s`, `1h30m`, `14d`. **Sizes** likewise: `64kB` is 64,000 bytes, `64KiB` 65,536.
+  An **age** is a duration, or `never`.
 - **Paths** are relative to the file they stand in.
 - **Secrets** never stand in the file: `credential:NAME` (systemd's `LoadCredential=`), `file:PATH`, `env:NAME`.
 - **Several files**: see `include`. Tables are joined, lists are put one after the other, and one key given twice is an error.
@@ -167,7 +168,7 @@ mod tests {
     }
 
     fn check(shape: &Shape, node: &Node, key: &Key, problems: &mut Problems) {
-        use super::super::kinds::{Decimal, Duration, Size, Whole};
+        use super::super::kinds::{Age, Decimal, Duration, Size, Whole};
         fn one<T: Scalar>(node: &Node, key: &Key, problems: &mut Problems) {
             if let Some((low, high)) = key.bounds {
                 let read = |text| T::read(&Node::literal(text, NOWHERE).value).ok();
@@ -177,6 +178,7 @@ mod tests {
         }
         match shape {
             Shape::Scalar("duration", _) => one::<Duration>(node, key, problems),
+            Shape::Scalar("age", _) => one::<Age>(node, key, problems),
             Shape::Scalar("size", _) => one::<Size>(node, key, problems),
             Shape::Scalar("whole number", _) => one::<Whole>(node, key, problems),
             Shape::Scalar("number", _) => one::<Decimal>(node, key, problems),

@@ -2,13 +2,12 @@
 
 use std::time::Duration;
 
-use crate::limits::SENSOR_FIRST_READING;
 use crate::model::Moment;
 
 /// Why a sensor is not there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Absence {
-    /// No good frame came within the max age of the last one, or at all since the start.
+    /// No good frame came within the max age of the last one, or within the patience after the start.
     Silent,
     /// Its port is away.
     Port,
@@ -32,9 +31,8 @@ pub struct Availability {
 }
 
 impl Availability {
-    /// Unknown, since `now`.
-    pub fn new(max_age: Option<Duration>, now: Moment) -> Self {
-        let patience = max_age.unwrap_or(SENSOR_FIRST_READING);
+    /// Unknown, since `now`. `patience` is how long the first good frame may take.
+    pub fn new(max_age: Option<Duration>, patience: Duration, now: Moment) -> Self {
         Self { max_age, online: None, deadline: Some(now + patience) }
     }
 
@@ -75,6 +73,7 @@ mod tests {
     use super::*;
 
     const AGE: Duration = Duration::from_secs(5);
+    const PATIENCE: Duration = Duration::from_secs(10);
 
     fn at(seconds: u64) -> Moment {
         Moment::at(Duration::from_secs(seconds))
@@ -82,7 +81,7 @@ mod tests {
 
     #[test]
     fn a_good_frame_is_told_once_as_online() {
-        let mut availability = Availability::new(Some(AGE), at(0));
+        let mut availability = Availability::new(Some(AGE), PATIENCE, at(0));
         assert_eq!(availability.online(), None);
         assert_eq!(availability.frame(at(1)), Some(Change::Online));
         assert_eq!(availability.frame(at(2)), None);
@@ -91,7 +90,7 @@ mod tests {
 
     #[test]
     fn silence_past_the_max_age_is_told_once_and_ends_with_the_next_frame() {
-        let mut availability = Availability::new(Some(AGE), at(0));
+        let mut availability = Availability::new(Some(AGE), PATIENCE, at(0));
         availability.frame(at(1));
         assert_eq!(availability.deadline(), Some(at(6)));
         assert_eq!(availability.tick(at(5)), None);
@@ -103,7 +102,7 @@ mod tests {
 
     #[test]
     fn a_port_that_goes_away_is_told_once_and_waits_for_no_deadline() {
-        let mut availability = Availability::new(Some(AGE), at(0));
+        let mut availability = Availability::new(Some(AGE), PATIENCE, at(0));
         availability.frame(at(1));
         assert_eq!(availability.port_away(), Some(Change::Offline(Absence::Port)));
         assert_eq!(availability.port_away(), None);
@@ -113,10 +112,10 @@ mod tests {
 
     #[test]
     fn without_a_max_age_only_the_first_frame_has_a_deadline() {
-        let mut silent = Availability::new(None, at(0));
-        assert_eq!(silent.tick(Moment::ZERO + SENSOR_FIRST_READING), Some(Change::Offline(Absence::Silent)));
+        let mut silent = Availability::new(None, PATIENCE, at(0));
+        assert_eq!(silent.tick(at(10)), Some(Change::Offline(Absence::Silent)));
 
-        let mut heard = Availability::new(None, at(0));
+        let mut heard = Availability::new(None, PATIENCE, at(0));
         heard.frame(at(1));
         assert_eq!(heard.deadline(), None);
         assert_eq!(heard.tick(at(1_000_000)), None);

@@ -14,6 +14,7 @@ use crate::config::file::{self, Payload};
 use crate::config::kinds::SerialLine;
 use crate::config::{At, Problems, Span};
 use crate::drivers::{DriverSpec, registry};
+use crate::limits::SENSOR_FIRST_READING;
 use crate::logic::pipeline::{Range, SensorSettings, ValueSettings};
 use crate::logic::route::{PayloadForm, PublishSettings};
 use crate::model::{BusId, OWN_NAMES, SensorId, TopicName};
@@ -100,13 +101,17 @@ impl Planner<'_> {
         let values = self.values(sensor, &channels);
         let id = SensorId::parse(&sensor.id.as_ref()?.value.0).ok()?;
         let publish = self.publish(&sensor.publish, &id);
+        // A default stands at its block's place. It knows nothing of this device's pauses, so the first frame does not get a whole hour.
+        let written = sensor.max_age.span != sensor.value.span;
+        let max_age = sensor.max_age.value.duration();
+        let patience = max_age.filter(|_| written).unwrap_or(SENSOR_FIRST_READING);
         Some(SensorPlan {
             id,
             bus: bus?,
             driver: spec?.name,
             options: sensor.options.canonical(),
             factory: factory?,
-            pipeline: SensorSettings { values, max_age: sensor.max_age.as_ref().map(|age| age.value.0) },
+            pipeline: SensorSettings { values, max_age, patience },
             publish: publish?,
         })
     }

@@ -57,7 +57,9 @@ fn a_sensor_needs_a_bus_an_id_and_a_match() {
     );
     let [sensor] = &plan.sensors[..] else { panic!("{:?}", plan.sensors) };
     assert_eq!(sensor.options, "{ \"match\" = { \"json\" = true } }");
-    assert_eq!(sensor.pipeline, SensorSettings::default());
+    let hour = Some(Duration::from_secs(3600));
+    let patience = Duration::from_secs(10);
+    assert_eq!(sensor.pipeline, SensorSettings { values: Vec::new(), max_age: hour, patience });
     assert_eq!(
         sensor.publish,
         PublishSettings {
@@ -111,8 +113,17 @@ fn every_step_of_the_processing_arrives() {
                 heartbeat: Some(Duration::from_secs(600)),
             }],
             max_age: Some(Duration::from_secs(300)),
+            patience: Duration::from_secs(300),
         }
     );
+}
+
+#[test]
+fn a_device_that_speaks_only_when_something_happens_is_never_too_old() {
+    let plan = plan_of(
+        "[bus.usb]\ndevice = \"/dev/ttyUSB0\"\n[[sensor]]\nid = \"rain\"\ndriver = \"uart\"\nbus = \"usb\"\nmatch = { json = true }\nmax_age = \"never\"\n",
+    );
+    assert_eq!(plan.sensors[0].pipeline, SensorSettings::default());
 }
 
 #[test]

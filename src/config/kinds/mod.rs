@@ -69,7 +69,7 @@ macro_rules! newtype {
 mod units;
 mod url;
 
-pub use units::{Duration, Size, duration};
+pub use units::{Age, Duration, Size, duration};
 pub use url::Url;
 
 newtype!(

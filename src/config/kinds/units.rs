@@ -15,6 +15,41 @@ newtype!(
         u64::try_from(ms).map(std::time::Duration::from_millis).map_err(|_| form("is too long"))
     })
 );
+/// How old something may get: a duration, or `never` too old, which is beyond all durations.
+#[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
+pub enum Age {
+    /// Too old after so long.
+    After(std::time::Duration),
+    /// Never too old.
+    Never,
+}
+
+impl Age {
+    /// The duration, if there is one.
+    pub fn duration(self) -> Option<std::time::Duration> {
+        match self {
+            Age::After(duration) => Some(duration),
+            Age::Never => None,
+        }
+    }
+}
+
+impl Scalar for Age {
+    const EXPECTED: &'static str = "a duration with unit, such as \"30s\" or \"1h30m\", or \"never\"";
+    const NAME: &'static str = "age";
+
+    fn schema() -> Json {
+        json!({ "type": "string", "pattern": "^(never|([0-9]+(ms|s|m|h|d))+)$", "examples": ["30s", "1h30m", "never"] })
+    }
+
+    fn read(value: &Value) -> Result<Self, Refusal> {
+        match value {
+            Value::Text(text) if text == "never" => Ok(Age::Never),
+            other => Duration::read(other).map(|duration| Age::After(duration.0)),
+        }
+    }
+}
+
 newtype!(
     /// A number of bytes with unit.
     Size(u64), "size", "a size with unit, such as \"64kB\" or \"256MiB\"", Code::Malformed,
@@ -95,6 +130,15 @@ mod tests {
         assert_eq!(ms("\"\""), Err("is empty".into()));
         assert_eq!(ms("\"18446744073709551615d\""), Err("is too long".into()));
         assert_eq!(ms("true"), Err("type".into()));
+    }
+
+    #[test]
+    fn never_is_an_age_beyond_every_duration() {
+        let age = |text: &str| read::<Age>(&format!("\"{text}\""));
+        assert_eq!(age("1h"), Ok(Age::After(std::time::Duration::from_secs(3600))));
+        assert_eq!(age("never"), Ok(Age::Never));
+        assert!(age("never") > age("36500d"));
+        assert_eq!(age("nevr"), Err("has an unknown unit: `nevr`; known: ms, s, m, h, d".into()));
     }
 
     #[test]

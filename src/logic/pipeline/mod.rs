@@ -87,7 +87,7 @@ impl Pipeline {
                 settings,
             })
             .collect();
-        let availability = Availability::new(settings.max_age, now);
+        let availability = Availability::new(settings.max_age, settings.patience, now);
         Self { sensor, values, availability, told: None, held: None, actions: VecDeque::new() }
     }
 

@@ -3,13 +3,23 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::limits::SENSOR_FIRST_READING;
+
 /// Processing of one sensor.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct SensorSettings {
     /// What is done to each value that is named in the config; others pass as they are.
     pub values: Vec<ValueSettings>,
     /// Age from which the last reading is told again as `stale` and the sensor's availability becomes `offline`; `None`: never.
     pub max_age: Option<Duration>,
+    /// How long the first good frame after the start may take before the sensor counts as offline.
+    pub patience: Duration,
+}
+
+impl Default for SensorSettings {
+    fn default() -> Self {
+        Self { values: Vec::new(), max_age: None, patience: SENSOR_FIRST_READING }
+    }
 }
 
 /// Processing of one value. The order is that of the fields: scale, offset, range, median, round, deadband.

@@ -22,7 +22,8 @@ fn value(name: &str) -> ValueSettings {
 }
 
 fn pipeline(values: Vec<ValueSettings>, max_age: Option<u64>) -> Pipeline {
-    Pipeline::new(air(), SensorSettings { values, max_age: max_age.map(Duration::from_secs) }, at(0))
+    let patience = Duration::from_secs(30);
+    Pipeline::new(air(), SensorSettings { values, max_age: max_age.map(Duration::from_secs), patience }, at(0))
 }
 
 fn sample(name: &str, value: Value) -> Sample {
