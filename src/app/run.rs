@@ -1,6 +1,5 @@
 //! `tidegate run`: from a config file to an exit code.
 
-use std::io::IsTerminal as _;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -14,7 +13,7 @@ use crate::exit;
 use crate::limits::RUNTIME_THREADS;
 use crate::logic::status;
 use crate::plan::{self, Environment, Plan};
-use crate::telemetry::{LogSettings, log, notify};
+use crate::telemetry::{self, LogSettings, log, notify};
 
 use super::gateway::{Gateway, StartError};
 use super::signals::{Signals, Wish};
@@ -133,7 +132,7 @@ fn follow(before: &LogSettings, now: &LogSettings) {
 
 /// Prints mistakes and warnings whole, on standard error: a log line cannot show a place in a file.
 fn tell(report: &Report, consequence: &str) {
-    eprint!("{}", report.render_with(std::io::stderr().is_terminal(), consequence));
+    eprint!("{}", report.render_with(telemetry::colours(), consequence));
 }
 
 fn summary(plan: &Plan) -> String {

@@ -7,7 +7,6 @@ mod check;
 pub mod config;
 mod user;
 
-use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -109,10 +108,9 @@ fn exit_codes() -> String {
     format!("Exit codes:\n{}", lines.collect::<Vec<_>>().join("\n"))
 }
 
-/// Tells what is wrong with a config, in colour where a person reads it and has not asked for none (no-color.org).
+/// Tells what is wrong with a config.
 fn tell(report: &Report) {
-    let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    eprint!("{}", report.render(colour));
+    eprint!("{}", report.render(crate::telemetry::colours()));
 }
 
 /// Prints a text that may be long to a pipe that may be closed (`| head`): that is the reader's choice, not a failure.

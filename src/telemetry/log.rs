@@ -3,7 +3,7 @@
 //! On a terminal it is text with colours; under systemd it is the same text with the priority the journal sorts by (sd-daemon(3)), so that
 //! `journalctl -u tidegate` shows the cause beside the message; elsewhere it is text, a line an event.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::sync::{Arc, OnceLock};
 
 use tracing::{Event, Level, Subscriber};
@@ -103,7 +103,7 @@ pub fn init(settings: &LogSettings) -> Result<(), LogError> {
             .with_writer(io::stderr)
             .boxed(),
         LogFormat::Auto | LogFormat::Text => {
-            fmt::layer().with_ansi(io::stderr().is_terminal()).with_target(false).with_writer(io::stderr).boxed()
+            fmt::layer().with_ansi(super::colours()).with_target(false).with_writer(io::stderr).boxed()
         }
         LogFormat::Json => fmt::layer().json().flatten_event(true).with_writer(io::stderr).boxed(),
     };
