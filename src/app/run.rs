@@ -141,8 +141,10 @@ fn summary(plan: &Plan) -> String {
 }
 
 fn exit_of(error: &StartError) -> ExitCode {
-    exit::code(match error {
-        StartError::Broker(_) => exit::UNAVAILABLE,
-        StartError::Bridge(_) | StartError::StateDir { .. } => exit::IO,
-    })
+    let io = match error {
+        StartError::Broker(error) => error.is_io(),
+        StartError::Bridge(error) => error.is_io(),
+        StartError::StateDir { .. } => true,
+    };
+    exit::code(if io { exit::IO } else { exit::UNAVAILABLE })
 }

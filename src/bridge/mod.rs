@@ -27,6 +27,7 @@ use self::supervisor::Parts;
 use crate::clock::Clock;
 use crate::model::{Message, Timestamp};
 use crate::ports::{Acceptance, Publish, Uplink};
+use crate::store::StoreError;
 pub use settings::{
     CloudUrl, InRule, OnSessionLoss, OutRule, OutboxSettings, Reconnect, Settings, Tls, TopicTemplate, VersionChoice,
 };
@@ -40,7 +41,7 @@ pub enum BridgeError {
         /// The bridge's id.
         bridge: String,
         /// What went wrong.
-        error: String,
+        error: StoreError,
     },
     /// The system gives no thread.
     #[error("bridge `{bridge}`: start its thread: {error}")]
@@ -50,6 +51,13 @@ pub enum BridgeError {
         /// What the kernel said.
         error: std::io::Error,
     },
+}
+
+impl BridgeError {
+    /// Whether reading or writing failed; else something it needs is not to be had, mostly because another process has it.
+    pub fn is_io(&self) -> bool {
+        matches!(self, Self::Store { error, .. } if !error.is_in_use())
+    }
 }
 
 /// Life of the link.

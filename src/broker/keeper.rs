@@ -100,7 +100,8 @@ impl Keeper {
         let desk = Arc::new(Desk { tray: Mutex::default(), changed: Condvar::new(), clock });
         let (tell, told) = oneshot::channel();
         let at_work = desk.clone();
-        let wrong = |error: String| BrokerError::Store { path: path.clone(), error };
+        let wrong = |error: StoreError| BrokerError::Store { path: path.clone(), error };
+        let thread_failed = |error| wrong(StoreError::File { what: "start the thread for", path: path.clone(), error });
         let file = path.clone();
         let thread = std::thread::Builder::new()
             .name("retained".into())
@@ -112,11 +113,11 @@ impl Keeper {
                 }
                 Err(error) => {
                     // Whoever asked has gone: then nobody needs the answer.
-                    let _ = tell.send(Err(error.to_string()));
+                    let _ = tell.send(Err(error));
                 }
             })
-            .map_err(|error| wrong(error.to_string()))?;
-        let found = told.await.map_err(|_| wrong("the thread ended".into()))?.map_err(wrong)?;
+            .map_err(thread_failed)?;
+        let found = told.await.map_err(|_| thread_failed(std::io::Error::other("it ended")))?.map_err(wrong)?;
         Ok((Self { desk: Some(desk), thread: Mutex::new(Some(thread)) }, found))
     }
 

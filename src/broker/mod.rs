@@ -46,6 +46,7 @@ use self::listener::Listener;
 use self::shared::Shared;
 use crate::clock::Clock;
 use crate::ports::{LocalBus, Uplink};
+use crate::store::StoreError;
 pub use settings::{FilterTemplate, PasswordHash, Routing, Settings, User};
 
 /// Why the broker cannot start.
@@ -65,11 +66,18 @@ pub enum BrokerError {
         /// The file.
         path: PathBuf,
         /// What went wrong.
-        error: String,
+        error: StoreError,
     },
     /// rumqttd's router does not start.
     #[error("routing `rumqttd`: {0}")]
     Router(std::io::Error),
+}
+
+impl BrokerError {
+    /// Whether reading or writing failed; else something it needs is not to be had, mostly because another process has it.
+    pub fn is_io(&self) -> bool {
+        matches!(self, Self::Store { error, .. } if !error.is_in_use())
+    }
 }
 
 /// The running broker.

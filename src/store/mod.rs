@@ -59,6 +59,11 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Whether another process holds the file.
+    pub fn is_in_use(&self) -> bool {
+        matches!(self, StoreError::InUse(_))
+    }
+
     /// Whether the file's content is beyond use, so that only quarantine helps.
     pub fn is_damage(&self) -> bool {
         match self {

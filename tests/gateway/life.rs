@@ -113,10 +113,37 @@ fn a_second_gateway_on_the_same_state_is_refused() {
     std::fs::write(&second, text).unwrap();
     let log = Log::default();
     let mut process = Process::start("second", first.command(&["run", "--config"]).arg(second), &log);
-    let status = process.wait(LIMIT);
-    assert!(!status.success(), "{status}");
+    assert_eq!(process.wait(LIMIT).code(), Some(69));
+    log.wait_for_line(LIMIT, 0, &["sessions.db", "in use by another process"]);
     first.process().assert_running();
     TcpStream::connect(("127.0.0.1", first.door().port)).unwrap();
+}
+
+/// Runs a gateway that cannot start. Returns its exit code and its log.
+fn refused(gateway: &Gateway) -> (Option<i32>, Log) {
+    let log = Log::default();
+    let mut command = gateway.command(&["run", "--config"]);
+    let mut process = Process::start("tidegate", command.arg(gateway.config_path()), &log);
+    (process.wait(LIMIT).code(), log)
+}
+
+#[test]
+fn a_store_that_cannot_be_opened_ends_with_74_and_one_that_another_process_holds_with_69() {
+    for file in ["sessions.db", "outbox-cloud.db"] {
+        let gateway = Gateway::new(CONFIG, &[("cloud", "mqtt://127.0.0.1:1")]);
+        let path = gateway.dir().join("state").join(file);
+        let held = std::fs::File::create(path.with_file_name(format!("{file}.lock"))).unwrap();
+        held.lock().unwrap();
+        let (code, log) = refused(&gateway);
+        assert_eq!(code, Some(69), "{file} is held");
+        log.wait_for_line(LIMIT, 0, &["ERROR", file, "in use by another process"]);
+
+        drop(held);
+        std::fs::create_dir(&path).unwrap();
+        let (code, log) = refused(&gateway);
+        assert_eq!(code, Some(74), "{file} is no file");
+        log.wait_for_line(LIMIT, 0, &["ERROR", "cannot start", "unable to open"]);
+    }
 }
 
 #[test]

@@ -117,7 +117,7 @@ pub(super) struct Core {
 impl Core {
     /// Opens the store.
     pub(super) fn open(settings: &Arc<Settings>, now: Moment, wall: Timestamp) -> Result<Self, BridgeError> {
-        let wrap = |error: StoreError| BridgeError::Store { bridge: settings.id.to_string(), error: error.to_string() };
+        let wrap = |error: StoreError| BridgeError::Store { bridge: settings.id.to_string(), error };
         let (outbox, opened) = Outbox::open(&path(settings)).map_err(wrap)?;
         let window = Window::new(settings.window);
         let mut core = Self {
