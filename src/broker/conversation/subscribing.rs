@@ -1,0 +1,100 @@
+//! What a client asks to be sent: SUBSCRIBE and UNSUBSCRIBE, judged and answered.
+
+use std::sync::Arc;
+
+use super::{Conversation, Ending, refuse};
+use crate::broker::session::Subscription;
+use crate::broker::shared::count;
+use crate::limits;
+use crate::model::{Qos, TopicFilter};
+use crate::mqtt::reason::Reason;
+use crate::mqtt::server::{self, Ask, Version};
+
+impl Conversation {
+    pub(super) fn hear_subscribe(&mut self, id: u16, identifier: Option<u32>, asks: &[Ask]) -> Result<(), Ending> {
+        let mut codes = Vec::with_capacity(asks.len());
+        for ask in asks {
+            codes.push(match self.subscribe(ask, identifier)? {
+                Ok(qos) => qos.level(),
+                Err(reason) if self.version == Version::V5 => reason.code(),
+                Err(_) => SUBACK_FAILURE,
+            });
+        }
+        server::put_suback(&mut self.output, self.version, id, &codes);
+        count(&self.shared.traffic.messages_sent, 1);
+        Ok(())
+    }
+
+    fn subscribe(&mut self, ask: &Ask, identifier: Option<u32>) -> Result<Result<Qos, Reason>, Ending> {
+        if ask.retain_handling > 2 {
+            return Err(refuse(Reason::ProtocolError, "retain handling 3"));
+        }
+        let Ok(asked) = TopicFilter::parse(&ask.filter) else { return Ok(Err(Reason::FilterInvalid)) };
+        let (group, filter) = match share(&ask.filter) {
+            None => (None, asked.clone()),
+            Some(Ok((group, filter))) => (Some(group), filter),
+            Some(Err(())) => return Ok(Err(Reason::FilterInvalid)),
+        };
+        if filter.as_str().split('/').count() > limits::TOPIC_LEVELS_MAX {
+            return Ok(Err(Reason::FilterInvalid));
+        }
+        if group.is_some() && ask.no_local {
+            return Err(refuse(Reason::ProtocolError, "no-local on a shared subscription"));
+        }
+        if !self.access.may_subscribe(&filter) {
+            let client = &self.attached.slot.client;
+            if self.shared.is_first(client, "subscribe") {
+                tracing::warn!(%client, %filter, "client may not subscribe to this filter");
+            }
+            return Ok(Err(Reason::NotAuthorized));
+        }
+        let mut core = self.shared.core();
+        {
+            let session = self.current()?;
+            let is_new = !session.subscriptions.contains_key(&asked);
+            if is_new && session.subscriptions.len() >= limits::SUBSCRIPTIONS_MAX {
+                return Ok(Err(Reason::QuotaExceeded));
+            }
+        }
+        let subscription = Subscription {
+            filter,
+            group,
+            qos: ask.qos,
+            no_local: ask.no_local,
+            retain_as_published: ask.retain_as_published,
+            identifier,
+            since: 0,
+        };
+        core.subscribe(&self.attached.slot, &asked, subscription, ask.retain_handling);
+        Ok(Ok(ask.qos))
+    }
+
+    pub(super) fn hear_unsubscribe(&mut self, id: u16, filters: &[String]) -> Result<(), Ending> {
+        let mut codes = Vec::with_capacity(filters.len());
+        {
+            let mut core = self.shared.core();
+            drop(self.current()?);
+            for filter in filters {
+                let existed =
+                    TopicFilter::parse(filter).is_ok_and(|filter| core.unsubscribe(&self.attached.slot, &filter));
+                codes.push(if existed { Reason::Success.code() } else { Reason::NoSubscriptionExisted.code() });
+            }
+        }
+        server::put_unsuback(&mut self.output, self.version, id, &codes);
+        count(&self.shared.traffic.messages_sent, 1);
+        Ok(())
+    }
+}
+
+/// Group and filter of `$share/<group>/<filter>`; `None` when it is not one.
+fn share(asked: &str) -> Option<Result<(Arc<str>, TopicFilter), ()>> {
+    let rest = asked.strip_prefix("$share/")?;
+    let parts = rest.split_once('/').filter(|(group, _)| !group.is_empty() && !group.contains(['+', '#']));
+    Some(match parts {
+        Some((group, filter)) => TopicFilter::parse(filter).map(|filter| (group.into(), filter)).map_err(|_| ()),
+        None => Err(()),
+    })
+}
+
+/// Failure in a SUBACK of 3.1.1.
+const SUBACK_FAILURE: u8 = 0x80;
