@@ -170,9 +170,13 @@ impl Conversation {
         let packet_id = publish.packet_id;
         let held = {
             let session = self.current()?;
+            let is_qos_2 = publish.qos == Qos::ExactlyOnce;
+            let held = is_qos_2.then(|| session.received(packet_id).cloned()).flatten();
+            // A message sent again is counted already: a client that comes back with a full window must be able to send all of it.
             let unacknowledged = session.received_len() + self.owed.count(PUBACK);
             if self.version == Version::V5
                 && publish.qos != Qos::AtMostOnce
+                && held.is_none()
                 && unacknowledged >= usize::from(limits::UNACKNOWLEDGED_MAX)
             {
                 return Err(refuse(
@@ -180,8 +184,7 @@ impl Conversation {
                     "more unacknowledged messages than Receive Maximum",
                 ));
             }
-            let is_qos_2 = publish.qos == Qos::ExactlyOnce;
-            is_qos_2.then(|| session.received(packet_id).cloned()).flatten()
+            held
         };
         // The same QoS 2 message again: delivered already, it waits for the promise made the first time.
         if let Some(promise) = held.as_ref().filter(|promise| !promise.is_broken()) {

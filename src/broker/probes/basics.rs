@@ -2,6 +2,7 @@
 
 use super::harness::{Raw, connect, packet, publish, routings, settings, start, subscribe};
 use crate::broker::Broker;
+use crate::limits::UNACKNOWLEDGED_MAX;
 use crate::model::Qos::{AtLeastOnce, AtMostOnce, ExactlyOnce};
 use crate::mqtt::server::Version::{self, V5, V311};
 
@@ -160,6 +161,32 @@ async fn a_qos_2_message_sent_twice_is_delivered_once() {
         Raw::connect(broker, version, "twice").await;
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_client_that_comes_back_with_a_full_window_may_send_all_of_it_again_and_no_more() {
+    let broker = start(settings(routings()[0])).await;
+    let expiry = [0x11, 0, 0, 0, 100];
+    let (mut publisher, _) = Raw::connect_with(&broker, V5, "full", 0, &expiry).await;
+    for id in 1..=UNACKNOWLEDGED_MAX {
+        publisher.publish("t", b"x", ExactlyOnce, false, id).await;
+        let [high, low] = id.to_be_bytes();
+        publisher.expect(&[0x50, 2, high, low]).await;
+    }
+    drop(publisher);
+    let (mut publisher, connack) = Raw::connect_with(&broker, V5, "full", 0, &expiry).await;
+    assert_eq!(connack[2], 1, "session present");
+    for id in 1..=UNACKNOWLEDGED_MAX {
+        let mut again = publish(V5, "t", b"x", ExactlyOnce, false, id);
+        again[0] |= 0x08;
+        publisher.send(&again).await;
+        let [high, low] = id.to_be_bytes();
+        publisher.expect(&[0x50, 2, high, low]).await;
+    }
+    publisher.publish("t", b"x", ExactlyOnce, false, UNACKNOWLEDGED_MAX + 1).await;
+    publisher.expect(&[0xe0, 1, 0x93]).await;
+    publisher.expect_end().await;
+    broker.kill().await;
 }
 
 #[tokio::test]
