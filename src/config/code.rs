@@ -61,7 +61,9 @@ codes! {
     NotAChoice = "G015" "not one of the choices";
     /// An id becomes a topic level and part of a file name: letters, digits, `-`, `_`, `.`; at most 64 bytes.
     BadId = "G016" "not an id";
-    /// `status`, `bridge`, `event` and `health` are topics of the gateway itself.
+    /// `status`, `bridge`, `event` and `health` are topics of the gateway itself, and no sensor can be named so. No value can be published as
+    /// `ts`, `q`, `tq` or `seq`, words of the payload itself, nor, where each value has a topic (`payload = "value"`), as `availability`,
+    /// `set` or `ack`.
     ReservedId = "G017" "the id is taken by the gateway itself";
     /// Two things of one kind bear the same id or name.
     Duplicate = "G018" "the same id twice";

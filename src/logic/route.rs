@@ -7,8 +7,10 @@
 //!
 //! What it does not promise: `seq` starts at 1 with each start of the sensor; it finds gaps and doubles, not restarts.
 
+use std::borrow::Cow;
+
 use crate::model::time::rfc3339;
-use crate::model::{Message, OWN_NAMES, Origin, Qos, Quality, Reading, TopicName, Value};
+use crate::model::{Message, OWN_LEVELS, OWN_NAMES, Origin, Qos, Quality, Reading, TopicName, Value};
 
 /// How one sensor is published.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,6 +37,25 @@ pub enum PayloadForm {
     Json,
     /// One bare value a topic: `<topic>/<value name>`.
     Value,
+}
+
+impl PayloadForm {
+    /// Whether a name is the gateway's own where the values are published.
+    pub fn reserves(self, name: &str) -> bool {
+        OWN_NAMES.contains(&name) || (self == PayloadForm::Value && OWN_LEVELS.contains(&name))
+    }
+
+    /// What a value of this name is published as: its key, or its topic level. `_` stands behind a word of the gateway's own, and for a
+    /// character that no level can have.
+    pub fn published(self, name: &str) -> Cow<'_, str> {
+        if self.reserves(name) {
+            Cow::Owned(format!("{name}_"))
+        } else if self == PayloadForm::Value && name.contains(is_no_level) {
+            Cow::Owned(name.replace(is_no_level, "_"))
+        } else {
+            Cow::Borrowed(name)
+        }
+    }
 }
 
 /// Turns one sensor's readings and availability into messages.
@@ -76,7 +97,7 @@ impl Route {
             .values
             .iter()
             .filter_map(|sample| {
-                let topic = self.level(&published(&sample.name).replace(is_no_level, "_"))?;
+                let topic = self.level(&PayloadForm::Value.published(&sample.name))?;
                 Some(self.message(topic, bare(&sample.value)))
             })
             .collect();
@@ -105,11 +126,6 @@ fn is_no_level(c: char) -> bool {
     matches!(c, '/' | '+' | '#') || c.is_control()
 }
 
-/// A value's name beside the gateway's own words.
-fn published(name: &str) -> String {
-    if OWN_NAMES.contains(&name) { format!("{name}_") } else { name.to_owned() }
-}
-
 fn json(reading: &Reading, seq: Option<u64>) -> String {
     let mut text = format!("{{\"ts\":\"{}\"", rfc3339(reading.time.unix_ms));
     let mut field = |name: &str, value: &str| {
@@ -123,7 +139,7 @@ fn json(reading: &Reading, seq: Option<u64>) -> String {
             Value::Text(text) => quoted(text),
             other => bare(other),
         };
-        field(&published(&sample.name), &value);
+        field(&PayloadForm::Json.published(&sample.name), &value);
     }
     if let Some(seq) = seq {
         field("seq", &seq.to_string());
@@ -240,6 +256,21 @@ mod tests {
         assert_eq!(told(&again), [("tidegate/g/air/t", "21.5")]);
         let fault = route.reading(&reading(&values[..1], Quality::Fault, true));
         assert_eq!(told(&fault), [("tidegate/g/air/q", "fault"), ("tidegate/g/air/t", "21.5")]);
+    }
+
+    #[test]
+    fn a_bare_value_cannot_speak_on_the_gateways_own_topics() {
+        let mut route = Route::new(settings(PayloadForm::Value, false));
+        let names = ["availability", "set", "ack", "q", "a/set"];
+        let values = names.map(|name| (name, Value::Text("online".into())));
+        let messages = route.reading(&reading(&values, Quality::Good, true));
+        let topics: Vec<&str> = messages.iter().map(|message| message.topic.as_str()).collect();
+        let levels = ["availability_", "set_", "ack_", "q_", "a_set", "q"];
+        assert_eq!(topics, levels.map(|level| format!("tidegate/g/air/{level}")));
+
+        let mut route = Route::new(settings(PayloadForm::Json, false));
+        let messages = route.reading(&reading(&values[..1], Quality::Good, true));
+        assert_eq!(told(&messages)[0].1, r#"{"ts":"2026-11-23T01:15:00.123Z","availability":"online"}"#);
     }
 
     #[test]

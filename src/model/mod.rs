@@ -9,7 +9,7 @@ pub mod topic;
 
 pub use id::{BridgeId, BusId, GatewayId, IdError, SensorId, Seq};
 pub use message::{Message, Origin, Properties, Qos};
-pub use reading::{OWN_NAMES, Quality, Reading, Sample, Value};
+pub use reading::{OWN_LEVELS, OWN_NAMES, Quality, Reading, Sample, Value};
 pub use secret::Secret;
 pub use time::{Moment, Timestamp};
 pub use topic::{TopicError, TopicFilter, TopicName};

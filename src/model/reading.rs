@@ -33,6 +33,10 @@ impl Value {
 /// Names in a payload that are the gateway's own beside the values. A device's value of that name is published with `_` behind it.
 pub const OWN_NAMES: [&str; 4] = ["ts", "q", "tq", "seq"];
 
+/// Levels below a sensor's topic that are the gateway's own: its availability, its commands and their answers. Where each value has a level,
+/// they are as reserved as [`OWN_NAMES`].
+pub const OWN_LEVELS: [&str; 3] = ["availability", "set", "ack"];
+
 /// What a driver measured: one named value, before any processing.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sample {

@@ -98,7 +98,8 @@ impl Planner<'_> {
         let spec = sensor.driver.as_ref().and_then(|driver| find_driver(driver, self.problems));
         let factory = spec.and_then(|spec| self.driver(spec, sensor));
         let channels = factory.as_ref().map(|factory| factory.channels()).unwrap_or_default();
-        let values = self.values(sensor, &channels);
+        let form = form(sensor.publish.payload.value);
+        let values = self.values(sensor, &channels, form);
         let id = SensorId::parse(&sensor.id.as_ref()?.value.0).ok()?;
         let publish = self.publish(&sensor.publish, &id);
         // A default stands at its block's place. It knows nothing of this device's pauses, so the first frame does not get a whole hour.
@@ -180,7 +181,7 @@ impl Planner<'_> {
         }
     }
 
-    fn values(&mut self, sensor: &At<file::Sensor>, channels: &[Arc<str>]) -> Vec<ValueSettings> {
+    fn values(&mut self, sensor: &At<file::Sensor>, channels: &[Arc<str>], form: PayloadForm) -> Vec<ValueSettings> {
         let mut settings = Vec::new();
         let mut published: HashMap<String, Span> = HashMap::new();
         for (name, value) in &sensor.values.0 {
@@ -203,10 +204,15 @@ impl Planner<'_> {
             let rename = value.rename.as_ref();
             let told_as = rename.map_or(&name.value, |rename| &rename.value.0);
             let told_at = rename.map_or(name.span, |rename| rename.span);
-            if OWN_NAMES.contains(&told_as.as_str()) {
+            if form.reserves(told_as) {
+                let word = if OWN_NAMES.contains(&told_as.as_str()) {
+                    "a word of the payload itself"
+                } else {
+                    "a topic of the gateway itself, where each value has its topic"
+                };
                 self.problems
                     .error(Code::ReservedId, told_at, format!("no value can be published as `{told_as}`"))
-                    .label("a word of the payload itself");
+                    .label(word);
             }
             if let Some(first) = published.insert(told_as.clone(), told_at) {
                 self.problems
@@ -246,18 +252,21 @@ impl Planner<'_> {
                 .label("a topic of the gateway itself");
         }
         let availability_topic = topics::name("topic", &format!("{topic}/availability"), span, self.problems)?;
-        let payload = match publish.payload.value {
-            Payload::Json => PayloadForm::Json,
-            Payload::Value => PayloadForm::Value,
-        };
         Some(PublishSettings {
             topic,
             availability_topic,
             qos: publish.qos.value.0,
             retain: publish.retain.value,
-            payload,
+            payload: form(publish.payload.value),
             seq: publish.seq.value,
         })
+    }
+}
+
+fn form(payload: Payload) -> PayloadForm {
+    match payload {
+        Payload::Json => PayloadForm::Json,
+        Payload::Value => PayloadForm::Value,
     }
 }
 
