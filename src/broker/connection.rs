@@ -216,7 +216,7 @@ fn open(
     let now = shared.clock.now();
     let attached = shared
         .core()
-        .attach(client, connect.clean_start, connect.will.clone(), attachment, now)
+        .attach(client, connect.user.as_deref(), connect.clean_start, connect.will.clone(), attachment, now)
         .map_err(|_| Reason::ServerBusy)?;
     for will in &attached.wills {
         shared.publish_will(will);

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use super::door::Guests;
 use super::fanout::{Envelope, Fanout, FilterId};
 use super::queue::Pushed;
 use super::retained::{Outcome, Retained};
@@ -27,6 +28,8 @@ pub(super) struct Counters {
 #[derive(Debug)]
 struct Life {
     slot: Arc<Slot>,
+    /// Whose session it is: the user name of the CONNECT that began it.
+    user: Option<String>,
     will: Option<Will>,
     will_due: Option<Moment>,
     ends: Option<Moment>,
@@ -105,10 +108,11 @@ impl Core {
         }
     }
 
-    /// Gives a connection its session: the one the client id has, or a new one.
+    /// Gives a connection its session: the one the client id has, or a new one. What another user began under the same client id is not its.
     pub(super) fn attach(
         &mut self,
         client: &Arc<str>,
+        user: Option<&str>,
         clean_start: bool,
         will: Option<Will>,
         attachment: Attachment,
@@ -119,7 +123,8 @@ impl Core {
         if let Some(life) = self.lives.get_mut(client) {
             let (was_connected, ended) = {
                 let session = life.slot.session();
-                let ended = clean_start || (session.expiry_s() == 0) || life.ends.is_some_and(|ends| ends <= now);
+                let is_over = session.expiry_s() == 0 || life.ends.is_some_and(|ends| ends <= now);
+                let ended = clean_start || is_over || life.user.as_deref() != user;
                 (session.is_connected(), ended)
             };
             // A will whose delay runs is void when its session goes on [MQTT-3.1.3-9]; without a delay the takeover ends a connection.
@@ -150,7 +155,8 @@ impl Core {
             }
         };
         let generation = slot.session().attach(attachment);
-        self.lives.insert(client.clone(), Life { slot: slot.clone(), will, will_due: None, ends: None });
+        let user = user.map(str::to_owned);
+        self.lives.insert(client.clone(), Life { slot: slot.clone(), user, will, will_due: None, ends: None });
         self.connected += 1;
         self.connected_max = self.connected_max.max(self.connected);
         Ok(Attached { slot, generation, session_present, wills })
@@ -282,6 +288,24 @@ impl Core {
             self.leave(slot, old);
         }
         old.is_some()
+    }
+
+    /// Ends every subscription that its user is not allowed any more, of clients that are away too.
+    pub(super) fn withdraw(&mut self, guests: &Guests) {
+        let mut refused = Vec::new();
+        for life in self.lives.values() {
+            let access = guests.access(life.user.as_deref(), &life.slot.client);
+            let session = life.slot.session();
+            for (asked, subscription) in &session.subscriptions {
+                if !access.as_ref().is_some_and(|access| access.may_subscribe(&subscription.filter)) {
+                    refused.push((life.slot.clone(), asked.clone()));
+                }
+            }
+        }
+        for (slot, asked) in refused {
+            tracing::info!(client = %slot.client, filter = %asked, "client may not subscribe to this filter any more, its subscription ends");
+            self.unsubscribe(&slot, &asked);
+        }
     }
 
     fn leave(&mut self, slot: &Arc<Slot>, subscription: &Subscription) {

@@ -103,16 +103,18 @@ impl Shared {
         self.revision.load(Ordering::Acquire)
     }
 
-    /// Puts new settings in force; connections find out when they are woken.
+    /// Puts new settings in force; connections find out when they are woken. Under the core's lock, so that no subscription is made by the
+    /// permissions of before once those are over.
     pub(super) fn put_live(&self, settings: Settings) {
         let guests = Arc::new(Guests::new(&settings));
+        let mut core = self.core();
         let revision = self.revision() + 1;
         let live = Arc::new(Live { settings, guests, revision });
         *self.live.write().unwrap_or_else(PoisonError::into_inner) = live.clone();
         self.revision.store(revision, Ordering::Release);
         self.settings_changed.notify_one();
-        let mut core = self.core();
         core.retained.set_bytes_max(live.settings.max_retained_bytes);
+        core.withdraw(&live.guests);
         for slot in core.slots() {
             let mut session = slot.session();
             session.set_queued_max(live.settings.max_queued);

@@ -41,6 +41,10 @@ impl Conversation {
         if group.is_some() && ask.no_local {
             return Err(refuse(Reason::ProtocolError, "no-local on a shared subscription"));
         }
+        let shared = self.shared.clone();
+        let mut core = shared.core();
+        // Under the lock under which a reload takes subscriptions away: by its permissions, then, or before it.
+        self.follow_reload()?;
         if !self.access.may_subscribe(&filter) {
             let client = &self.attached.slot.client;
             if self.shared.is_first(client, "subscribe") {
@@ -48,7 +52,6 @@ impl Conversation {
             }
             return Ok(Err(Reason::NotAuthorized));
         }
-        let mut core = self.shared.core();
         {
             let session = self.current()?;
             let is_new = !session.subscriptions.contains_key(&asked);

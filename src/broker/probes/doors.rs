@@ -1,5 +1,6 @@
 //! Who comes in, who stays out, and what a reload and a stop do to those inside.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use argon2::password_hash::PasswordHasher;
@@ -7,7 +8,7 @@ use argon2::password_hash::PasswordHasher;
 use super::harness::{Raw, connect, eventually, publish, routings, settings, start, subscribe};
 use crate::broker::{Broker, BrokerError, FilterTemplate, PasswordHash, Settings, User};
 use crate::model::Qos::{AtLeastOnce, AtMostOnce, ExactlyOnce};
-use crate::model::TopicFilter;
+use crate::model::{Message, Origin, TopicFilter, TopicName};
 use crate::mqtt::server::Version::{self, V5, V311};
 
 fn user(name: &str, password: &str) -> User {
@@ -114,6 +115,70 @@ async fn a_reload_moves_the_listener_and_shows_out_whom_it_took_the_user_from() 
     assert_eq!(broker.addresses().len(), 1);
     assert_ne!(broker.addresses(), before);
     eventually("the old port is closed", async || tokio::net::TcpStream::connect(before[0]).await.is_err()).await;
+    broker.kill().await;
+}
+
+/// Comes in with a session that outlives the connection, and says whether there was one.
+async fn resume(broker: &Broker, client: &str, name: &str) -> (Raw, bool) {
+    let mut raw = Raw::open(broker.addresses()[0], V5).await;
+    raw.send(&connect(V5, client, 0xc0, &[0x11, 0, 0, 0, 100], &login(name, "secret"))).await;
+    let connack = raw.packet().await.unwrap();
+    assert_eq!(connack[3], 0, "{client} is welcome");
+    (raw, connack[2] == 1)
+}
+
+fn from_inside(topic: &str) -> Arc<Message> {
+    Arc::new(Message::new(TopicName::parse(topic).unwrap(), *b"x", AtLeastOnce, false, Origin::Sensor))
+}
+
+#[tokio::test]
+async fn another_user_does_not_get_the_session_of_a_client_id() {
+    let stranger = User { subscribe: Vec::new(), ..user("stranger", "secret") };
+    let broker = start(Settings { users: vec![user("ha", "secret"), stranger], ..closed() }).await;
+    let (mut owner, _) = resume(&broker, "c1", "ha").await;
+    owner.subscribe("from/#", 1).await;
+    owner.send(&[0xe0, 0]).await;
+    owner.expect_end().await;
+    broker.link().deliver(from_inside("from/1"));
+    let (mut owner, is_present) = resume(&broker, "c1", "ha").await;
+    assert!(is_present, "the same user goes on with it");
+    owner.expect(&publish(V5, "from/1", b"x", AtLeastOnce, false, 1)).await;
+    owner.send(&[0xe0, 0]).await;
+    owner.expect_end().await;
+    broker.link().deliver(from_inside("from/2"));
+    let (mut stranger, is_present) = resume(&broker, "c1", "stranger").await;
+    assert!(!is_present);
+    broker.link().deliver(from_inside("from/3"));
+    stranger.expect_silence().await;
+    broker.kill().await;
+}
+
+#[tokio::test]
+async fn a_reload_ends_the_subscriptions_it_does_not_allow_any_more() {
+    let mut broker = start(closed()).await;
+    let (mut away, _) = resume(&broker, "away", "ha").await;
+    let (mut there, _) = resume(&broker, "there", "ha").await;
+    for client in [&mut away, &mut there] {
+        client.subscribe("from/#", 1).await;
+        client.subscribe("$share/g/from/+", 1).await;
+        client.subscribe("to/ha/+", 1).await;
+    }
+    away.send(&[0xe0, 0]).await;
+    away.expect_end().await;
+    let mut less = user("ha", "secret");
+    less.subscribe.remove(0);
+    broker.apply(Settings { users: vec![less], ..closed() }).await.unwrap();
+    broker.link().deliver(from_inside("from/1"));
+    broker.link().deliver(from_inside("to/ha/1"));
+    there.expect(&publish(V5, "to/ha/1", b"x", AtLeastOnce, false, 1)).await;
+    there.send(&subscribe(V5, 2, "from/#", 1)).await;
+    there.expect(&[0x90, 4, 0, 2, 0, 0x87]).await;
+    let (mut away, is_present) = resume(&broker, "away", "ha").await;
+    assert!(is_present);
+    away.expect(&publish(V5, "to/ha/1", b"x", AtLeastOnce, false, 1)).await;
+    for mut client in [away, there] {
+        client.expect_silence().await;
+    }
     broker.kill().await;
 }
 
