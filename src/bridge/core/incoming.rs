@@ -126,6 +126,8 @@ impl Core {
         self.releases.clear();
         self.down_notes.clear();
         self.subscribed = None;
+        // In the same commit: the next process must not take subscriptions for held that went with the session.
+        self.notes.push((SUBSCRIBED, String::new()));
         self.forget = true;
     }
 

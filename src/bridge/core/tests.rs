@@ -1,5 +1,6 @@
 //! The engine's core against a cloud made by hand, without a socket.
 
+mod bench;
 mod cloud;
 mod life;
 mod sim;

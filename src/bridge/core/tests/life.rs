@@ -6,112 +6,16 @@ use std::time::Duration;
 use bytes::BytesMut;
 use tokio::sync::oneshot;
 
-use super::super::{Close, Core, Turn};
+use super::super::Close;
+use super::bench::Bench;
 use super::cloud::Cloud;
 use super::settings;
 use crate::bridge::intake::Offered;
 use crate::bridge::settings::{OnSessionLoss, Settings};
-use crate::clock::{Clock, FakeClock};
-use crate::model::{Message, Origin, Properties, Qos, Timestamp, TopicFilter, TopicName};
+use crate::clock::Clock;
+use crate::model::{Message, Origin, Properties, Qos, Timestamp, TopicFilter};
 use crate::mqtt::client::Version;
 use crate::ports::NotAccepted;
-
-struct Bench {
-    dir: tempfile::TempDir,
-    clock: FakeClock,
-    core: Core,
-    cloud: Cloud,
-    version: Version,
-    /// What was published locally.
-    local: Vec<Message>,
-}
-
-impl Bench {
-    fn new() -> Self {
-        Self::with(|_| ())
-    }
-
-    fn with(change: impl FnOnce(&mut Settings)) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let clock = FakeClock::new(1_795_396_500_000);
-        let mut settings = settings(dir.path());
-        change(&mut settings);
-        let core = Core::open(&Arc::new(settings), clock.now(), clock.wall()).unwrap();
-        Self { dir, clock, core, cloud: Cloud::new(100), version: Version::V5, local: Vec::new() }
-    }
-
-    /// As after a kill.
-    fn reopen(self, change: impl FnOnce(&mut Settings)) -> Self {
-        let Self { dir, clock, core, mut cloud, version, .. } = self;
-        drop(core);
-        cloud.cut();
-        let mut settings = settings(dir.path());
-        change(&mut settings);
-        let core = Core::open(&Arc::new(settings), clock.now(), clock.wall()).unwrap();
-        Self { dir, clock, core, cloud, version, local: Vec::new() }
-    }
-
-    fn offered(&self, topic: &str, payload: &str, qos: Qos) -> Offered {
-        let topic = TopicName::parse(topic).unwrap();
-        let message = Message::new(topic.clone(), payload.as_bytes(), qos, false, Origin::Sensor);
-        let at = self.clock.wall();
-        Offered { topic, qos, retain: false, message: Arc::new(message), at, answer: None }
-    }
-
-    /// Stores messages with these payloads.
-    fn store(&mut self, qos: Qos, payloads: &[&str]) {
-        for payload in payloads {
-            let offered = self.offered("t", payload, qos);
-            self.core.offer(offered, self.clock.now());
-        }
-        self.clock.advance(Duration::from_millis(60));
-        self.turn(0);
-    }
-
-    fn turn(&mut self, unsent: usize) -> (BytesMut, Option<Close>) {
-        let Turn { bytes, publish, close } = self.core.turn(self.clock.now(), self.clock.wall(), unsent);
-        self.local.extend(publish);
-        (bytes, close)
-    }
-
-    fn connect(&mut self) -> Option<Close> {
-        let connect = self.core.connect(self.version, self.clock.now()).unwrap();
-        self.cloud.feed(&connect);
-        self.exchange()
-    }
-
-    fn cut(&mut self) {
-        self.core.disconnected(false);
-        self.cloud.cut();
-    }
-
-    /// Carries bytes both ways until nothing moves.
-    fn exchange(&mut self) -> Option<Close> {
-        for _ in 0..1_000 {
-            let down = self.cloud.output.split();
-            self.core.receive(&down, self.clock.now(), self.clock.wall()).unwrap();
-            let (up, close) = self.turn(0);
-            self.cloud.feed(&up);
-            if close.is_some() {
-                return close;
-            }
-            if up.is_empty() && self.cloud.output.is_empty() {
-                return None;
-            }
-            self.clock.advance(Duration::from_millis(2));
-        }
-        panic!("the exchange does not end");
-    }
-
-    fn arrived(&self) -> Vec<String> {
-        self.cloud.arrived.iter().map(|arrival| String::from_utf8(arrival.payload.clone()).unwrap()).collect()
-    }
-
-    fn events(&self, kind: &str) -> Vec<String> {
-        let texts = self.local.iter().map(|message| String::from_utf8(message.payload.to_vec()).unwrap());
-        texts.filter(|text| text.contains(&format!(r#""kind":"{kind}""#))).collect()
-    }
-}
 
 #[test]
 fn the_backlog_goes_up_in_order_once_and_is_gone() {
@@ -386,6 +290,22 @@ fn subscriptions_are_made_when_the_cloud_does_not_hold_them() {
     bench.cloud.subscribed = vec!["down/#".into()];
     bench.connect();
     assert_eq!(bench.cloud.subscribed, ["other/#"]);
+}
+
+#[test]
+fn subscriptions_of_a_session_that_was_lost_are_made_again_whatever_dies_before_they_are_agreed() {
+    let mut bench = Bench::new();
+    bench.connect();
+    bench.cut();
+    bench.cloud.forget();
+    let connect = bench.core.connect(bench.version, bench.clock.now()).unwrap();
+    bench.cloud.feed(&connect);
+    let welcome = bench.cloud.output.split();
+    bench.core.receive(&welcome, bench.clock.now(), bench.clock.wall()).unwrap();
+    let (_lost, _) = bench.turn(0);
+    let mut bench = bench.reopen(|_| ());
+    bench.connect();
+    assert_eq!(bench.cloud.subscribed, ["down/#"]);
 }
 
 #[test]
