@@ -193,7 +193,8 @@ pub const COMMIT_ROWS_MAX: usize = 1_024;
 pub const ACKNOWLEDGED_LINGER: Duration = Duration::from_secs(1);
 /// Bytes of topics and payloads in flight: a window of large messages must fit the memory of a small board. One message always goes.
 pub const FLIGHT_BYTES: usize = 4 << 20;
-/// Bytes waiting for the socket above which the window is not filled any further: a slow link needs no more to stay busy.
+/// Bytes waiting for the socket above which the window is not filled any further, and QoS 0 is dropped and counted: a slow link needs no more
+/// to stay busy.
 pub const OUT_BYTES: usize = 256 << 10;
 /// Records dropped together when a cap is reached: one transaction for many, so that a full store costs no more than one with room.
 pub const DROP_ROWS: usize = 256;

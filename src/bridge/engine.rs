@@ -170,8 +170,8 @@ impl Engine {
     fn turn(&mut self) -> Turn {
         let (now, wall) = (self.clock.now(), self.clock.wall());
         if self.core.fault().is_none() {
-            let core = &mut self.core;
-            let dropped = self.shared.take(core.room_for_intake(), |offered| core.offer(offered, now));
+            let (core, unsent) = (&mut self.core, self.link.unsent());
+            let dropped = self.shared.take(core.room_for_intake(), |offered| core.offer(offered, now, unsent));
             if dropped > 0 {
                 core.drops.add_unstored(Cause::IntakeFull, dropped, wall);
             }

@@ -28,7 +28,9 @@ use serde_json::Map;
 use super::BridgeError;
 use super::intake::Offered;
 use super::settings::Settings;
-use crate::limits::{ACKNOWLEDGED_LINGER, COMMIT_ROWS, DOWN_PACKET_MAX, DOWN_RECEIVE_MAXIMUM, GATHER, SHRINK_PAUSE};
+use crate::limits::{
+    ACKNOWLEDGED_LINGER, COMMIT_ROWS, DOWN_PACKET_MAX, DOWN_RECEIVE_MAXIMUM, GATHER, OUT_BYTES, SHRINK_PAUSE,
+};
 use crate::logic::flight::{Claim, Flight};
 use crate::logic::window::Window;
 use crate::model::{Message, Moment, Qos, Seq, Timestamp};
@@ -245,10 +247,10 @@ impl Core {
         });
     }
 
-    /// Takes a message in.
-    pub(super) fn offer(&mut self, offered: Offered, now: Moment) {
+    /// Takes a message in. `unsent` as in [`Core::turn`].
+    pub(super) fn offer(&mut self, offered: Offered, now: Moment, unsent: usize) {
         if offered.qos == Qos::AtMostOnce {
-            return self.offer_qos0(&offered);
+            return self.offer_qos0(&offered, unsent);
         }
         self.waiting_answers += usize::from(offered.answer.is_some());
         self.waiting_since.get_or_insert(now);
@@ -257,9 +259,9 @@ impl Core {
 
     /// QoS 0 is not stored: it goes now or never. Behind the acknowledged messages of the same turn, which does not matter: order is kept
     /// for each QoS.
-    fn offer_qos0(&mut self, offered: &Offered) {
+    fn offer_qos0(&mut self, offered: &Offered, unsent: usize) {
         let sent = match &mut self.link {
-            Some(link) if link.is_online() && link.replies.len() < crate::limits::OUT_BYTES => {
+            Some(link) if link.is_online() && unsent + link.replies.len() < OUT_BYTES => {
                 let publish = client::Outgoing {
                     topic: offered.topic.as_str(),
                     payload: &offered.message.payload,

@@ -4,6 +4,7 @@ mod bench;
 mod cloud;
 mod life;
 mod sim;
+mod slow;
 
 use std::path::Path;
 use std::time::Duration;

@@ -61,7 +61,7 @@ impl Bench {
     pub(super) fn store(&mut self, qos: Qos, payloads: &[&str]) {
         for payload in payloads {
             let offered = self.offered("t", payload, qos);
-            self.core.offer(offered, self.clock.now());
+            self.core.offer(offered, self.clock.now(), 0);
         }
         self.clock.advance(Duration::from_millis(60));
         self.turn(0);

@@ -87,7 +87,7 @@ fn half_done(policy: OnSessionLoss) -> Bench {
     bench.connect();
     for payload in ["released", "published"] {
         let offered = bench.offered("t", payload, Qos::ExactlyOnce);
-        bench.core.offer(offered, bench.clock.now());
+        bench.core.offer(offered, bench.clock.now(), 0);
         bench.clock.advance(Duration::from_millis(60));
         let (up, _) = bench.turn(0);
         bench.cloud.feed(&up);
@@ -127,7 +127,7 @@ fn a_refusal_of_the_cloud_ends_the_record_and_is_told() {
     let mut bench = Bench::new();
     bench.connect();
     bench.store(Qos::AtLeastOnce, &["1"]);
-    bench.core.offer(bench.offered("t", "2", Qos::AtLeastOnce), bench.clock.now());
+    bench.core.offer(bench.offered("t", "2", Qos::AtLeastOnce), bench.clock.now(), 0);
     bench.clock.advance(Duration::from_millis(60));
     let (up, _) = bench.turn(0);
     let pkid = u16::from_be_bytes([up[5], up[6]]);
@@ -162,7 +162,7 @@ fn the_caps_drop_the_oldest_and_never_what_is_in_flight() {
     // Never acknowledged: two are in flight for good.
     for n in 0..10 {
         let offered = bench.offered("t", &n.to_string(), Qos::AtLeastOnce);
-        bench.core.offer(offered, bench.clock.now());
+        bench.core.offer(offered, bench.clock.now(), 0);
         bench.clock.advance(Duration::from_millis(60));
         bench.turn(0);
     }
@@ -188,7 +188,7 @@ fn the_file_stays_below_its_cap() {
     for _ in 0..40 {
         for _ in 0..100 {
             let offered = bench.offered("t", &payload, Qos::AtLeastOnce);
-            bench.core.offer(offered, bench.clock.now());
+            bench.core.offer(offered, bench.clock.now(), 0);
         }
         bench.clock.advance(Duration::from_millis(60));
         bench.turn(0);
@@ -232,7 +232,7 @@ fn a_message_goes_up_with_what_is_left_of_its_life_or_not_at_all() {
         let properties = Properties { expiry_s: Some(expiry_s), ..Properties::default() };
         let message = Message { properties: Some(Arc::new(properties)), ..(*offered.message).clone() };
         offered.message = Arc::new(message);
-        bench.core.offer(offered, bench.clock.now());
+        bench.core.offer(offered, bench.clock.now(), 0);
     }
     bench.clock.advance(Duration::from_millis(60));
     bench.turn(0);
@@ -311,9 +311,9 @@ fn subscriptions_of_a_session_that_was_lost_are_made_again_whatever_dies_before_
 #[test]
 fn qos_0_goes_at_once_or_is_counted() {
     let mut bench = Bench::new();
-    bench.core.offer(bench.offered("t", "lost", Qos::AtMostOnce), bench.clock.now());
+    bench.core.offer(bench.offered("t", "lost", Qos::AtMostOnce), bench.clock.now(), 0);
     bench.connect();
-    bench.core.offer(bench.offered("t", "sent", Qos::AtMostOnce), bench.clock.now());
+    bench.core.offer(bench.offered("t", "sent", Qos::AtMostOnce), bench.clock.now(), 0);
     bench.exchange();
     assert_eq!((bench.arrived(), bench.core.drops.total()), (vec!["sent".to_owned()], 1));
 }
@@ -325,8 +325,8 @@ fn a_full_disk_refuses_clients_keeps_the_link_and_recovers() {
     bench.core.outbox.as_mut().unwrap().break_commits(true);
     let (answer, mut told) = oneshot::channel();
     let offered = Offered { answer: Some(answer), ..bench.offered("t", "client", Qos::AtLeastOnce) };
-    bench.core.offer(offered, bench.clock.now());
-    bench.core.offer(bench.offered("t", "sensor", Qos::AtLeastOnce), bench.clock.now());
+    bench.core.offer(offered, bench.clock.now(), 0);
+    bench.core.offer(bench.offered("t", "sensor", Qos::AtLeastOnce), bench.clock.now(), 0);
     bench.turn(0);
     assert!(matches!(told.try_recv(), Ok(Err(NotAccepted::Store { .. }))));
     assert!(bench.core.fault().is_some());
@@ -354,7 +354,7 @@ fn a_ping_without_an_answer_ends_the_connection() {
 fn another_cloud_gets_everything_under_new_packet_ids() {
     let mut bench = Bench::new();
     bench.connect();
-    bench.core.offer(bench.offered("t", "1", Qos::ExactlyOnce), bench.clock.now());
+    bench.core.offer(bench.offered("t", "1", Qos::ExactlyOnce), bench.clock.now(), 0);
     bench.clock.advance(Duration::from_millis(60));
     let (up, _) = bench.turn(0);
     bench.cloud.feed(&up);

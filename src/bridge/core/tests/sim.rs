@@ -112,7 +112,8 @@ impl World {
             answer: sender,
         };
         let now = self.clock.now();
-        self.core().offer(offered, now);
+        let unsent = self.wire.len();
+        self.core().offer(offered, now, unsent);
         self.sent.push(Sent { topic, qos, accepted: false, answer });
     }
 
