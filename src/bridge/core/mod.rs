@@ -317,10 +317,11 @@ impl Core {
         let fault = self.fault.as_ref().map(|fault| fault.retry_at);
         let linger = self.waiting_since.map(|since| since + self.settings.outbox.linger).filter(|_| fault.is_none());
         let finished = self.finished_since.map(|since| since + ACKNOWLEDGED_LINGER);
-        let finished = finished.map(|due| fault.map_or(due, |retry| due.max(retry)));
+        let sweep = self.settings.outbox.max_age.map(|_| self.sweep_at);
+        // What a store that fails has to do is done when it is tried again.
+        let [finished, sweep] = [finished, sweep].map(|due| due.map(|due| fault.map_or(due, |retry| due.max(retry))));
         let greeted = self.link.as_ref().filter(|link| link.phase != Phase::Greeting);
         let keep_alive = greeted.and_then(|link| link.keep_alive.next());
-        let sweep = self.settings.outbox.max_age.map(|_| self.sweep_at);
         let gather = self.gather_since.map(|since| since + GATHER).filter(|_| fault.is_none());
         [fault, gather, linger, finished, keep_alive, sweep, self.shrink_at, self.drops.due(self.is_online())]
             .into_iter()

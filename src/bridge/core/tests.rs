@@ -1,6 +1,7 @@
 //! The engine's core against a cloud made by hand, without a socket.
 
 mod bench;
+mod broken;
 mod cloud;
 mod life;
 mod sim;
