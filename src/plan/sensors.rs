@@ -214,7 +214,7 @@ impl Planner<'_> {
                     .error(Code::ReservedId, told_at, format!("no value can be published as `{told_as}`"))
                     .label(word);
             }
-            if let Some(first) = published.insert(told_as.clone(), told_at) {
+            if let Some(first) = published.insert(form.published(told_as).into_owned(), told_at) {
                 self.problems
                     .error(Code::Duplicate, told_at, format!("two values are published as `{told_as}`"))
                     .label("published again here")
@@ -232,6 +232,14 @@ impl Planner<'_> {
                 deadband: value.deadband.as_ref().map(|deadband| deadband.value.0),
                 heartbeat: value.heartbeat.as_ref().map(|heartbeat| heartbeat.value.0),
             });
+        }
+        for channel in channels.iter().filter(|channel| !settings.iter().any(|value| value.name == **channel)) {
+            let told_as = form.published(channel);
+            if let Some(first) = published.get(&*told_as) {
+                self.problems
+                    .error(Code::Duplicate, *first, format!("two values are published as `{told_as}`"))
+                    .label(format!("the sensor's own value `{channel}` is published so"));
+            }
         }
         settings
     }

@@ -8,7 +8,7 @@ use crate::limits::SENSOR_GOOD_FRAMES;
 use crate::logic::availability::Absence;
 use crate::logic::pipeline::{Action, Input, Pipeline};
 use crate::logic::route::Route;
-use crate::model::{Message, Moment, Quality, Timestamp};
+use crate::model::{Message, Moment, Quality, Sample, Timestamp};
 use crate::plan::SensorPlan;
 
 /// A running sensor.
@@ -96,6 +96,10 @@ impl Chain {
         for outcome in outcomes.drain(..) {
             match outcome {
                 Outcome::Samples(samples) => {
+                    if let Some(name) = self.published_twice(&samples) {
+                        self.bad_frame(&format!("two of its values are published as `{name}`"), now);
+                        continue;
+                    }
                     self.good_frame(now);
                     self.pipeline.handle(Input::Samples { samples, time }, now);
                     self.act(now, out);
@@ -163,6 +167,15 @@ impl Chain {
                 }
             }
         }
+    }
+
+    /// A name that two values of a frame would be published under. Where a device names its values itself, only the frame shows that.
+    fn published_twice(&self, samples: &[Sample]) -> Option<String> {
+        let form = self.plan.publish.payload;
+        let mut names: Vec<_> =
+            samples.iter().map(|sample| form.published(self.pipeline.renamed(&sample.name))).collect();
+        names.sort_unstable();
+        names.windows(2).find(|pair| pair[0] == pair[1]).map(|pair| pair[0].clone().into_owned())
     }
 
     fn good_frame(&mut self, now: Moment) {

@@ -130,6 +130,12 @@ impl Pipeline {
         self.availability.online()
     }
 
+    /// The name a driver's value has in readings.
+    pub fn renamed<'a>(&'a self, name: &'a str) -> &'a str {
+        let state = self.values.iter().find(|state| *state.settings.name == *name);
+        state.map_or(name, |state| state.settings.published_name())
+    }
+
     fn samples(&mut self, samples: Vec<Sample>, time: Timestamp, now: Moment) {
         let mut reading = Reading { sensor: self.sensor.clone(), time, values: Vec::new(), quality: Quality::Good };
         let mut due = false;
