@@ -16,6 +16,8 @@ pub const BUG: u8 = 70;
 pub const IO: u8 = 74;
 /// The config has errors. The unit does not restart on it (`RestartPreventExitStatus=`): a typo is no reason for a loop.
 pub const CONFIG: u8 = 78;
+/// Ctrl-C where a person was asked for something, as shells tell it: 128 and the number of SIGINT.
+pub const INTERRUPTED: u8 = 130;
 
 /// Each code with its meaning, for the help.
 pub const TABLE: &[(u8, &str)] = &[
@@ -26,6 +28,7 @@ pub const TABLE: &[(u8, &str)] = &[
     (BUG, "a bug in tidegate"),
     (IO, "reading or writing failed"),
     (CONFIG, "the config has errors; nothing was started"),
+    (INTERRUPTED, "Ctrl-C at a question"),
 ];
 
 /// The code of a command's outcome.
