@@ -1,8 +1,9 @@
 //! Keeps the retained messages on disk: one thread owns `sessions.db`, and writes what has gathered in one commit.
 //!
-//! A client's message of QoS 1 or 2 is acknowledged after its commit. One of QoS 0 is written within [`limits::RETAINED_SOON`]. What the
-//! gateway itself says is written every [`limits::RETAINED_LAZY`] at most, the last message of each topic only, which spares the card; a
-//! crash loses at most that much of it, and the sensors say it anew.
+//! A client's message of QoS 1 or 2 is acknowledged after its commit; one of QoS 0 is written within [`limits::RETAINED_SOON`]. What a cloud
+//! sends down is in the next commit, which its acknowledgement does not wait for: a crash in between loses it. What the gateway itself says
+//! is written every [`limits::RETAINED_LAZY`] at most, the last message of each topic only, which spares the card; a crash loses at most
+//! that much of it, and the sensors say it anew.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -26,7 +27,9 @@ use crate::store::{Opened, RetainedChange, RetainedRow, Sessions, StoreError};
 pub(super) enum Urgency {
     /// An acknowledgement waits for it.
     Now,
-    /// A client's, not acknowledged.
+    /// A cloud's, acknowledged without waiting: in the next commit.
+    Next,
+    /// Not acknowledged.
     Soon,
     /// Our own: written when there is time.
     Lazy,
@@ -157,8 +160,9 @@ impl Keeper {
                 desk.changed.notify_one();
                 Some(Box::pin(async move { told.await.unwrap_or(Err(Broken::Stopping)) }))
             }
-            Urgency::Soon if tray.due_at.is_none() && !tray.due.is_empty() => {
-                tray.due_at = Some(now + limits::RETAINED_SOON);
+            Urgency::Next | Urgency::Soon if tray.due_at.is_none() && !tray.due.is_empty() => {
+                let is_next = urgency == Urgency::Next;
+                tray.due_at = Some(if is_next { now } else { now + limits::RETAINED_SOON });
                 desk.changed.notify_one();
                 None
             }

@@ -170,7 +170,10 @@ impl LocalBus for Shared {
     fn deliver(&self, message: Arc<Message>) {
         let urgency = match message.origin {
             Origin::Seed => Urgency::Never,
-            _ => Urgency::Lazy,
+            // The cloud is acknowledged and does not say it again; a sensor does.
+            Origin::Bridge(_) if message.qos == Qos::AtMostOnce => Urgency::Soon,
+            Origin::Bridge(_) => Urgency::Next,
+            Origin::Sensor | Origin::Gateway | Origin::Client => Urgency::Lazy,
         };
         self.publish(0, &message, urgency);
     }

@@ -6,8 +6,8 @@ use tokio::sync::oneshot;
 
 use super::harness::{PATIENCE, Raw, eventually, publish, routings, settings, start_with};
 use crate::broker::Settings;
-use crate::model::Message;
 use crate::model::Qos::{AtLeastOnce, AtMostOnce, ExactlyOnce};
+use crate::model::{BridgeId, Message, Origin, TopicName};
 use crate::mqtt::server::Version::{V5, V311};
 use crate::ports::{Acceptance, NotAccepted, Uplink};
 
@@ -163,6 +163,33 @@ async fn what_was_acknowledged_as_retained_is_back_after_a_kill() {
     found.sort();
     assert_eq!(found, expected);
     assert!(uplink.topics().is_empty(), "what was retained before is not offered anew");
+    broker.kill().await;
+}
+
+#[tokio::test]
+async fn what_a_cloud_retains_here_is_in_the_next_commit_and_what_a_sensor_says_has_time() {
+    let directory = tempfile::tempdir().unwrap();
+    let with_store = Settings { store: Some(directory.path().to_path_buf()), ..settings(routings()[0]) };
+    let broker = start_with(with_store.clone(), Arc::new(SlowUplink::default())).await;
+    let deliver = |topic: &str, qos, origin| {
+        broker.link().deliver(Arc::new(Message::new(TopicName::parse(topic).unwrap(), *b"x", qos, true, origin)));
+    };
+    let cloud = || Origin::Bridge(BridgeId::parse("cloud").unwrap());
+    deliver("r/cloud-0", AtMostOnce, cloud());
+    deliver("r/cloud-1", AtLeastOnce, cloud());
+    deliver("r/sensor", AtLeastOnce, Origin::Sensor);
+    // Acknowledged after a commit that is later than those of before.
+    let mut publisher = Raw::connect(&broker, V5, "pub").await;
+    publisher.publish("r/client", b"x", AtLeastOnce, true, 1).await;
+    publisher.expect(&[0x40, 2, 0, 1]).await;
+    broker.kill().await;
+    let broker = start_with(with_store, Arc::new(SlowUplink::default())).await;
+    let mut subscriber = Raw::connect(&broker, V5, "sub").await;
+    subscriber.subscribe("r/#", 0).await;
+    for topic in ["r/client", "r/cloud-0", "r/cloud-1"] {
+        subscriber.expect(&publish(V5, topic, b"x", AtMostOnce, true, 0)).await;
+    }
+    subscriber.expect_silence().await;
     broker.kill().await;
 }
 
