@@ -25,7 +25,7 @@ impl Access {
 
     /// Whether a client may publish to the topic. Nobody may speak for the broker itself.
     pub(super) fn may_publish(&self, topic: &TopicName) -> bool {
-        if topic.as_str().starts_with("$SYS/") || topic.as_str() == "$SYS" {
+        if topic.is_sys() {
             return false;
         }
         match self {

@@ -126,7 +126,7 @@ impl Keeper {
 
     /// Notes a change. Returns what an acknowledgement has to wait for.
     pub(super) fn note(&self, message: &Arc<Message>, outcome: Outcome, urgency: Urgency) -> Option<Pending> {
-        let desk = self.desk.as_ref().filter(|_| urgency != Urgency::Never && !message.topic.is_dollar())?;
+        let desk = self.desk.as_ref().filter(|_| urgency != Urgency::Never && !message.topic.is_sys())?;
         let mut tray = desk.tray();
         let now = desk.clock.now();
         if outcome != Outcome::Nothing {
@@ -378,9 +378,10 @@ mod tests {
         keeper.note(&message("lazy", "2"), Outcome::Kept, Urgency::Lazy);
         keeper.note(&message("never", "1"), Outcome::Kept, Urgency::Never);
         keeper.note(&message("$SYS/x", "1"), Outcome::Kept, Urgency::Lazy);
+        keeper.note(&message("$x/y", "1"), Outcome::Kept, Urgency::Lazy);
         keeper.stop().await;
         let (keeper, found) = open(directory.path()).await;
-        assert_eq!(found, ["lazy=2"]);
+        assert_eq!(found, ["$x/y=1", "lazy=2"]);
         keeper.stop().await;
     }
 

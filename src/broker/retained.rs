@@ -67,7 +67,7 @@ impl Retained {
             return if had.is_some() { Outcome::Cleared } else { Outcome::Nothing };
         }
         // The broker's own counters are few, and not a client's to crowd out.
-        if self.bytes + cost(message) > self.bytes_max && !message.topic.is_dollar() {
+        if self.bytes + cost(message) > self.bytes_max && !message.topic.is_sys() {
             if self.first_expiry.is_some_and(|first| first <= now) {
                 self.sweep(now);
             }
@@ -247,6 +247,13 @@ mod tests {
         assert_eq!(retained.set(&message("a", ""), 5, None, Moment::ZERO), Outcome::Nothing);
         assert_eq!(retained.set(&message("c", "1"), 6, None, Moment::ZERO), Outcome::Kept);
         assert_eq!((retained.len(), retained.bytes()), (2, 2 * (2 + limits::RETAINED_OVERHEAD_BYTES)));
+    }
+
+    #[test]
+    fn the_cap_holds_for_every_topic_but_the_brokers_own() {
+        let mut retained = Retained::new(0);
+        assert_eq!(retained.set(&message("$x/y", "1"), 1, None, Moment::ZERO), Outcome::Full);
+        assert_eq!(retained.set(&message("$SYS/y", "1"), 2, None, Moment::ZERO), Outcome::Kept);
     }
 
     #[test]

@@ -64,9 +64,14 @@ impl TopicName {
         &self.0
     }
 
-    /// Whether the topic is the broker's own (`$SYS/…`): such topics are hidden from a leading wildcard [MQTT-4.7.2-1].
+    /// Whether the topic begins with `$`: such topics are hidden from a leading wildcard [MQTT-4.7.2-1].
     pub fn is_dollar(&self) -> bool {
         self.0.starts_with('$')
+    }
+
+    /// Whether the topic is `$SYS` or below it: the broker's own.
+    pub fn is_sys(&self) -> bool {
+        self.0.strip_prefix("$SYS").is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 }
 
@@ -192,6 +197,15 @@ mod tests {
         assert_eq!(capture("#", &uptime), None);
         assert_eq!(capture("+/broker/uptime", &uptime), None);
         assert_eq!(capture("$SYS/#", &uptime), Some(vec!["broker/uptime"]));
+    }
+
+    #[test]
+    fn sys_is_a_whole_level() {
+        for (text, expected) in
+            [("$SYS", true), ("$SYS/x", true), ("$SYSTEM/x", false), ("$x", false), ("x/$SYS", false)]
+        {
+            assert_eq!(TopicName::parse(text).unwrap().is_sys(), expected, "{text}");
+        }
     }
 
     #[test]
