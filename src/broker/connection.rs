@@ -257,6 +257,13 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Line<R, W> {
         let alarm = tokio::time::sleep(self.patience(heard, heard, heard));
         tokio::pin!(alarm);
         loop {
+            // Looked at each time: among branches that are all ready, the one that stops might be passed over for many turns.
+            if killed.is_cancelled() {
+                return Err(Cut::Killed);
+            }
+            if stopping.is_cancelled() {
+                return Err(Cut::Stopping);
+            }
             self.take_packets()?;
             let had_output = !self.conversation.output.is_empty();
             self.conversation.speak()?;
@@ -276,11 +283,8 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Line<R, W> {
             let mut output = std::mem::take(&mut conversation.output);
             let mut settled = Ok(());
             tokio::select! {
-                () = &mut cut_off => return Err(Cut::Killed),
-                () = &mut stopped => {
-                    conversation.output = output;
-                    return Err(Cut::Stopping);
-                }
+                () = &mut cut_off => {}
+                () = &mut stopped => {}
                 outcome = writer.write_buf(&mut output), if has_output => {
                     count(&shared.traffic.bytes_sent, outcome? as u64);
                     written = clock.now();
@@ -395,3 +399,36 @@ where
 
 const CONNECT: u8 = 0x10;
 const FOREVER: Duration = Duration::from_secs(365 * 24 * 3600);
+
+#[cfg(test)]
+mod tests {
+    use super::super::core::Core;
+    use super::super::fanout::Trie;
+    use super::super::keeper::Keeper;
+    use super::super::probes::harness::{self, NoUplink, PATIENCE};
+    use super::*;
+    use crate::broker::Routing;
+    use crate::clock::SystemClock;
+
+    #[tokio::test]
+    async fn nothing_more_is_heard_once_the_broker_stops() {
+        let settings = harness::settings(Routing::Trie);
+        let core = Core::new(Box::new(Trie::default()), settings.max_retained_bytes);
+        let shared = Shared::new(settings, core, Keeper::default(), Arc::new(NoUplink), SystemClock::shared());
+        let bytes = harness::connect(Version::V5, "c", 0x02, &[], &[]);
+        let header = framing::header(&bytes, usize::MAX).unwrap().unwrap();
+        let connect = server::decode_connect(header, &bytes[header.header_len..]).unwrap();
+        let live = shared.live();
+        let (mut conversation, wake) = open(&shared, &connect, &"c".into(), Arc::new(Access::All), &live).unwrap();
+        conversation.output.clear();
+        let (_peer, ours) = tokio::io::duplex(1 << 10);
+        let (reader, writer) = tokio::io::split(ours);
+        let ping = BytesMut::from(&[0xc0, 0][..]);
+        let keep_alive = Duration::ZERO;
+        let mut line = Line { shared: shared.clone(), conversation, reader, writer, input: ping, keep_alive, wake };
+        shared.stopping.cancel();
+        let cut = tokio::time::timeout(PATIENCE, line.run()).await.expect("it ends");
+        assert!(matches!(cut, Err(Cut::Stopping)), "{cut:?}");
+        assert_eq!(line.conversation.output, b""[..]);
+    }
+}

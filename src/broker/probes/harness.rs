@@ -17,10 +17,10 @@ use crate::mqtt::server::{OutPublish, Version, put_publish};
 use crate::ports::{Acceptance, Uplink};
 
 /// No test waits longer for anything.
-pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+pub(in crate::broker) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A bridge that wants nothing.
-pub(super) struct NoUplink;
+pub(in crate::broker) struct NoUplink;
 
 impl Uplink for NoUplink {
     fn accept(&self, _message: &Arc<Message>) -> Option<Acceptance> {
@@ -28,7 +28,7 @@ impl Uplink for NoUplink {
     }
 }
 
-pub(super) fn settings(routing: Routing) -> Settings {
+pub(in crate::broker) fn settings(routing: Routing) -> Settings {
     Settings {
         listen: vec!["127.0.0.1:0".parse().unwrap()],
         routing,
@@ -166,7 +166,7 @@ pub(super) fn packet(first: u8, body: &[u8]) -> Vec<u8> {
 }
 
 /// A CONNECT with a keep alive of 60 s; `rest` follows the client id.
-pub(super) fn connect(version: Version, client: &str, flags: u8, properties: &[u8], rest: &[u8]) -> Vec<u8> {
+pub(in crate::broker) fn connect(version: Version, client: &str, flags: u8, properties: &[u8], rest: &[u8]) -> Vec<u8> {
     let level = if version == Version::V5 { 5 } else { 4 };
     let mut body = BytesMut::from(&[0, 4, b'M', b'Q', b'T', b'T', level, flags, 0, 60][..]);
     if version == Version::V5 {

@@ -2,6 +2,6 @@
 
 mod basics;
 mod doors;
-mod harness;
+pub(super) mod harness;
 mod promises;
 mod rude;
