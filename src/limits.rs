@@ -214,10 +214,14 @@ pub const DROPS_TOLD: Duration = Duration::from_secs(5);
 pub const STATE_TOLD: Duration = Duration::from_secs(5);
 /// Time between two tries of a store that cannot write (disk full, I/O error).
 pub const STORE_RETRY: Duration = Duration::from_secs(5);
-/// Answer to a PINGREQ. With the default keep alive a dead link is known after 40 s at most.
+/// Answer to a PINGREQ, from when it has left.
 pub const PING_ANSWER: Duration = Duration::from_secs(10);
-/// Bytes that the cloud does not take for this long end the connection.
-pub const WRITE_STALL: Duration = Duration::from_secs(20);
+/// Bytes that the cloud does not take for this long end the connection. With the default keep alive a dead link is known after 40 s when
+/// nothing waits for the socket, and after 45 s when the last byte was taken just before the ping was due.
+pub const WRITE_STALL: Duration = Duration::from_secs(15);
+/// Bytes that TCP holds and has not sent (TCP_NOTSENT_LOWAT, tcp(7)), and as many in TLS: the rest waits with the engine, which then knows
+/// whether a ping has left. At 4 kB/s these are through in 8 s, within [`PING_ANSWER`].
+pub const SOCKET_UNSENT_BYTES: u32 = 16 << 10;
 /// TCP_USER_TIMEOUT (tcp(7)): the kernel gives up unacknowledged bytes after this long, not after its fifteen minutes.
 pub const TCP_UNACKNOWLEDGED: Duration = Duration::from_secs(20);
 /// QoS 1 and 2 messages taken from an MQTT 5 cloud before they are acknowledged.

@@ -51,6 +51,13 @@ impl KeepAlive {
         self.asked.get_or_insert(now);
     }
 
+    /// The PINGREQ still waits behind other bytes: the time for its answer has not begun.
+    pub fn not_asked_yet(&mut self, now: Moment) {
+        if let Some(asked) = &mut self.asked {
+            *asked = now;
+        }
+    }
+
     /// The cloud wants another interval than we asked for.
     pub fn set_interval(&mut self, interval: Duration) {
         self.interval = interval;

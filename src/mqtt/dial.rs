@@ -13,6 +13,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::tls::{TlsClient, in_words};
+use crate::limits::SOCKET_UNSENT_BYTES;
 
 /// Why there is no connection, in words for a person.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -74,24 +75,28 @@ pub async fn dial(
 async fn secure(tcp: TcpStream, tls: Option<&TlsClient>, unacknowledged: Duration) -> Result<Stream, DialError> {
     let unset = |error: io::Error| DialError::Tcp(error.to_string());
     tcp.set_nodelay(true).map_err(unset)?;
-    set_user_timeout(&tcp, unacknowledged).map_err(unset)?;
+    let unacknowledged_ms = libc::c_uint::try_from(unacknowledged.as_millis()).unwrap_or(libc::c_uint::MAX);
+    set_tcp(&tcp, libc::TCP_USER_TIMEOUT, unacknowledged_ms).map_err(unset)?;
+    set_tcp(&tcp, libc::TCP_NOTSENT_LOWAT, SOCKET_UNSENT_BYTES).map_err(unset)?;
     let Some(tls) = tls else { return Ok(Stream::Plain(tcp)) };
     let connector = TlsConnector::from(tls.config.clone());
     match connector.connect(tls.name.clone(), tcp).await {
-        Ok(stream) => Ok(Stream::Tls(Box::new(stream))),
+        Ok(mut stream) => {
+            stream.get_mut().1.set_buffer_limit(Some(SOCKET_UNSENT_BYTES as usize));
+            Ok(Stream::Tls(Box::new(stream)))
+        }
         Err(error) => Err(DialError::Tls(in_words(&error))),
     }
 }
 
-fn set_user_timeout(tcp: &TcpStream, span: Duration) -> io::Result<()> {
-    let ms: libc::c_uint = libc::c_uint::try_from(span.as_millis()).unwrap_or(libc::c_uint::MAX);
+fn set_tcp(tcp: &TcpStream, option: libc::c_int, value: libc::c_uint) -> io::Result<()> {
     // SAFETY: the descriptor is open for as long as `tcp` lives, and the value is an unsigned int of the size that is given.
     let outcome = unsafe {
         libc::setsockopt(
             tcp.as_raw_fd(),
             libc::IPPROTO_TCP,
-            libc::TCP_USER_TIMEOUT,
-            (&raw const ms).cast(),
+            option,
+            (&raw const value).cast(),
             libc::socklen_t::try_from(size_of::<libc::c_uint>()).unwrap_or(4),
         )
     };

@@ -46,6 +46,8 @@ pub(super) struct Link {
     pub(super) phase: Phase,
     pub(super) decoder: Decoder,
     pub(super) keep_alive: KeepAlive,
+    /// Bytes said after the last PINGREQ: it has left when no more than these wait for the socket.
+    pub(super) after_ping: usize,
     pub(super) max_packet: usize,
     pub(super) max_qos: Qos,
     pub(super) retain: bool,
@@ -77,6 +79,7 @@ impl Link {
             phase: Phase::Greeting,
             decoder: Decoder::new(version, limit),
             keep_alive: KeepAlive::new(keep_alive, PING_ANSWER, now),
+            after_ping: 0,
             max_packet: usize::MAX,
             max_qos: Qos::ExactlyOnce,
             retain: true,

@@ -53,7 +53,7 @@ impl Core {
                 turn.close = Some(Close::Left);
             }
         }
-        self.ask_for_life(now, &mut turn);
+        self.ask_for_life(now, unsent, &mut turn);
         self.give_space_back(now);
         if self.new_store {
             self.new_store = false;
@@ -81,14 +81,21 @@ impl Core {
         self.shrink_at = (shrunk || !idle).then(|| now + SHRINK_PAUSE);
     }
 
-    fn ask_for_life(&mut self, now: Moment, turn: &mut Turn) {
+    /// A PINGREQ may wait behind a large message for longer than its answer may take. A socket that takes nothing at all is found by
+    /// [`crate::limits::WRITE_STALL`].
+    fn ask_for_life(&mut self, now: Moment, unsent: usize, turn: &mut Turn) {
         let Some(link) = &mut self.link else { return };
+        if unsent > link.after_ping {
+            link.keep_alive.not_asked_yet(now);
+        }
+        link.after_ping = link.after_ping.saturating_add(turn.bytes.len());
         match link.keep_alive.due(now) {
             Due::Nothing => {}
             Due::Ping if link.phase == Phase::Greeting => {}
             Due::Ping => {
                 client::put_pingreq(&mut turn.bytes);
                 link.keep_alive.asked(now);
+                link.after_ping = 0;
             }
             Due::Dead => turn.close = Some(Close::Silent),
         }
