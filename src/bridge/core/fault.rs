@@ -68,7 +68,12 @@ impl Core {
         match outbox.quarantine(reason) {
             Ok((outbox, opened)) => {
                 self.outbox = Some(outbox);
-                self.loaded(&opened, now, wall);
+                let read = self.load();
+                self.tell_opened(&opened, wall);
+                // A new file that is damaged as well is tried again after the pause, not at once and for ever.
+                if let Err(error) = read {
+                    self.without_store(&error, now);
+                }
             }
             Err(error) => self.stuck(&error, now),
         }
@@ -89,10 +94,20 @@ impl Core {
         self.outbox.is_some()
     }
 
-    fn loaded(&mut self, opened: &Opened, now: Moment, wall: Timestamp) {
+    /// Reads the store that was just opened, and tells how it was found.
+    pub(super) fn loaded(&mut self, opened: &Opened, now: Moment, wall: Timestamp) {
+        let read = self.load();
         self.tell_opened(opened, wall);
-        if let Err(error) = self.load() {
-            self.stuck(&error, now);
+        match read {
+            Ok(()) => {}
+            Err(error) if error.is_damage() => self.set_aside(error.to_string(), now, wall),
+            Err(error) => self.without_store(&error, now),
         }
+    }
+
+    /// What is in the file is not known: nothing may be said or written until it has been opened again.
+    fn without_store(&mut self, error: &StoreError, now: Moment) {
+        self.outbox = None;
+        self.stuck(error, now);
     }
 }

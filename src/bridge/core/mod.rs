@@ -155,8 +155,7 @@ impl Core {
             drops: Drops::default(),
             publish: Vec::new(),
         };
-        core.load().map_err(wrap)?;
-        core.tell_opened(&opened, wall);
+        core.loaded(&opened, now, wall);
         Ok(core)
     }
 

@@ -20,3 +20,39 @@ fn a_store_that_fails_is_tried_again_after_its_pause_and_not_before() {
     let wait = bench.core.poll_timeout().unwrap().since(bench.clock.now());
     assert!(wait > STORE_RETRY / 2, "due in {wait:?}");
 }
+
+/// The bench after a kill, with something done to its file in between.
+fn spoiled(mut bench: Bench, sql: &str) -> Bench {
+    // The core holds the file's lock.
+    bench.core.outbox = None;
+    let file = rusqlite::Connection::open(bench.dir.path().join("outbox-cloud.db")).unwrap();
+    file.execute_batch(sql).unwrap();
+    drop(file);
+    bench.reopen(|_| ())
+}
+
+#[test]
+fn a_row_that_cannot_be_read_sets_the_store_aside_and_the_bridge_goes_on() {
+    let spoils = [
+        "UPDATE q SET topic = CAST(x'ff' AS TEXT)",
+        "UPDATE q SET ts_ms = 'long ago'",
+        "UPDATE q SET payload = 'text'",
+        "INSERT INTO inflight(pkid, seq, st) SELECT 70000, seq, 0 FROM q",
+        "INSERT INTO inflight(pkid, seq, st) SELECT 7, seq, 300 FROM q",
+        "INSERT INTO rx_q2(pkid) VALUES (-1)",
+    ];
+    for spoil in spoils {
+        let mut bench = Bench::new();
+        bench.store(Qos::AtLeastOnce, &["unreadable"]);
+        let mut bench = spoiled(bench, spoil);
+        if bench.connect().is_some() {
+            bench.cut();
+            bench.connect();
+        }
+        bench.core.offer(bench.offered("t", "new", Qos::AtLeastOnce), bench.clock.now(), 0);
+        bench.clock.advance(Duration::from_millis(60));
+        bench.exchange();
+        assert_eq!(bench.arrived(), ["new"], "{spoil}");
+        assert_eq!((bench.events("store-quarantined").len(), bench.core.fault()), (1, None), "{spoil}");
+    }
+}
