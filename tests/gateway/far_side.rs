@@ -1,8 +1,9 @@
-//! Can the far side slow this one? Whatever becomes of the cloud, local clients must not notice.
+//! Can the far side slow this one? Whatever becomes of the cloud, sensors and local clients must not notice.
 
 use std::time::{Duration, Instant};
 
 use crate::support::client::Client;
+use crate::support::receiver::ledger::number;
 use crate::support::{Gateway, Link, Receiver, Terms, wait_for};
 
 const LIMIT: Duration = Duration::from_secs(20);
@@ -19,17 +20,53 @@ state_dir = "@state@"
 [broker]
 listen = "@listen@"
 
+[bus.port]
+device = "sim:burst"
+
+[[sensor]]
+id = "burst"
+driver = "uart"
+bus = "port"
+match = { json = true }
+
 [[bridge]]
 id = "cloud"
 url = "@cloud@"
 keep_alive = "5s"
 connect_timeout = "2s"
 reconnect = { min = "100ms", max = "200ms" }
-out = [ { from = "data/#" } ]
+out = [ { from = "data/#" }, { from = "tidegate/box/burst" } ]
 "#;
 
-/// The slowest of many messages from a publisher to a subscriber of the local broker, each acknowledged and each forwarded.
+/// The longest pause between the readings of the sensor, at 50 a second, each of them forwarded. None is missed.
+fn longest_pause(gateway: &Gateway) -> Duration {
+    let mut subscriber = Client::connect(gateway.door().port, "readings").unwrap();
+    subscriber.subscribe("tidegate/box/burst", 1).unwrap();
+    // What was retained, or waited for the subscription, is no reading of this time.
+    let mut number_of_next = || number(&subscriber.next_message().unwrap().payload).unwrap();
+    let mut last = (number_of_next(), Instant::now());
+    let mut longest = Duration::ZERO;
+    for n in 0..TIMED {
+        let next = (number_of_next(), Instant::now());
+        // The retained one may be told beside the one that comes.
+        assert!(next.0 == last.0 + 1 || n == 0, "reading {} after {}", next.0, last.0);
+        longest = longest.max(next.1 - last.1);
+        last = next;
+    }
+    longest
+}
+
+/// The slowest of many messages from a publisher to a subscriber of the local broker, each acknowledged and each forwarded; and the longest
+/// pause of the sensor meanwhile.
 fn slowest(gateway: &Gateway) -> Duration {
+    std::thread::scope(|scope| {
+        let sensor = scope.spawn(|| longest_pause(gateway));
+        let client = slowest_message(gateway);
+        client.max(sensor.join().unwrap())
+    })
+}
+
+fn slowest_message(gateway: &Gateway) -> Duration {
     let port = gateway.door().port;
     let mut subscriber = Client::connect(port, "subscriber").unwrap();
     subscriber.subscribe("data/#", 1).unwrap();
@@ -45,7 +82,7 @@ fn slowest(gateway: &Gateway) -> Duration {
 }
 
 #[test]
-fn local_clients_notice_nothing_of_a_cloud_that_is_gone_silent_or_slow() {
+fn sensors_and_local_clients_notice_nothing_of_a_cloud_that_is_gone_silent_or_slow() {
     let receiver = Receiver::start(Terms::default(), 61);
     let link = Link::to(receiver.port());
     let mut gateway = Gateway::new(CONFIG, &[("cloud", &link.url())]);

@@ -17,6 +17,7 @@ mod judge;
 mod life;
 mod quiet;
 mod reload;
+mod secrets;
 mod serial;
 mod support;
 mod tls;
