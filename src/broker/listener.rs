@@ -2,9 +2,10 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -21,6 +22,7 @@ pub(super) struct Listener {
     /// What the kernel gave.
     pub(super) address: SocketAddr,
     closing: CancellationToken,
+    accepting: JoinHandle<()>,
 }
 
 impl Listener {
@@ -37,17 +39,24 @@ impl Listener {
         asked: SocketAddr,
         (socket, address): (TcpListener, SocketAddr),
         shared: Arc<Shared>,
-        room: Arc<Semaphore>,
+        room: Arc<Room>,
         tasks: &TaskTracker,
     ) -> Self {
         let closing = CancellationToken::new();
-        tasks.spawn(accept(socket, shared, room, tasks.clone(), closing.clone()));
-        Self { asked, address, closing }
+        let accepting = tasks.spawn(accept(socket, shared, room, tasks.clone(), closing.clone()));
+        Self { asked, address, closing, accepting }
     }
 
     /// Stops accepting; connections stay.
     pub(super) fn close(&self) {
         self.closing.cancel();
+    }
+
+    /// Stops accepting; the address is free afterwards.
+    pub(super) async fn end(mut self) {
+        self.close();
+        // A task that panicked has let go of its socket too.
+        let _ = (&mut self.accepting).await;
     }
 }
 
@@ -57,10 +66,32 @@ impl Drop for Listener {
     }
 }
 
+/// How many connections there are. What the most is, is asked each time: a reload that lowers it closes none, and the next ones are refused
+/// until enough have gone.
+#[derive(Debug, Default)]
+pub(super) struct Room(AtomicUsize);
+
+impl Room {
+    fn seat(self: &Arc<Self>, most: usize) -> Option<Seat> {
+        let one_more = |taken| (taken < most).then_some(taken + 1);
+        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).ok()?;
+        Some(Seat(self.clone()))
+    }
+}
+
+/// A connection's place; free again once it is dropped.
+struct Seat(Arc<Room>);
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 async fn accept(
     socket: TcpListener,
     shared: Arc<Shared>,
-    room: Arc<Semaphore>,
+    room: Arc<Room>,
     tasks: TaskTracker,
     closing: CancellationToken,
 ) {
@@ -80,7 +111,7 @@ async fn accept(
                     tracing::info!(failed, "connections are accepted again");
                     (failed, pause) = (0, shortest);
                 }
-                let Ok(seat) = room.clone().try_acquire_owned() else {
+                let Some(seat) = room.seat(shared.live().settings.max_connections) else {
                     tracing::debug!(%peer, "no room for one more connection");
                     continue;
                 };
@@ -98,7 +129,10 @@ async fn accept(
                     tracing::warn!(%error, "cannot accept connections");
                 }
                 failed += 1;
-                tokio::time::sleep(pause).await;
+                tokio::select! {
+                    () = tokio::time::sleep(pause) => {}
+                    () = closing.cancelled() => return,
+                }
                 pause = (pause * 2).min(longest);
             }
         }

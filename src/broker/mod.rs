@@ -34,7 +34,6 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
 use self::core::Core;
@@ -42,7 +41,7 @@ use self::core::Core;
 use self::fanout::{Alive, Envelope, Rumqttd};
 use self::fanout::{Fanout, Trie};
 use self::keeper::Keeper;
-use self::listener::Listener;
+use self::listener::{Listener, Room};
 use self::shared::Shared;
 use crate::clock::Clock;
 use crate::ports::{LocalBus, Uplink};
@@ -59,6 +58,14 @@ pub enum BrokerError {
         address: SocketAddr,
         /// What the kernel said.
         error: std::io::Error,
+    },
+    /// The address is taken by one that a reload would give up for it.
+    #[error("listen on {address}: it still listens on {held}; only a restart can change the one for the other")]
+    Held {
+        /// The address.
+        address: SocketAddr,
+        /// What it listens on, and would not by the new settings.
+        held: SocketAddr,
     },
     /// What it keeps on disk cannot be opened, nor a new file made in its place.
     #[error("open the store `{}`: {error}", .path.display())]
@@ -84,9 +91,7 @@ impl BrokerError {
 pub struct Broker {
     shared: Arc<Shared>,
     listeners: Vec<Listener>,
-    /// Seats for connections.
-    room: Arc<Semaphore>,
-    seats: usize,
+    room: Arc<Room>,
     tasks: TaskTracker,
 }
 
@@ -117,11 +122,10 @@ impl Broker {
                 keeper
             }
         };
-        let seats = settings.max_connections;
         let shared = Shared::new(settings, core, keeper, uplink, clock);
         // Set once, here.
         let _ = home.set(Arc::downgrade(&shared));
-        let room = Arc::new(Semaphore::new(seats));
+        let room = Arc::<Room>::default();
         let tasks = TaskTracker::new();
         tasks.spawn(keep_house(shared.clone()));
         tasks.spawn(sys::tell(shared.clone()));
@@ -129,7 +133,7 @@ impl Broker {
             .into_iter()
             .map(|(asked, bound)| Listener::serve(asked, bound, shared.clone(), room.clone(), &tasks))
             .collect();
-        Ok(Self { shared, listeners, room, seats, tasks })
+        Ok(Self { shared, listeners, room, tasks })
     }
 
     /// The in-process door.
@@ -153,21 +157,39 @@ impl Broker {
         }
         let mut sockets = Vec::new();
         for asked in settings.listen.iter().filter(|asked| self.listeners.iter().all(|old| old.asked != **asked)) {
-            sockets.push((*asked, Listener::bind(*asked).await?));
+            let bound = Listener::bind(*asked).await.map_err(|error| self.explain(error, &settings))?;
+            sockets.push((*asked, bound));
         }
-        self.listeners.retain(|old| settings.listen.contains(&old.asked));
+        let (stay, go) =
+            std::mem::take(&mut self.listeners).into_iter().partition(|old| settings.listen.contains(&old.asked));
+        self.listeners = stay;
+        for old in go {
+            // Waited for: the next reload may ask for the address again.
+            Listener::end(old).await;
+        }
         for (asked, bound) in sockets {
             self.listeners.push(Listener::serve(asked, bound, self.shared.clone(), self.room.clone(), &self.tasks));
         }
-        if settings.max_connections > self.seats {
-            self.room.add_permits(settings.max_connections - self.seats);
-        } else {
-            // Seats in use are not taken away: the number sinks as far as it can.
-            self.room.forget_permits(self.seats - settings.max_connections);
-        }
-        self.seats = settings.max_connections;
         self.shared.put_live(settings);
         Ok(())
+    }
+
+    /// Names the listener that is in the way of the one to replace it: `127.0.0.1:1883` of `0.0.0.0:1883`. It is not closed first, since the
+    /// new one might fail for another reason, and then nobody would listen.
+    fn explain(&self, error: BrokerError, wanted: &Settings) -> BrokerError {
+        match error {
+            BrokerError::Listen { address, error } if error.kind() == std::io::ErrorKind::AddrInUse => {
+                let is_in_the_way = |held: &SocketAddr| {
+                    held.port() == address.port() && (held.ip().is_unspecified() || address.ip().is_unspecified())
+                };
+                let going = self.listeners.iter().filter(|old| !wanted.listen.contains(&old.asked));
+                match going.map(|old| old.address).find(is_in_the_way) {
+                    Some(held) => BrokerError::Held { address, held },
+                    None => BrokerError::Listen { address, error },
+                }
+            }
+            error => error,
+        }
     }
 
     /// Says goodbye to the clients, writes what is retained, closes.

@@ -118,6 +118,57 @@ async fn a_reload_moves_the_listener_and_shows_out_whom_it_took_the_user_from() 
     broker.kill().await;
 }
 
+#[tokio::test]
+async fn an_address_that_a_reload_gave_up_can_be_had_again_at_once() {
+    let mut broker = start(settings(routings()[0])).await;
+    let first = broker.addresses();
+    broker.apply(Settings { listen: vec!["127.0.0.2:0".parse().unwrap()], ..settings(routings()[0]) }).await.unwrap();
+    broker.apply(Settings { listen: first.clone(), ..settings(routings()[0]) }).await.unwrap();
+    assert_eq!(broker.addresses(), first);
+    Raw::connect(&broker, V5, "c").await.expect_silence().await;
+    broker.kill().await;
+}
+
+#[tokio::test]
+async fn a_reload_that_needs_a_restart_says_so_and_changes_nothing() {
+    let mut broker = start(settings(routings()[0])).await;
+    let before = broker.addresses();
+    let everywhere = std::net::SocketAddr::from(([0, 0, 0, 0], before[0].port()));
+    let outcome = broker.apply(Settings { listen: vec![everywhere], ..settings(routings()[0]) }).await;
+    let Err(BrokerError::Held { address, held }) = outcome else { panic!("the old listener is in the way") };
+    assert_eq!((address, held), (everywhere, before[0]));
+    Raw::connect(&broker, V5, "c").await.expect_silence().await;
+    broker.kill().await;
+}
+
+#[tokio::test]
+async fn a_reload_that_lowers_the_number_of_connections_closes_none_and_counts_right_ever_after() {
+    let with = |max_connections| Settings { max_connections, ..settings(routings()[0]) };
+    let mut broker = start(with(2)).await;
+    let mut first = Raw::connect(&broker, V311, "first").await;
+    let second = Raw::connect(&broker, V311, "second").await;
+    broker.apply(with(1)).await.unwrap();
+    first.expect_silence().await;
+    drop(second);
+    eventually("the second one is gone", async || broker.shared.core().census().connected == 1).await;
+    Raw::open(broker.addresses()[0], V311).await.expect_end().await;
+    broker.apply(with(2)).await.unwrap();
+    let mut second = None;
+    eventually("there is room for one again", async || {
+        let mut raw = Raw::open(broker.addresses()[0], V311).await;
+        raw.send_rude(&connect(V311, "second", 2, &[], &[])).await;
+        let is_welcome = raw.packet().await.is_some();
+        second = is_welcome.then_some(raw);
+        is_welcome
+    })
+    .await;
+    Raw::open(broker.addresses()[0], V311).await.expect_end().await;
+    for mut client in [first, second.unwrap()] {
+        client.expect_silence().await;
+    }
+    broker.kill().await;
+}
+
 /// Comes in with a session that outlives the connection, and says whether there was one.
 async fn resume(broker: &Broker, client: &str, name: &str) -> (Raw, bool) {
     let mut raw = Raw::open(broker.addresses()[0], V5).await;
