@@ -159,6 +159,10 @@ impl Engine {
         if self.stopping.is_some() {
             return;
         }
+        if !self.core.has_store() {
+            // The reason is the store's.
+            return self.teller.link(LinkState::Offline, None, self.clock.wall());
+        }
         if let Link::Down(at) = self.link
             && self.clock.now() >= at
         {
@@ -333,7 +337,7 @@ impl Engine {
     /// How long nothing will be due.
     fn due(&self, now: Moment) -> Duration {
         let link = match &self.link {
-            Link::Down(at) if self.stopping.is_none() => Some(*at),
+            Link::Down(at) if self.stopping.is_none() && self.core.has_store() => Some(*at),
             Link::Down(_) | Link::Dialing(_) => None,
             Link::Up(up) => [up.greeting_until, up.stalled_at()].into_iter().flatten().min(),
         };
@@ -351,6 +355,7 @@ impl Engine {
     async fn handle(&mut self, happened: Happened) {
         let (now, wall) = (self.clock.now(), self.clock.wall());
         match happened {
+            Happened::Dialed(_) if !self.core.has_store() => self.link = Link::Down(now),
             Happened::Dialed(stream) => match self.core.connect(self.version, now) {
                 Ok(connect) => {
                     let until = now + self.settings.connect_timeout;

@@ -59,6 +59,20 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Whether it may pass without anybody changing anything but the room on the disk: then it is worth trying again.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            StoreError::File { error, .. } => {
+                matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
+            }
+            StoreError::Sqlite(error) => matches!(
+                error.sqlite_error_code(),
+                Some(rusqlite::ErrorCode::DiskFull | rusqlite::ErrorCode::SystemIoFailure)
+            ),
+            _ => false,
+        }
+    }
+
     /// Whether another process holds the file.
     pub fn is_in_use(&self) -> bool {
         matches!(self, StoreError::InUse(_))

@@ -10,28 +10,33 @@ use crate::ports::NotAccepted;
 use crate::store::{Opened, Outbox, StoreError};
 
 impl Core {
-    fn stuck(&mut self, error: &StoreError, now: Moment) {
-        self.fault = Some(Fault { reason: error.to_string(), retry_at: now + STORE_RETRY, stuck: true });
+    /// There is no store that could be used.
+    pub(super) fn stuck(&mut self, error: &StoreError, now: Moment, wall: Timestamp) {
+        let reason = error.to_string();
+        self.tell_fault(&reason, wall);
+        self.fault = Some(Fault { reason, retry_at: now + STORE_RETRY, stuck: true });
+    }
+
+    /// Told when it begins, not at every try.
+    fn tell_fault(&mut self, reason: &str, wall: Timestamp) {
+        if self.fault.is_some() {
+            return;
+        }
+        let bridge = self.settings.id.as_str();
+        tracing::error!(bridge, error = reason, "the store cannot be written: nothing is taken in");
+        let mut more = Map::new();
+        more.insert("reason".into(), reason.into());
+        self.publish.push(event(bridge, &self.settings.event_topic, "store-fault", wall, more));
     }
 
     /// The transaction failed and was undone.
     pub(super) fn failed(&mut self, error: &StoreError, now: Moment, wall: Timestamp, with_intake: bool) {
-        let bridge = self.settings.id.clone();
         let reason = error.to_string();
         self.refuse_waiting(&reason);
         if error.is_damage() {
             return self.set_aside(reason, now, wall);
         }
-        if self.fault.is_none() {
-            tracing::error!(
-                bridge = bridge.as_str(),
-                error = reason,
-                "the store cannot be written: nothing is taken in"
-            );
-            let mut more = Map::new();
-            more.insert("reason".into(), reason.clone().into());
-            self.publish.push(event(bridge.as_str(), &self.settings.event_topic, "store-fault", wall, more));
-        }
+        self.tell_fault(&reason, wall);
         // What takes no new space is tried once more without the intake; when that fails too, only after the pause.
         self.fault = Some(Fault { reason, retry_at: now + STORE_RETRY, stuck: !with_intake });
     }
@@ -72,10 +77,10 @@ impl Core {
                 self.tell_opened(&opened, wall);
                 // A new file that is damaged as well is tried again after the pause, not at once and for ever.
                 if let Err(error) = read {
-                    self.without_store(&error, now);
+                    self.without_store(&error, now, wall);
                 }
             }
-            Err(error) => self.stuck(&error, now),
+            Err(error) => self.stuck(&error, now, wall),
         }
     }
 
@@ -89,7 +94,7 @@ impl Core {
                 self.outbox = Some(outbox);
                 self.loaded(&opened, now, wall);
             }
-            Err(error) => self.stuck(&error, now),
+            Err(error) => self.stuck(&error, now, wall),
         }
         self.outbox.is_some()
     }
@@ -101,13 +106,13 @@ impl Core {
         match read {
             Ok(()) => {}
             Err(error) if error.is_damage() => self.set_aside(error.to_string(), now, wall),
-            Err(error) => self.without_store(&error, now),
+            Err(error) => self.without_store(&error, now, wall),
         }
     }
 
     /// What is in the file is not known: nothing may be said or written until it has been opened again.
-    fn without_store(&mut self, error: &StoreError, now: Moment) {
+    fn without_store(&mut self, error: &StoreError, now: Moment, wall: Timestamp) {
         self.outbox = None;
-        self.stuck(error, now);
+        self.stuck(error, now, wall);
     }
 }

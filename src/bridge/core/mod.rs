@@ -64,7 +64,7 @@ struct Fault {
 /// The engine without its socket.
 pub(super) struct Core {
     settings: Arc<Settings>,
-    /// Missing only after a damaged file could not be replaced; [`Core::turn`] tries again.
+    /// Missing while it cannot be opened, or a damaged file cannot be replaced; [`Core::turn`] tries again.
     outbox: Option<Outbox>,
     flight: Flight,
     /// Records up to here are on the wire or gone.
@@ -117,14 +117,28 @@ pub(super) struct Core {
 }
 
 impl Core {
-    /// Opens the store.
+    /// Opens the store. Where that may go better in a while (disk full), the core starts without one and tries again.
     pub(super) fn open(settings: &Arc<Settings>, now: Moment, wall: Timestamp) -> Result<Self, BridgeError> {
-        let wrap = |error: StoreError| BridgeError::Store { bridge: settings.id.to_string(), error };
-        let (outbox, opened) = Outbox::open(&path(settings)).map_err(wrap)?;
+        match Outbox::open(&path(settings)) {
+            Err(error) if !error.may_pass() => Err(BridgeError::Store { bridge: settings.id.to_string(), error }),
+            found => Ok(Self::new(settings, found, now, wall)),
+        }
+    }
+
+    fn new(
+        settings: &Arc<Settings>,
+        found: Result<(Outbox, Opened), StoreError>,
+        now: Moment,
+        wall: Timestamp,
+    ) -> Self {
+        let (outbox, opened) = match found {
+            Ok((outbox, opened)) => (Some(outbox), Ok(opened)),
+            Err(error) => (None, Err(error)),
+        };
         let window = Window::new(settings.window);
         let mut core = Self {
             settings: Arc::clone(settings),
-            outbox: Some(outbox),
+            outbox,
             flight: Flight::default(),
             cursor: Seq(0),
             window,
@@ -155,8 +169,11 @@ impl Core {
             drops: Drops::default(),
             publish: Vec::new(),
         };
-        core.loaded(&opened, now, wall);
-        Ok(core)
+        match opened {
+            Ok(opened) => core.loaded(&opened, now, wall),
+            Err(error) => core.stuck(&error, now, wall),
+        }
+        core
     }
 
     /// Reads how far everything is from the file.
@@ -337,6 +354,11 @@ impl Core {
         self.waiting_answers > 0
             || self.waiting.len() >= COMMIT_ROWS
             || self.waiting_since.is_some_and(|since| now >= since + self.settings.outbox.linger)
+    }
+
+    /// Whether there is a store: without one nobody knows what the cloud was told, and no connection is of use.
+    pub(super) fn has_store(&self) -> bool {
+        self.outbox.is_some()
     }
 
     /// Records in the file that are neither on the wire nor ended.

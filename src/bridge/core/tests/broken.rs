@@ -1,11 +1,15 @@
 //! A store that cannot be written, opened or read.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::super::Core;
 use super::bench::Bench;
+use super::settings;
 use crate::clock::Clock;
 use crate::limits::STORE_RETRY;
 use crate::model::Qos;
+use crate::store::StoreError;
 
 #[test]
 fn a_store_that_fails_is_tried_again_after_its_pause_and_not_before() {
@@ -55,4 +59,24 @@ fn a_row_that_cannot_be_read_sets_the_store_aside_and_the_bridge_goes_on() {
         assert_eq!(bench.arrived(), ["new"], "{spoil}");
         assert_eq!((bench.events("store-quarantined").len(), bench.core.fault()), (1, None), "{spoil}");
     }
+}
+
+#[test]
+fn a_disk_that_is_full_at_start_delays_the_bridge_and_does_not_end_it() {
+    let mut bench = Bench::new();
+    bench.store(Qos::AtLeastOnce, &["stored"]);
+    let full =
+        StoreError::Sqlite(rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_FULL), None));
+    assert!(full.may_pass());
+    let settings = Arc::new(settings(bench.dir.path()));
+    bench.core = Core::new(&settings, Err(full), bench.clock.now(), bench.clock.wall());
+    bench.turn(0);
+    assert!(!bench.core.has_store());
+    assert!(bench.core.fault().is_some());
+    assert_eq!(bench.events("store-fault").len(), 1);
+    bench.clock.advance(STORE_RETRY);
+    bench.turn(0);
+    assert_eq!((bench.core.fault(), bench.core.queued()), (None, 1));
+    bench.connect();
+    assert_eq!(bench.arrived(), ["stored"]);
 }
