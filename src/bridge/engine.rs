@@ -92,10 +92,15 @@ impl Engine {
         }
     }
 
-    /// Commits, closes, and tells the one who waits for it.
-    fn end(self) {
+    /// Commits, closes, and tells the one who waits for it. Its retained state must not say `online` for a bridge that is gone.
+    fn end(mut self) {
+        let (now, wall) = (self.clock.now(), self.clock.wall());
         let done = self.stopping.and_then(|stopping| stopping.done);
-        self.core.close(self.clock.now(), self.clock.wall());
+        if done.is_some() {
+            self.teller.link(LinkState::Offline, Some("stopped".into()), wall);
+            self.teller.tell(&self.core, &self.settings, &*self.publish, now, wall);
+        }
+        self.core.close(now, wall);
         if let Some(done) = done {
             let _ = done.send(());
         }
@@ -256,7 +261,6 @@ impl Engine {
                 outbox_len = self.core.queued(),
                 "left the cloud in order"
             );
-            self.teller.link(LinkState::Offline, Some("stopped".into()), self.clock.wall());
         }
         if again || *close == Close::Left {
             tracing::debug!(bridge = self.settings.id.as_str(), reason = words::of(close), "connecting anew");

@@ -119,13 +119,8 @@ fn state_message(
     reason: Option<String>,
     queued: u64,
 ) -> Message {
-    let word = match state {
-        LinkState::Offline => "offline",
-        LinkState::Connecting => "connecting",
-        LinkState::Online => "online",
-    };
     let mut object = Map::new();
-    object.insert("state".into(), word.into());
+    object.insert("state".into(), state.word().into());
     object.insert("since".into(), rfc3339(since.unix_ms).into());
     if !since.synced {
         object.insert("tq".into(), "unsynced".into());

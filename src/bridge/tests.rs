@@ -108,3 +108,15 @@ async fn a_bridge_that_stops_takes_nothing_more_in() {
     let answer = tokio::time::timeout(PATIENCE, intake.accept(&message("late")).unwrap()).await.unwrap();
     assert_eq!(answer, Err(NotAccepted::Stopping { bridge: "cloud".into() }));
 }
+
+#[tokio::test]
+async fn a_bridge_that_was_stopped_says_so_last() {
+    let (dir, local) = (tempfile::tempdir().unwrap(), Arc::new(Local::default()));
+    let bridge = bridge(&dir, closed_port(), &local);
+    assert_eq!(accepted(&bridge, "1").await, Ok(()));
+    status_of(&bridge, |status| status.state == LinkState::Offline).await;
+    bridge.stop(Duration::from_secs(2)).await;
+    let heard = local.heard.lock().unwrap();
+    let last: serde_json::Value = serde_json::from_slice(&heard.last().unwrap().payload).unwrap();
+    assert_eq!((&last["state"], &last["reason"], &last["queued"]), (&"offline".into(), &"stopped".into(), &1.into()));
+}
