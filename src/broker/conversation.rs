@@ -202,7 +202,9 @@ impl Conversation {
             origin: Origin::Client,
             properties: publish.properties,
         });
-        let acceptance = self.shared.uplink.accept(&message);
+        // A bridge that has committed it must not get it twice.
+        let is_with_bridges = held.as_ref().is_some_and(Promise::is_with_bridges);
+        let acceptance = if is_with_bridges { None } else { self.shared.uplink.accept(&message) };
         let urgency = if publish.qos == Qos::AtMostOnce { Urgency::Soon } else { Urgency::Now };
         let kept = if held.is_some() {
             // Its subscribers have it; only what was promised beyond them is to be tried again.

@@ -52,6 +52,14 @@ impl Promise {
         }
     }
 
+    /// Whether it was broken after every bridge had kept its part: theirs comes first, and is told first when it fails.
+    pub(super) fn is_with_bridges(&self) -> bool {
+        match self {
+            Self::Kept => true,
+            Self::Owed(told) => matches!(&*told.borrow(), Some(Err(Broken::Retained(_)))),
+        }
+    }
+
     /// The outcome, as something to wait for; `None` when there is nothing to wait for.
     pub(super) fn wait(&self) -> Option<Pending> {
         let Self::Owed(told) = self else { return None };

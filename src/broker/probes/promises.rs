@@ -6,6 +6,7 @@ use tokio::sync::oneshot;
 
 use super::harness::{PATIENCE, Raw, eventually, publish, routings, settings, start_with};
 use crate::broker::Settings;
+use crate::broker::promise::{Broken, Promise};
 use crate::model::Qos::{AtLeastOnce, AtMostOnce, ExactlyOnce};
 use crate::model::{BridgeId, Message, Origin, TopicName};
 use crate::mqtt::server::Version::{V5, V311};
@@ -115,6 +116,23 @@ async fn a_qos_2_message_under_way_to_the_bridge_is_not_offered_twice_after_a_re
     uplink.answer(0, Ok(()));
     publisher.expect(&[0x50, 2, 0, 9]).await;
     assert_eq!(uplink.topics().len(), 1);
+    broker.kill().await;
+}
+
+#[tokio::test]
+async fn a_qos_2_message_that_only_the_retained_set_refused_is_not_offered_to_the_bridge_again() {
+    let uplink = Arc::new(SlowUplink::default());
+    let broker = start_with(settings(routings()[0]), uplink.clone()).await;
+    let (mut publisher, _) = Raw::connect_with(&broker, V311, "pub", 0, &[]).await;
+    let promise = Promise::owe(Box::pin(async { Err(Broken::Retained("disk full".into())) }));
+    eventually("it is broken", async || promise.is_broken()).await;
+    let slot = broker.shared.core().slots().next().unwrap().clone();
+    slot.session().receive(9, promise);
+    let mut again = publish(V311, "up/2", b"x", ExactlyOnce, true, 9);
+    again[0] |= 0x08;
+    publisher.send(&again).await;
+    publisher.expect(&[0x50, 2, 0, 9]).await;
+    assert_eq!(uplink.topics(), Vec::<String>::new());
     broker.kill().await;
 }
 
