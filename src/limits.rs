@@ -232,7 +232,8 @@ pub const DOWN_PACKET_MAX: usize = 16 << 20;
 pub const BRIDGE_READ_BYTES: usize = 64 << 10;
 /// Threads that look up names, for each bridge. One hangs with a dead resolver for as long as the C library waits; the next tries with the other.
 pub const RESOLVER_THREADS: usize = 2;
-/// Connections in a row that a cloud may close without an answer to CONNECT of version 5 before 3.1.1 is tried: one may be its restart.
+/// Connections in a row that a cloud may close without an answer to CONNECT before the other version is tried: one may be its restart. One
+/// that has spoken version 5 is not doubted for it.
 pub const SILENT_CLOSES: u32 = 2;
 /// Pause before an engine that panicked is started again: long enough that a mistake that repeats itself costs no core.
 pub const ENGINE_PAUSE: Duration = Duration::from_secs(1);

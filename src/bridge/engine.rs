@@ -391,7 +391,9 @@ impl Engine {
 
     async fn broken(&mut self, reason: Option<String>) {
         let greeted = self.core.is_online();
-        if !greeted && self.settings.version == VersionChoice::Auto {
+        // A cloud that has spoken 5 still does: what closes in silence then is its restart, or a relay with no cloud behind it.
+        let known = self.version == Version::V5 && self.core.cloud_speaks_v5();
+        if !greeted && !known && self.settings.version == VersionChoice::Auto {
             self.silent += 1;
             if self.silent >= SILENT_CLOSES {
                 self.silent = 0;

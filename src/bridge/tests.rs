@@ -1,5 +1,6 @@
 //! The engine's thread with real sockets, as far as no real broker is needed.
 
+use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -119,4 +120,27 @@ async fn a_bridge_that_was_stopped_says_so_last() {
     let heard = local.heard.lock().unwrap();
     let last: serde_json::Value = serde_json::from_slice(&heard.last().unwrap().payload).unwrap();
     assert_eq!((&last["state"], &last["reason"], &last["queued"]), (&"offline".into(), &"stopped".into(), &1.into()));
+}
+
+/// The protocol level of the next CONNECT, which is answered with `answer` or not at all, and the connection closed.
+fn level_of_next(cloud: &TcpListener, answer: &[u8]) -> u8 {
+    let (mut connection, _) = cloud.accept().unwrap();
+    connection.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut start = [0; 12];
+    connection.read_exact(&mut start).unwrap();
+    connection.write_all(answer).unwrap();
+    let name = start.windows(4).position(|part| part == b"MQTT").unwrap();
+    start[name + 4]
+}
+
+#[test]
+fn a_cloud_that_has_spoken_5_is_not_taken_for_an_old_one_when_it_closes_in_silence() {
+    for (first, expected) in [(&[0x20, 3, 0, 0, 0][..], [5, 5, 5, 5]), (&[], [5, 5, 4, 4])] {
+        let cloud = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (dir, local) = (tempfile::tempdir().unwrap(), Arc::default());
+        let _bridge = bridge(&dir, cloud.local_addr().unwrap().port(), &local);
+        let mut levels = vec![level_of_next(&cloud, first)];
+        levels.extend((0..3).map(|_| level_of_next(&cloud, &[])));
+        assert_eq!(levels, expected);
+    }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::Map;
 
 use super::link::{Own, Phase};
-use super::{Cause, Core, ONLINE, SESSION_OF, SUBSCRIBED, canonical, event, identity};
+use super::{Cause, Core, ONLINE, SESSION_OF, SUBSCRIBED, V5_OF, canonical, event, identity};
 use crate::bridge::rules;
 use crate::bridge::settings::OnSessionLoss;
 use crate::logic::flight::{Claim, FAILURE, Flight, Stage, Verdict};
@@ -95,6 +95,11 @@ impl Core {
             link.resend = self.flight.in_order().into();
         } else {
             self.session_lost(wall);
+        }
+        if self.link.as_ref().is_some_and(|link| link.version == Version::V5) && !self.cloud_speaks_v5() {
+            let identity = identity(&self.settings);
+            self.v5_of = Some(identity.clone());
+            self.notes.push((V5_OF, identity));
         }
         if self.link.as_ref().is_some_and(|link| link.clean) {
             self.notes.push((SESSION_OF, identity(&self.settings)));

@@ -96,6 +96,8 @@ pub(super) struct Core {
     clean_needed: bool,
     /// What subscriptions the cloud holds for us, as canonical text.
     subscribed: Option<String>,
+    /// The identity whose cloud has spoken MQTT 5.
+    v5_of: Option<String>,
     fault: Option<Fault>,
     /// Nothing in the file lies behind the cursor, until something is added or comes back.
     at_end: bool,
@@ -157,6 +159,7 @@ impl Core {
             must_commit: false,
             clean_needed: false,
             subscribed: None,
+            v5_of: None,
             fault: None,
             at_end: false,
             head_is_qos2: false,
@@ -185,6 +188,7 @@ impl Core {
         self.received = outbox.received()?.into_iter().collect();
         self.clean_needed = outbox.meta(SESSION_OF)?.as_deref() != Some(&*identity(&self.settings));
         self.subscribed = outbox.meta(SUBSCRIBED)?;
+        self.v5_of = outbox.meta(V5_OF)?;
         Ok(())
     }
 
@@ -395,6 +399,11 @@ impl Core {
         self.link.as_ref().is_some_and(|link| matches!(link.phase, Phase::Online | Phase::Leaving))
     }
 
+    /// Whether this cloud has ever taken us in with MQTT 5.
+    pub(super) fn cloud_speaks_v5(&self) -> bool {
+        self.v5_of.as_deref() == Some(&*identity(&self.settings))
+    }
+
     /// Why the store cannot write, if it cannot.
     pub(super) fn fault(&self) -> Option<&str> {
         self.fault.as_ref().map(|fault| fault.reason.as_str())
@@ -448,3 +457,5 @@ const ONLINE: &str = "online";
 const SESSION_OF: &str = "session_of";
 /// `meta` key: the subscriptions the cloud agreed to, canonical.
 const SUBSCRIBED: &str = "subscribed";
+/// `meta` key: the identity whose cloud has spoken MQTT 5.
+const V5_OF: &str = "v5_of";

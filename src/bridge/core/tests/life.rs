@@ -351,6 +351,17 @@ fn a_ping_without_an_answer_ends_the_connection() {
 }
 
 #[test]
+fn that_a_cloud_speaks_5_is_known_after_a_kill_and_of_no_other_cloud() {
+    let mut bench = Bench::new();
+    assert!(!bench.core.cloud_speaks_v5());
+    bench.connect();
+    let bench = bench.reopen(|_| ());
+    assert!(bench.core.cloud_speaks_v5());
+    let bench = bench.reopen(|settings| settings.url.host = "other".into());
+    assert!(!bench.core.cloud_speaks_v5());
+}
+
+#[test]
 fn another_cloud_gets_everything_under_new_packet_ids() {
     let mut bench = Bench::new();
     bench.connect();
