@@ -3,13 +3,14 @@
 //! - [`Publish`]: whoever has a message to tell (sensors, bridges, the gateway itself) tells it here. `app::hub` implements it: the message goes
 //!   to the local broker, and to every bridge that forwards it.
 //! - [`Uplink`]: where the local broker offers what its clients published. The acknowledgement to the client waits for the [`Acceptance`].
+//! - [`Commands`]: where a command for an actuator is handed in, whoever gives it.
 //! - [`LocalBus`]: the local broker's in-process door.
 
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use crate::model::Message;
+use crate::model::{Ack, ActuatorId, ActuatorView, Command, Message};
 
 /// Takes messages that come from inside the process. Never blocks and never waits.
 pub trait Publish: Send + Sync + 'static {
@@ -51,4 +52,20 @@ pub trait Uplink: Send + Sync + 'static {
     ///
     /// With QoS 0 upstream there is nothing to wait for: the future is ready once the message is queued.
     fn accept(&self, message: &Arc<Message>) -> Option<Acceptance>;
+}
+
+/// Resolves with the answer to a command.
+pub type Answer = Pin<Box<dyn Future<Output = Ack> + Send>>;
+
+/// Takes commands for actuators.
+pub trait Commands: Send + Sync + 'static {
+    /// Takes a message if its topic is one that takes commands. The future is ready once the command is committed or answered: what was
+    /// acknowledged is then never done twice, and never without an answer. It is judged in the order of these calls, whoever polls.
+    fn offer(&self, message: &Arc<Message>) -> Option<Acceptance>;
+
+    /// Gives one actuator a command. `None` when there is no such actuator. The command is on its way when this returns.
+    fn command(&self, actuator: &ActuatorId, command: Command) -> Option<Answer>;
+
+    /// What a screen shows of the actuators, in the order of the config.
+    fn actuators(&self) -> Vec<ActuatorView>;
 }

@@ -81,6 +81,10 @@ id!(
     SensorId
 );
 id!(
+    /// Names an actuator: one level of its topic. No sensor has the same.
+    ActuatorId
+);
+id!(
     /// Names a bus, as in `[bus.NAME]`.
     BusId
 );

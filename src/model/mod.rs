@@ -1,5 +1,6 @@
 //! The words the rooms share: plain data, no I/O, no async, no clock.
 
+pub mod command;
 pub mod id;
 pub mod message;
 pub mod reading;
@@ -7,7 +8,8 @@ pub mod secret;
 pub mod time;
 pub mod topic;
 
-pub use id::{BridgeId, BusId, GatewayId, IdError, SensorId, Seq};
+pub use command::{Ack, ActuatorView, Command, CommandId, CommandOrigin, Outcome, Setting};
+pub use id::{ActuatorId, BridgeId, BusId, GatewayId, IdError, SensorId, Seq};
 pub use message::{Message, Origin, Properties, Qos};
 pub use reading::{OWN_LEVELS, OWN_NAMES, Quality, Reading, Sample, Value};
 pub use secret::Secret;
