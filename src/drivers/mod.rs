@@ -1,6 +1,6 @@
 //! One file per kind of sensor, and the table of them all in `registry`.
 //!
-//! A driver is sans-I/O: it is fed what its bus received and answers with samples. It opens nothing and reads no clock.
+//! A driver opens nothing and reads no clock: it is fed what its bus received, or is handed a way to its bus, and answers with samples.
 
 pub mod framing;
 mod options;
@@ -8,4 +8,7 @@ pub mod registry;
 pub mod spec;
 pub mod uart;
 
-pub use spec::{DriverSpec, OptionsError, Outcome, StreamDriver, StreamFactory};
+pub use spec::{
+    Build, Built, BusKind, Channel, DriverSpec, Factory, FilesFactory, I2cFactory, OptionsError, Outcome, PolledDriver,
+    SampleError, StreamDriver, StreamFactory,
+};

@@ -11,6 +11,8 @@ pub enum Absence {
     Silent,
     /// Its port is away.
     Port,
+    /// It was asked and did not answer.
+    Unread,
 }
 
 /// What changed.
@@ -51,6 +53,12 @@ impl Availability {
     pub fn port_away(&mut self) -> Option<Change> {
         self.deadline = None;
         (self.online.replace(false) != Some(false)).then_some(Change::Offline(Absence::Port))
+    }
+
+    /// It was asked and did not answer.
+    pub fn unread(&mut self) -> Option<Change> {
+        self.deadline = None;
+        (self.online.replace(false) != Some(false)).then_some(Change::Offline(Absence::Unread))
     }
 
     /// Looks whether the deadline has passed.
@@ -108,6 +116,15 @@ mod tests {
         assert_eq!(availability.port_away(), None);
         assert_eq!(availability.deadline(), None);
         assert_eq!(availability.tick(at(100)), None);
+    }
+
+    #[test]
+    fn a_device_that_does_not_answer_is_offline_at_once_and_told_once() {
+        let mut availability = Availability::new(Some(AGE), PATIENCE, at(0));
+        assert_eq!(availability.unread(), Some(Change::Offline(Absence::Unread)));
+        assert_eq!(availability.unread(), None);
+        assert_eq!(availability.deadline(), None);
+        assert_eq!(availability.frame(at(1)), Some(Change::Online));
     }
 
     #[test]

@@ -6,5 +6,6 @@ pub mod keepalive;
 pub mod pipeline;
 pub mod retry;
 pub mod route;
+pub mod schedule;
 pub mod status;
 pub mod window;

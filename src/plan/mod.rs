@@ -13,14 +13,13 @@ mod sensors;
 mod topics;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use crate::bridge;
 use crate::broker;
 use crate::bus::SerialSettings;
 use crate::config::code::Code;
 use crate::config::{self, Loaded, Problems, Report, Sources, file};
-use crate::drivers::StreamFactory;
+use crate::drivers::Factory;
 use crate::logic::pipeline::SensorSettings;
 use crate::logic::route::PublishSettings;
 use crate::model::{BusId, GatewayId, SensorId, TopicName};
@@ -62,7 +61,7 @@ pub struct SensorPlan {
     /// The driver's own keys as canonical text: two equal texts make equal drivers.
     pub options: String,
     /// Makes its driver.
-    pub factory: Arc<dyn StreamFactory>,
+    pub factory: Factory,
     /// What is done to its values.
     pub pipeline: SensorSettings,
     /// How it is published.

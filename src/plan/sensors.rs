@@ -13,7 +13,7 @@ use crate::config::code::Code;
 use crate::config::file::{self, Payload};
 use crate::config::kinds::SerialLine;
 use crate::config::{At, Problems, Span};
-use crate::drivers::{DriverSpec, registry};
+use crate::drivers::{DriverSpec, Factory, registry};
 use crate::limits::SENSOR_FIRST_READING;
 use crate::logic::pipeline::{Range, SensorSettings, ValueSettings};
 use crate::logic::route::{PayloadForm, PublishSettings};
@@ -97,7 +97,7 @@ impl Planner<'_> {
         let bus = sensor.bus.as_ref().and_then(|bus| self.bus_of_sensor(bus));
         let spec = sensor.driver.as_ref().and_then(|driver| find_driver(driver, self.problems));
         let factory = spec.and_then(|spec| self.driver(spec, sensor));
-        let channels = factory.as_ref().map(|factory| factory.channels()).unwrap_or_default();
+        let channels = factory.as_ref().map(Factory::channels).unwrap_or_default();
         let form = form(sensor.publish.payload.value);
         let values = self.values(sensor, &channels, form);
         let id = SensorId::parse(&sensor.id.as_ref()?.value.0).ok()?;
@@ -130,11 +130,7 @@ impl Planner<'_> {
         BusId::parse(&bus.value.0).ok()
     }
 
-    fn driver(
-        &mut self,
-        spec: &'static DriverSpec,
-        sensor: &At<file::Sensor>,
-    ) -> Option<Arc<dyn crate::drivers::StreamFactory>> {
+    fn driver(&mut self, spec: &'static DriverSpec, sensor: &At<file::Sensor>) -> Option<Factory> {
         // Keys that neither we nor the driver know are told here, with both lists at hand; the driver judges the rest.
         let schema = (spec.schema)();
         let known = schema.get("properties").and_then(serde_json::Value::as_object);
@@ -155,7 +151,7 @@ impl Planner<'_> {
                 is_known
             });
         }
-        match (spec.build)(options.to_toml()) {
+        match spec.build(options.to_toml()) {
             Ok(factory) => clean.then_some(factory),
             Err(mistakes) => {
                 if mistakes.is_empty() {

@@ -1,9 +1,9 @@
-//! One sensor: driver, pipeline and route in a row. Bytes in, messages out; no port, no clock.
+//! One sensor behind its driver: pipeline and route in a row. What the driver made of the wire goes in, messages come out; no port, no clock.
 
 use tracing::{debug, info, warn};
 
 use super::{FrameCounts, SensorView};
-use crate::drivers::{Outcome, StreamDriver};
+use crate::drivers::Outcome;
 use crate::limits::SENSOR_GOOD_FRAMES;
 use crate::logic::availability::Absence;
 use crate::logic::pipeline::{Action, Input, Pipeline};
@@ -14,11 +14,9 @@ use crate::plan::SensorPlan;
 /// A running sensor.
 pub struct Chain {
     plan: SensorPlan,
-    driver: Box<dyn StreamDriver>,
     pipeline: Pipeline,
     route: Route,
     view: SensorView,
-    outcomes: Vec<Outcome>,
     /// Since when frames are bad, and how many were since.
     bad: Option<(Moment, u64)>,
     /// Good frames in a row since the last bad one.
@@ -39,12 +37,10 @@ impl Chain {
             frames: FrameCounts::default(),
         };
         Self {
-            driver: plan.factory.make(),
             pipeline: Pipeline::new(plan.id.clone(), plan.pipeline.clone(), now),
             route: Route::new(plan.publish.clone()),
             plan,
             view,
-            outcomes: Vec::new(),
             bad: None,
             good_in_a_row: 0,
             silent: None,
@@ -61,54 +57,54 @@ impl Chain {
         &self.view
     }
 
-    /// The port was opened: what was half received before is gone.
-    pub fn port_opened(&mut self) {
-        self.driver.reset();
-    }
-
-    /// It starts on a port that is open already: takes over the line that is half received. `before` is what the port said last, `cut` whether
-    /// that may begin in the middle of a line. The whole lines in it were there before this sensor was, and are not told.
-    pub fn take_over(&mut self, before: &[u8], cut: bool) {
-        if before.is_empty() {
-            return;
-        }
-        if cut {
-            self.driver.join_midway();
-        }
-        self.driver.feed(before, &mut self.outcomes);
-        self.outcomes.clear();
-    }
-
     /// The port went away.
     pub fn port_away(&mut self, now: Moment, out: &mut Vec<Message>) {
-        self.driver.reset();
         self.pipeline.handle(Input::PortAway, now);
         self.act(now, out);
     }
 
-    /// Bytes came; `time` is when their last was read. With `midway` the first may stand in the middle of a frame.
-    pub fn received(&mut self, bytes: &[u8], midway: bool, now: Moment, time: Timestamp, out: &mut Vec<Message>) {
-        if midway {
-            self.driver.join_midway();
-        }
-        let mut outcomes = std::mem::take(&mut self.outcomes);
-        self.driver.feed(bytes, &mut outcomes);
-        for outcome in outcomes.drain(..) {
-            match outcome {
-                Outcome::Samples(samples) => {
-                    if let Some(name) = self.published_twice(&samples) {
-                        self.bad_frame(&format!("two of its values are published as `{name}`"), now);
-                        continue;
-                    }
-                    self.good_frame(now);
-                    self.pipeline.handle(Input::Samples { samples, time }, now);
-                    self.act(now, out);
+    /// What some bytes turned out to be; `time` is when their last was read.
+    pub fn took(&mut self, outcome: Outcome, now: Moment, time: Timestamp, out: &mut Vec<Message>) {
+        match outcome {
+            Outcome::Samples(samples) => {
+                if let Some(name) = self.published_twice(&samples) {
+                    self.bad_frame(&format!("two of its values are published as `{name}`"), now);
+                    return;
                 }
-                Outcome::Ignored => self.view.frames.ignored += 1,
-                Outcome::Bad(reason) => self.bad_frame(&reason, now),
+                self.good_frame(now);
+                self.pipeline.handle(Input::Samples { samples, time }, now);
+                self.act(now, out);
             }
+            Outcome::Ignored => self.view.frames.ignored += 1,
+            Outcome::Bad(reason) => self.bad_frame(&reason, now),
         }
-        self.outcomes = outcomes;
+    }
+
+    /// A measurement that was asked for, and was had; `time` is when it ended.
+    pub fn sampled(&mut self, samples: Vec<Sample>, now: Moment, time: Timestamp, out: &mut Vec<Message>) {
+        if let Some(name) = self.published_twice(&samples) {
+            return self.unread(&format!("two of its values are published as `{name}`"), now, out);
+        }
+        self.view.frames.good += 1;
+        self.pipeline.handle(Input::Samples { samples, time }, now);
+        self.act(now, out);
+        if let Some((since, failed)) = self.bad.take() {
+            info!(sensor = %self.plan.id, failed, outage_ms = ms(now, since), "sensor answers again");
+        }
+    }
+
+    /// A measurement that was asked for, and was not had.
+    pub fn unread(&mut self, reason: &str, now: Moment, out: &mut Vec<Message>) {
+        self.view.frames.bad += 1;
+        if let Some((_, failed)) = &mut self.bad {
+            *failed += 1;
+            debug!(sensor = %self.plan.id, bus = %self.plan.bus, error = reason, "sensor does not answer");
+        } else {
+            self.bad = Some((now, 1));
+            warn!(sensor = %self.plan.id, bus = %self.plan.bus, error = reason, "sensor does not answer");
+        }
+        self.pipeline.handle(Input::Unread, now);
+        self.act(now, out);
     }
 
     /// Time passed.
@@ -126,6 +122,15 @@ impl Chain {
     pub fn flush(&mut self, now: Moment, out: &mut Vec<Message>) {
         self.pipeline.handle(Input::End, now);
         self.act(now, out);
+    }
+
+    /// Another chain takes its place. A sensor that goes on under another topic leaves no `online` behind.
+    pub fn replaced(&mut self, by: &SensorPlan, now: Moment, out: &mut Vec<Message>) {
+        if self.plan.publish.availability_topic == by.publish.availability_topic {
+            self.flush(now, out);
+        } else {
+            self.end(now, out);
+        }
     }
 
     /// The sensor is no longer read: it tells what it held back, and says so, unless it was said before.

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use super::SensorView;
 use super::chain::Chain;
+use super::stream::StreamChain;
+use crate::drivers::Factory;
 use crate::limits::PORT_RECENT_BYTES;
 use crate::model::{Message, Moment, Timestamp};
 use crate::plan::SensorPlan;
@@ -11,28 +13,27 @@ use crate::plan::SensorPlan;
 /// The chains of one bus.
 #[derive(Default)]
 pub(super) struct Chains {
-    chains: Vec<Chain>,
+    chains: Vec<StreamChain>,
     recent: Recent,
 }
 
 impl Chains {
     /// Makes them equal to the plans, in their order. An unchanged sensor goes on as it is; what half a frame it has is kept.
     pub(super) fn apply(&mut self, plans: &[SensorPlan], away: bool, now: Moment, out: &mut Vec<Message>) {
-        let mut running: BTreeMap<_, _> =
-            std::mem::take(&mut self.chains).into_iter().map(|chain| (chain.plan().id.clone(), chain)).collect();
+        let mut running: BTreeMap<_, _> = std::mem::take(&mut self.chains)
+            .into_iter()
+            .map(|chain| (chain.chain().plan().id.clone(), chain))
+            .collect();
         for plan in plans {
+            // The plan gives a serial port drivers of its kind alone.
+            let Factory::Stream(factory) = &plan.factory else { continue };
             let chain = match running.remove(&plan.id) {
-                Some(chain) if chain.plan() == plan => chain,
+                Some(chain) if chain.chain().plan() == plan => chain,
                 replaced => {
                     if let Some(mut old) = replaced {
-                        // A sensor that goes on elsewhere leaves no `online` behind.
-                        if old.plan().publish.availability_topic == plan.publish.availability_topic {
-                            old.flush(now, out);
-                        } else {
-                            old.end(now, out);
-                        }
+                        old.chain_mut().replaced(plan, now, out);
                     }
-                    let mut chain = Chain::new(plan.clone(), now);
+                    let mut chain = StreamChain::new(plan.clone(), factory.as_ref(), now);
                     if away {
                         chain.port_away(now, out);
                     } else {
@@ -44,7 +45,7 @@ impl Chains {
             self.chains.push(chain);
         }
         for mut removed in running.into_values() {
-            removed.end(now, out);
+            removed.chain_mut().end(now, out);
         }
     }
 
@@ -82,25 +83,25 @@ impl Chains {
     /// Time passed.
     pub(super) fn tick(&mut self, now: Moment, out: &mut Vec<Message>) {
         for chain in &mut self.chains {
-            chain.tick(now, out);
+            chain.chain_mut().tick(now, out);
         }
     }
 
     /// The sensors are no longer read.
     pub(super) fn end(&mut self, now: Moment, out: &mut Vec<Message>) {
         for chain in &mut self.chains {
-            chain.end(now, out);
+            chain.chain_mut().end(now, out);
         }
     }
 
     /// When the first wants a tick.
     pub(super) fn timeout(&self) -> Option<Moment> {
-        self.chains.iter().filter_map(Chain::timeout).min()
+        self.chains.iter().map(StreamChain::chain).filter_map(Chain::timeout).min()
     }
 
     /// What a screen shows of them.
     pub(super) fn views(&self) -> impl Iterator<Item = &SensorView> {
-        self.chains.iter().map(Chain::view)
+        self.chains.iter().map(StreamChain::chain).map(Chain::view)
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub mod chain;
 mod chains;
+pub mod stream;
 mod task;
 #[cfg(test)]
 mod tests;
@@ -16,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 pub use self::chain::Chain;
+pub use self::stream::StreamChain;
 use self::task::{BusContext, Plans, SharedChains, supervise};
 use crate::bus::SerialSettings;
 use crate::clock::Clock;

@@ -53,7 +53,7 @@ pub(super) fn sensor(id: &str, bus: &str, options: &str) -> SensorPlan {
         bus: BusId::parse(bus).unwrap(),
         driver: spec.name,
         options: options.to_owned(),
-        factory: (spec.build)(table).unwrap(),
+        factory: spec.build(table).ok().unwrap(),
         pipeline: SensorSettings::default(),
         publish: PublishSettings {
             topic: TopicName::parse(id).unwrap(),

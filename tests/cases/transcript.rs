@@ -4,9 +4,10 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use tidegate::clock::{Clock, FakeClock};
+use tidegate::drivers::Factory;
 use tidegate::model::{Message, Moment, Timestamp};
 use tidegate::plan::Plan;
-use tidegate::sensing::Chain;
+use tidegate::sensing::{Chain, StreamChain};
 
 /// 2026-11-23T01:15:00Z, when every transcript begins.
 const START_UNIX_MS: i64 = 1_795_396_500_000;
@@ -14,7 +15,7 @@ const START_UNIX_MS: i64 = 1_795_396_500_000;
 struct Stage {
     clock: FakeClock,
     start: Moment,
-    chains: Vec<Chain>,
+    chains: Vec<StreamChain>,
     told: String,
 }
 
@@ -22,7 +23,14 @@ struct Stage {
 pub(crate) fn play(plan: &Plan, transcript: &str) -> String {
     let clock = FakeClock::new(START_UNIX_MS);
     let start = clock.now();
-    let chains = plan.sensors.iter().map(|sensor| Chain::new(sensor.clone(), start)).collect();
+    let chains = plan
+        .sensors
+        .iter()
+        .map(|sensor| match &sensor.factory {
+            Factory::Stream(factory) => StreamChain::new(sensor.clone(), factory.as_ref(), start),
+            Factory::I2c(_) | Factory::Files(_) => panic!("no transcript of `{}` can be played", sensor.driver),
+        })
+        .collect();
     let mut stage = Stage { clock, start, chains, told: String::new() };
     for (index, line) in transcript.lines().enumerate() {
         let line = line.trim();
@@ -43,9 +51,11 @@ impl Stage {
     /// Lets time pass, ticking at each deadline on the way as the bus's task does.
     fn pass(&mut self, wait: Duration) {
         let end = self.clock.now() + wait;
-        while let Some(deadline) = self.chains.iter().filter_map(Chain::timeout).min().filter(|at| *at <= end) {
+        while let Some(deadline) =
+            self.chains.iter().map(StreamChain::chain).filter_map(Chain::timeout).min().filter(|at| *at <= end)
+        {
             self.clock.advance(deadline.since(self.clock.now()));
-            self.each(Chain::tick);
+            self.each(|stream, now, out| stream.chain_mut().tick(now, out));
         }
         self.clock.advance(end.since(self.clock.now()));
     }
@@ -59,7 +69,7 @@ impl Stage {
                 self.each(|chain, now, out| chain.received(&bytes, sign == "?", now, wall, out));
             }
             Some(_) => match what {
-                "away" => self.each(Chain::port_away),
+                "away" => self.each(StreamChain::port_away),
                 "back" => self.each(|chain, _, _| chain.port_opened()),
                 "synced" | "unsynced" => self.clock.set_wall(Timestamp { synced: what == "synced", ..wall }),
                 other => panic!("{at}: `{other}` is nothing that happens"),
@@ -67,7 +77,7 @@ impl Stage {
         }
     }
 
-    fn each(&mut self, mut act: impl FnMut(&mut Chain, Moment, &mut Vec<Message>)) {
+    fn each(&mut self, mut act: impl FnMut(&mut StreamChain, Moment, &mut Vec<Message>)) {
         let now = self.clock.now();
         let mut out = Vec::new();
         for chain in &mut self.chains {
@@ -80,7 +90,7 @@ impl Stage {
 
     /// What became of each sensor's frames.
     fn count(&mut self) {
-        for view in self.chains.iter().map(Chain::view) {
+        for view in self.chains.iter().map(StreamChain::chain).map(Chain::view) {
             let (id, frames) = (&view.id, view.frames);
             let _ = writeln!(
                 self.told,

@@ -13,15 +13,18 @@ use std::sync::Arc;
 
 use self::matching::Matcher;
 use super::framing::{Frame, LineFramer, LineSettings, nmea};
-use super::{DriverSpec, Outcome, StreamDriver, StreamFactory};
+use super::{Build, DriverSpec, Outcome, StreamDriver, StreamFactory};
 
 /// The row in the table of drivers.
 pub const SPEC: DriverSpec = DriverSpec {
     name: "uart",
     summary: "Lines on a serial port, taken apart by a regular expression, JSON, CSV or key=value",
+    channels: &[],
     example: "match = { json = true }\n",
     schema: || schemars::schema_for!(options::Options),
-    build: |table| options::decode(table).map(|plan| Arc::new(UartFactory(Arc::new(plan))) as Arc<dyn StreamFactory>),
+    build: Build::Stream(|table| {
+        options::decode(table).map(|plan| Arc::new(UartFactory(Arc::new(plan))) as Arc<dyn StreamFactory>)
+    }),
 };
 
 /// What the options ask for, checked.

@@ -2,11 +2,14 @@ use proptest::prelude::*;
 use toml::de::DeTable;
 
 use super::*;
-use crate::drivers::OptionsError;
+use crate::drivers::{Factory, OptionsError};
 use crate::model::{Sample, Value};
 
 fn build(text: &str) -> Result<Arc<dyn StreamFactory>, Vec<OptionsError>> {
-    (SPEC.build)(DeTable::parse(text).unwrap().into_inner())
+    match SPEC.build(DeTable::parse(text).unwrap().into_inner())? {
+        Factory::Stream(factory) => Ok(factory),
+        Factory::I2c(_) | Factory::Files(_) => panic!("a serial port is a stream"),
+    }
 }
 
 fn driver(text: &str) -> Box<dyn StreamDriver> {
@@ -236,7 +239,7 @@ proptest! {
     ) {
         for text in [format!("{key} = {{ {inner} = {value} }}"), format!("{key} = {value}")] {
             if let Ok(table) = DeTable::parse(&text)
-                && let Err(errors) = (SPEC.build)(table.into_inner())
+                && let Err(errors) = SPEC.build(table.into_inner())
             {
                 prop_assert!(!errors.is_empty());
                 for error in errors {

@@ -33,6 +33,8 @@ pub enum Input {
     },
     /// The sensor's port went away.
     PortAway,
+    /// The sensor was asked and did not answer.
+    Unread,
     /// Time passed.
     Tick,
     /// Nothing will follow: what is held back is told.
@@ -97,6 +99,10 @@ impl Pipeline {
             Input::Samples { samples, time } => self.samples(samples, time, now),
             Input::PortAway => {
                 let change = self.availability.port_away();
+                self.changed(change);
+            }
+            Input::Unread => {
+                let change = self.availability.unread();
                 self.changed(change);
             }
             Input::Tick => {
@@ -204,7 +210,7 @@ impl Pipeline {
                 }
                 let quality = match absence {
                     Absence::Silent => Quality::Stale,
-                    Absence::Port => Quality::Fault,
+                    Absence::Port | Absence::Unread => Quality::Fault,
                 };
                 if let Some(told) = &mut self.told {
                     told.quality = quality;
