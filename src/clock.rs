@@ -2,10 +2,10 @@
 //!
 //! Rooms at the doors get an `Arc<dyn Clock>`; `logic/` is given the time as an argument and never sees one.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use crate::model::{Moment, Timestamp};
+use crate::model::{BootId, Moment, Timestamp};
 
 /// Tells the time, both kinds.
 pub trait Clock: Send + Sync + 'static {
@@ -13,6 +13,8 @@ pub trait Clock: Send + Sync + 'static {
     fn now(&self) -> Moment;
     /// The wall clock, with the kernel's word on whether it has been set (adjtimex(2), STA_UNSYNC).
     fn wall(&self) -> Timestamp;
+    /// The boot whose start [`Clock::now`] counts from.
+    fn boot(&self) -> BootId;
 }
 
 /// The kernel's clocks.
@@ -56,7 +58,20 @@ impl Clock for SystemClock {
             -1 => unix_ms > WRITTEN_UNIX_MS,
             state => state != libc::TIME_ERROR,
         };
-        Timestamp { unix_ms, synced }
+        Timestamp { unix_ms, synced, at: Some(self.now()) }
+    }
+
+    fn boot(&self) -> BootId {
+        static BOOT: OnceLock<BootId> = OnceLock::new();
+        *BOOT.get_or_init(|| {
+            let told = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok();
+            // Without /proc nothing tells two boots apart: each process then counts as one of its own, which mends less and nothing wrongly.
+            told.and_then(|uuid| BootId::parse(&uuid)).unwrap_or_else(|| {
+                let started = u64::try_from(self.now().since_start().as_nanos()).unwrap_or(u64::MAX);
+                let number = u128::from(started) << 64 | u128::from(std::process::id());
+                BootId::new(number.to_be_bytes())
+            })
+        })
     }
 }
 
@@ -65,34 +80,60 @@ const WRITTEN_UNIX_MS: i64 = 1_793_491_200_000;
 
 /// A clock that a test moves by hand.
 #[derive(Debug, Clone)]
-pub struct FakeClock(Arc<Mutex<(Moment, Timestamp)>>);
+pub struct FakeClock(Arc<Mutex<Fake>>);
+
+#[derive(Debug)]
+struct Fake {
+    now: Moment,
+    unix_ms: i64,
+    synced: bool,
+    boot: u8,
+}
 
 impl FakeClock {
     /// Starts at a monotonic hour and the given wall time, synced.
     pub fn new(unix_ms: i64) -> Self {
-        Self(Arc::new(Mutex::new((Moment::at(Duration::from_secs(3_600)), Timestamp { unix_ms, synced: true }))))
+        let now = Moment::at(Duration::from_secs(3_600));
+        Self(Arc::new(Mutex::new(Fake { now, unix_ms, synced: true, boot: 1 })))
     }
 
     /// Moves both clocks on.
     pub fn advance(&self, span: Duration) {
-        let mut state = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        state.0 = state.0 + span;
-        state.1.unix_ms += i64::try_from(span.as_millis()).unwrap_or(0);
+        let mut fake = self.fake();
+        fake.now = fake.now + span;
+        fake.unix_ms += i64::try_from(span.as_millis()).unwrap_or(0);
     }
 
     /// Sets the wall clock alone, as NTP does.
     pub fn set_wall(&self, wall: Timestamp) {
-        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).1 = wall;
+        let mut fake = self.fake();
+        (fake.unix_ms, fake.synced) = (wall.unix_ms, wall.synced);
+    }
+
+    /// Starts the machine anew: another boot, whose monotonic clock begins at ten seconds. The wall clock stands as it is.
+    pub fn reboot(&self) {
+        let mut fake = self.fake();
+        fake.now = Moment::at(Duration::from_secs(10));
+        fake.boot = fake.boot.wrapping_add(1);
+    }
+
+    fn fake(&self) -> MutexGuard<'_, Fake> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Clock for FakeClock {
     fn now(&self) -> Moment {
-        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).0
+        self.fake().now
     }
 
     fn wall(&self) -> Timestamp {
-        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).1
+        let fake = self.fake();
+        Timestamp { unix_ms: fake.unix_ms, synced: fake.synced, at: Some(fake.now) }
+    }
+
+    fn boot(&self) -> BootId {
+        BootId::new([self.fake().boot; 16])
     }
 }
 
@@ -105,5 +146,18 @@ mod tests {
         let first = SystemClock.now();
         assert!(SystemClock.now() >= first);
         assert!(first > Moment::ZERO);
+    }
+
+    #[test]
+    fn the_wall_clock_tells_the_same_point_on_the_monotonic_one() {
+        let before = SystemClock.now();
+        let at = SystemClock.wall().at.unwrap();
+        assert!(before <= at && at <= SystemClock.now());
+    }
+
+    #[test]
+    fn the_boot_is_the_one_the_kernel_names() {
+        let told = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+        assert_eq!(Some(SystemClock.boot()), BootId::parse(&told));
     }
 }

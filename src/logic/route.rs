@@ -201,7 +201,7 @@ mod tests {
     fn reading(values: &[(&str, Value)], quality: Quality, synced: bool) -> Reading {
         Reading {
             sensor: SensorId::parse("air").unwrap(),
-            time: Timestamp { unix_ms: 1_795_396_500_123, synced },
+            time: Timestamp { unix_ms: 1_795_396_500_123, synced, at: None },
             values: values.iter().map(|(name, value)| Sample { name: (*name).into(), value: value.clone() }).collect(),
             quality,
         }

@@ -33,8 +33,12 @@ mod tests {
         let topic = TopicName::parse("tidegate/g/event").unwrap();
         let mut particulars = Map::new();
         particulars.insert("file".into(), "x.toml".into());
-        let message =
-            event(&topic, "reload-failed", Timestamp { unix_ms: 1_795_396_500_120, synced: false }, particulars);
+        let message = event(
+            &topic,
+            "reload-failed",
+            Timestamp { unix_ms: 1_795_396_500_120, synced: false, at: None },
+            particulars,
+        );
         assert_eq!(
             std::str::from_utf8(&message.payload).unwrap(),
             r#"{"ts":"2026-11-23T01:15:00.120Z","tq":"unsynced","kind":"reload-failed","file":"x.toml"}"#

@@ -13,5 +13,5 @@ pub use id::{ActuatorId, BridgeId, BusId, GatewayId, IdError, SensorId, Seq};
 pub use message::{Message, Origin, Properties, Qos};
 pub use reading::{OWN_LEVELS, OWN_NAMES, Quality, Reading, Sample, Value};
 pub use secret::Secret;
-pub use time::{Moment, Timestamp};
+pub use time::{BootId, Moment, Timestamp};
 pub use topic::{TopicError, TopicFilter, TopicName};

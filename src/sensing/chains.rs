@@ -141,7 +141,7 @@ mod tests {
 
     fn receive(chains: &mut Chains, bytes: &str) -> Vec<String> {
         let mut out = Vec::new();
-        let time = Timestamp { unix_ms: 0, synced: true };
+        let time = Timestamp { unix_ms: 0, synced: true, at: None };
         chains.received(bytes.as_bytes(), false, now(), time, &mut out);
         payloads(&out, "tank/level")
     }

@@ -369,7 +369,7 @@ fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
         seq: seq(row, 0)?,
         qos: qos(row, 1)?,
         retain: row.get(2)?,
-        accepted: Timestamp { unix_ms: row.get(3)?, synced: row.get(4)? },
+        accepted: Timestamp { unix_ms: row.get(3)?, synced: row.get(4)?, at: None },
         expires_ms: row.get(5)?,
         topic: row.get(6)?,
         properties: row.get(7)?,

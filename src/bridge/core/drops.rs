@@ -138,7 +138,7 @@ mod tests {
 
     fn told(drops: &mut Drops, online: bool, now: Moment) -> Vec<String> {
         let topic = TopicName::parse("event").unwrap();
-        let wall = Timestamp { unix_ms: 1_795_396_500_120, synced: true };
+        let wall = Timestamp { unix_ms: 1_795_396_500_120, synced: true, at: None };
         let messages = drops.tell("cloud", &topic, online, now, wall);
         messages.iter().map(|message| String::from_utf8(message.payload.to_vec()).unwrap()).collect()
     }
@@ -169,7 +169,7 @@ mod tests {
     #[test]
     fn qos_0_lost_in_an_outage_is_told_after_it() {
         let mut drops = Drops::default();
-        drops.add_unstored(Cause::Qos0, 7, Timestamp { unix_ms: 0, synced: true });
+        drops.add_unstored(Cause::Qos0, 7, Timestamp { unix_ms: 0, synced: true, at: None });
         assert!(told(&mut drops, false, Moment::ZERO + DROPS_TOLD).is_empty());
         let events = told(&mut drops, true, Moment::ZERO + DROPS_TOLD);
         assert!(events[0].contains(r#""cause":"qos0-offline","count":7"#), "{events:?}");

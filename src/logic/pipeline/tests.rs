@@ -10,7 +10,7 @@ fn at(seconds: u64) -> Moment {
 }
 
 fn time(seconds: u64) -> Timestamp {
-    Timestamp { unix_ms: i64::try_from(seconds).unwrap() * 1000, synced: true }
+    Timestamp { unix_ms: i64::try_from(seconds).unwrap() * 1000, synced: true, at: None }
 }
 
 fn air() -> SensorId {

@@ -10,7 +10,7 @@ fn new(payload: &[u8], accepted: Timestamp) -> NewRecord<'_> {
 }
 
 fn at(unix_ms: i64) -> Timestamp {
-    Timestamp { unix_ms, synced: true }
+    Timestamp { unix_ms, synced: true, at: None }
 }
 
 /// Commits `count` records, accepted at 1,000 ms, 2,000 ms, and so on.
@@ -30,7 +30,7 @@ fn seqs(outbox: &Outbox) -> Vec<u64> {
 fn a_record_comes_back_as_it_went_in() {
     let dir = tempfile::tempdir().unwrap();
     let mut outbox = outbox(&dir);
-    let accepted = Timestamp { unix_ms: 7, synced: false };
+    let accepted = Timestamp { unix_ms: 7, synced: false, at: None };
     let block = [5, 2, 0, 0, 0, 60];
     outbox.begin().unwrap();
     let seq = outbox

@@ -216,9 +216,9 @@ fn what_is_too_old_is_not_sent() {
 #[test]
 fn an_age_by_a_clock_that_was_not_set_is_no_age() {
     let mut bench = Bench::with(|settings| settings.outbox.max_age = Some(Duration::from_secs(3_600)));
-    bench.clock.set_wall(Timestamp { unix_ms: 1_000, synced: false });
+    bench.clock.set_wall(Timestamp { unix_ms: 1_000, synced: false, at: None });
     bench.store(Qos::AtLeastOnce, &["from 1970"]);
-    bench.clock.set_wall(Timestamp { unix_ms: 1_795_396_500_000, synced: true });
+    bench.clock.set_wall(Timestamp { unix_ms: 1_795_396_500_000, synced: true, at: None });
     bench.clock.advance(Duration::from_secs(120));
     bench.connect();
     assert_eq!(bench.arrived(), ["from 1970"]);
