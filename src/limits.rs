@@ -40,6 +40,16 @@ pub const STATEMENTS_CACHED: usize = 32;
 pub const STORE_CHECK_BYTES_MAX: u64 = 64 << 20;
 /// Damaged files kept for a person to look at, for each store; the oldest goes first.
 pub const QUARANTINES_MAX: usize = 2;
+/// Commands remembered for each actuator: a sender that tries again for a day, once every six minutes, still finds the answer it had.
+/// Of the 257th back an id is a new command again.
+pub const COMMANDS_KEPT: u32 = 256;
+/// Longest a command is remembered. No queue of a broker or an app holds one for longer and still means it.
+pub const COMMANDS_AGE: Duration = Duration::from_secs(7 * 86_400);
+/// Pieces of work that wait for the disk of `state.db`. When full, the next is refused, and a command with it.
+pub const STATE_QUEUE: usize = 256;
+/// Pieces of work in one commit: what waited while the one before it ran.
+pub const STATE_COMMIT_WORK: usize = 64;
+
 // ---- app ----
 
 /// Worker threads of the runtime that broker and sensors share. Two keep a board of two to four cores responsive; each bridge and each store has its own.

@@ -6,16 +6,20 @@
 //!
 //! Not promised: that a device which acknowledges a flush before it is done loses nothing.
 
+pub mod desk;
 mod open;
 pub mod outbox;
 mod quarantine;
 mod record;
 pub mod sessions;
+pub mod state;
 
+pub use desk::{NotWritten, StateDesk, StateFile};
 pub use open::{Opened, Schema, Store};
 pub use outbox::Outbox;
 pub use record::{Dropped, NewRecord, Record};
 pub use sessions::{RetainedChange, RetainedRow, Sessions};
+pub use state::{State, Taken};
 
 use std::path::PathBuf;
 
