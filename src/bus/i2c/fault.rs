@@ -18,6 +18,8 @@ pub struct I2cFault {
 enum Cause {
     /// What the kernel said.
     Errno(i32),
+    /// A kernel driver has the target, by name where it is known.
+    Held(Option<String>),
     /// The bus cannot be opened.
     Bus(String),
     /// Something else than the bus.
@@ -35,6 +37,11 @@ impl I2cFault {
         Self::errno(address, libc::ENXIO)
     }
 
+    /// A kernel driver has the target at `address`.
+    pub fn held(address: u8, driver: Option<String>) -> Self {
+        Self { address, cause: Cause::Held(driver) }
+    }
+
     /// The bus itself is not there, or may not be used.
     pub fn away(address: u8, reason: impl Into<String>) -> Self {
         Self { address, cause: Cause::Bus(reason.into()) }
@@ -50,7 +57,7 @@ impl I2cFault {
         match self.cause {
             Cause::Bus(_) => true,
             Cause::Errno(errno) => matches!(errno, libc::ENODEV | libc::ESHUTDOWN),
-            Cause::Other(_) => false,
+            Cause::Held(_) | Cause::Other(_) => false,
         }
     }
 }
@@ -60,10 +67,14 @@ impl fmt::Display for I2cFault {
         let at = self.address;
         match &self.cause {
             Cause::Errno(libc::ENXIO | libc::EREMOTEIO) => write!(f, "no answer at {at:#04x} (NACK)"),
-            Cause::Errno(libc::EBUSY) => write!(
-                f,
-                "{at:#04x} is held by a kernel driver: read it with `driver = \"iio\"` or `\"hwmon\"`, or take its overlay out"
-            ),
+            Cause::Held(driver) => {
+                write!(f, "{at:#04x} is held by a kernel driver")?;
+                if let Some(driver) = driver {
+                    write!(f, ", `{driver}`")?;
+                }
+                f.write_str(": read it with `driver = \"iio\"` or `\"hwmon\"`, or take its overlay out")
+            }
+            Cause::Errno(libc::EBUSY) => write!(f, "the bus was not free to ask {at:#04x} (busy)"),
             Cause::Errno(libc::ETIMEDOUT) => write!(f, "{at:#04x} holds the clock too long (timed out)"),
             Cause::Errno(libc::EAGAIN) => write!(f, "lost the bus to another controller while talking to {at:#04x}"),
             Cause::Errno(libc::EIO) => {
@@ -101,7 +112,9 @@ mod tests {
         let words = |errno| I2cFault::errno(0x76, errno).to_string();
         assert_eq!(words(libc::ENXIO), "no answer at 0x76 (NACK)");
         assert_eq!(words(libc::EREMOTEIO), "no answer at 0x76 (NACK)", "as a Raspberry Pi says it");
-        assert!(words(libc::EBUSY).starts_with("0x76 is held by a kernel driver"));
+        assert_eq!(words(libc::EBUSY), "the bus was not free to ask 0x76 (busy)");
+        let held = I2cFault::held(0x76, Some("bmp280".into())).to_string();
+        assert!(held.starts_with("0x76 is held by a kernel driver, `bmp280`: read it with"), "{held}");
         assert!(words(libc::EPERM).contains("not permitted"));
     }
 }

@@ -7,10 +7,13 @@
 
 mod fault;
 mod handle;
+mod linux;
 mod replay;
+mod scan;
 mod simulated;
 
 pub use self::fault::I2cFault;
 pub use self::handle::{I2cAccess, I2cHandle, Pause};
 pub use self::replay::{Replay, ReplayError};
+pub use self::scan::{Adapter, Found, adapters, probe};
 pub use self::simulated::{Registers, Target};
