@@ -216,7 +216,7 @@ mod tests {
     fn take(desk: &StateDesk, id: &str) -> Result<Taken, NotWritten> {
         let (tell, told) = mpsc::sync_channel(1);
         let (pump, id) = (ActuatorId::parse("pump").unwrap(), CommandId::parse(id));
-        let at = Timestamp { unix_ms: 0, synced: true };
+        let at = Timestamp { unix_ms: 0, synced: true, at: None };
         desk.write(move |state| state.take(&pump, id.as_ref(), None, at), move |outcome| tell.send(outcome).unwrap());
         told.recv().unwrap()
     }

@@ -222,7 +222,7 @@ fn last_number(store: &Store) -> Result<i64, StoreError> {
 mod tests {
     use super::*;
 
-    const NOW: Timestamp = Timestamp { unix_ms: 1_795_396_500_000, synced: true };
+    const NOW: Timestamp = Timestamp { unix_ms: 1_795_396_500_000, synced: true, at: None };
 
     fn pump() -> ActuatorId {
         ActuatorId::parse("pump").unwrap()
@@ -312,7 +312,7 @@ mod tests {
         assert_eq!(take(&mut state, "first", NOW), Taken::Known(None));
         assert!(matches!(take(&mut state, "0", NOW), Taken::New(_)), "forgotten");
         state.answer(first, Outcome::Done, None).unwrap();
-        let late = Timestamp { unix_ms: NOW.unix_ms + 8 * 86_400_000, synced: true };
+        let late = Timestamp { unix_ms: NOW.unix_ms + 8 * 86_400_000, synced: true, at: None };
         take(&mut state, "late", Timestamp { synced: false, ..late });
         assert!(count(&state) > 2, "by a clock that is not set nothing is old");
         take(&mut state, "later", late);
