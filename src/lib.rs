@@ -5,7 +5,7 @@
 //! - [`model`] the words the rooms share; [`logic`] every decision, without I/O; [`limits`] every number; [`clock`] the time
 //! - [`bus`] ports of the board; [`drivers`] one file a sensor; [`sensing`] bus, driver and pipeline joined
 //! - [`mqtt`] the wire; [`broker`] the local broker; [`bridge`] the way to the cloud; [`store`] SQLite
-//! - [`telemetry`] log, and the word to the service manager
+//! - [`health`] who makes progress and who does not; [`telemetry`] log, and the word to the service manager
 
 pub mod app;
 pub mod bridge;
@@ -17,6 +17,7 @@ pub mod config;
 pub mod demo;
 pub mod drivers;
 pub mod exit;
+pub mod health;
 pub mod limits;
 pub mod logic;
 pub mod model;

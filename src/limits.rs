@@ -50,6 +50,28 @@ pub const STATE_QUEUE: usize = 256;
 /// Pieces of work in one commit: what waited while the one before it ran.
 pub const STATE_COMMIT_WORK: usize = 64;
 
+// ---- health: who makes progress, and what the watchdog is told ----
+
+/// A part that has nothing to do beats so often all the same, and so often the parts are looked at. Twelve wake-ups a minute and part cost
+/// next to nothing.
+pub const PULSE_EVERY: Duration = Duration::from_secs(5);
+/// A part that waits for no disk is late after so long: it has missed four beats. The log names it, and the watchdog is fed no more.
+pub const PULSE_LIMIT: Duration = Duration::from_secs(20);
+/// The same for a part that writes: an SD card may hold up a commit for tens of seconds while it tidies up, and a restart would not quicken it.
+pub const PULSE_LIMIT_DISK: Duration = Duration::from_secs(60);
+/// Looks at the parts that are further apart mean that the one who looks was held too: the board slept. Then the silence counts for nobody.
+pub const PULSE_GAP: Duration = Duration::from_secs(15);
+/// `WatchdogSec` of the unit: systemd kills and starts anew what has not fed it for so long.
+pub const WATCHDOG: Duration = Duration::from_secs(30);
+const _: () = assert!(
+    2 * PULSE_EVERY.as_secs() <= PULSE_GAP.as_secs() && PULSE_GAP.as_secs() < PULSE_LIMIT.as_secs(),
+    "a look that comes a little late must not excuse, and one that excuses must come before anyone is late"
+);
+const _: () = assert!(
+    2 * PULSE_EVERY.as_secs() < WATCHDOG.as_secs(),
+    "the watchdog must be fed well within its time (sd_watchdog_enabled(3): at half of it)"
+);
+
 // ---- app ----
 
 /// Worker threads of the runtime that broker and sensors share. Two keep a board of two to four cores responsive; each bridge and each store has its own.

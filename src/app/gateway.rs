@@ -9,6 +9,7 @@ use tracing::{info, warn};
 use crate::bridge::{self, Bridge, BridgeError, Status};
 use crate::broker::{Broker, BrokerError};
 use crate::clock::Clock;
+use crate::health::Health;
 use crate::limits::{STOP_BRIDGES, STOP_BROKER, STOP_SENSORS};
 use crate::logic::status;
 use crate::model::BridgeId;
@@ -41,6 +42,7 @@ pub enum StartError {
 pub struct Gateway {
     plan: Plan,
     clock: Arc<dyn Clock>,
+    health: Arc<Health>,
     hub: Arc<Hub>,
     broker: Broker,
     bridges: Vec<Running>,
@@ -61,13 +63,14 @@ impl Gateway {
     pub async fn start(plan: Plan, clock: Arc<dyn Clock>) -> Result<Self, StartError> {
         make_state_dir(&plan)?;
         let hub = Hub::new();
-        let broker =
-            Broker::start(plan.broker.clone(), Arc::clone(&hub) as Arc<dyn Uplink>, Arc::clone(&clock)).await?;
+        let health = Health::new();
+        let uplink = Arc::clone(&hub) as Arc<dyn Uplink>;
+        let broker = Broker::start(plan.broker.clone(), uplink, Arc::clone(&clock), &health).await?;
         hub.join_broker(broker.link());
         hub.publish(status::status(&plan.status_topic, true));
 
         let sensing = Sensing::start(&[], &[], Arc::clone(&hub) as Arc<dyn Publish>, Arc::clone(&clock));
-        let mut gateway = Self { plan, clock, hub, broker, bridges: Vec::new(), sensing };
+        let mut gateway = Self { plan, clock, health, hub, broker, bridges: Vec::new(), sensing };
         let plan = gateway.plan.clone();
         if let Err(error) = gateway.apply_bridges(&plan).await {
             gateway.broker.stop(STOP_BROKER).await;
@@ -81,6 +84,7 @@ impl Gateway {
             bridges = plan.bridges.len(),
             "gateway is up"
         );
+        gateway.health.set_ready(true);
         Ok(gateway)
     }
 
@@ -151,7 +155,7 @@ impl Gateway {
 
     fn start_bridge(&self, settings: &bridge::Settings) -> Result<Running, BridgeError> {
         let publish = Arc::clone(&self.hub) as Arc<dyn Publish>;
-        let bridge = Bridge::start(settings.clone(), publish, Arc::clone(&self.clock))?;
+        let bridge = Bridge::start(settings.clone(), publish, Arc::clone(&self.clock), &self.health)?;
         Ok(Running { settings: settings.clone(), bridge })
     }
 
@@ -163,6 +167,11 @@ impl Gateway {
     /// The local broker.
     pub fn broker(&self) -> &Broker {
         &self.broker
+    }
+
+    /// Which parts there are, and whether each makes progress.
+    pub fn health(&self) -> Arc<Health> {
+        Arc::clone(&self.health)
     }
 
     /// Where messages from inside go in.
@@ -194,6 +203,7 @@ impl Gateway {
 
     /// Stops in stages, each with its budget (docs/house.md). When `hurry` resolves, the rest is cut short: what is committed stays committed.
     pub async fn stop(self, hurry: impl Future<Output = ()>) {
+        self.health.set_ready(false);
         let Self { plan, hub, broker, bridges, sensing, .. } = self;
         let stages = async {
             sensing.stop(STOP_SENSORS).await;

@@ -4,6 +4,7 @@ pub mod gateway;
 pub mod hub;
 mod run;
 mod signals;
+mod watchdog;
 
 pub use gateway::{Gateway, StartError};
 pub use run::run;

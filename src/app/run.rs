@@ -10,13 +10,15 @@ use tracing::{error, info, warn};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Report;
 use crate::exit;
-use crate::limits::RUNTIME_THREADS;
+use crate::limits::{PULSE_EVERY, PULSE_LIMIT_DISK, RUNTIME_THREADS};
 use crate::logic::status;
 use crate::plan::{self, Environment, Plan};
+use crate::telemetry::notify::Standing;
 use crate::telemetry::{self, LogSettings, log, notify};
 
 use super::gateway::{Gateway, StartError};
 use super::signals::{Signals, Wish};
+use super::watchdog;
 
 /// Runs the gateway until it is asked to stop.
 pub fn run(config: &Path) -> ExitCode {
@@ -72,18 +74,36 @@ async fn live(config: &Path, plan: Plan) -> ExitCode {
         },
         () = signals.stop() => return exit::code(exit::OK),
     };
-    notify::ready(&summary(gateway.plan()));
-    while signals.next().await == Wish::Reload {
-        reload(&mut gateway, config, clock.as_ref()).await;
+    // A reload reads files and opens stores, which a slow card may hold up.
+    let supervised = gateway.health().enter("reload", PULSE_LIMIT_DISK, clock.now());
+    let mut told = standing(&gateway, None);
+    notify::ready(&told.to_string());
+    tokio::spawn(watchdog::watch(gateway.health(), Arc::clone(&clock)));
+    loop {
+        tokio::select! {
+            wish = signals.next() => match wish {
+                Wish::Stop => break,
+                Wish::Reload => told = reload(&mut gateway, config, clock.as_ref()).await,
+            },
+            () = tokio::time::sleep(PULSE_EVERY) => {
+                let now = standing(&gateway, told.note);
+                if now != told {
+                    notify::status(&now.to_string());
+                    told = now;
+                }
+            }
+        }
+        supervised.pulse().beat(clock.now());
     }
+    drop(supervised);
     info!("stopping");
     notify::stopping();
     gateway.stop(signals.stop()).await;
     exit::code(exit::OK)
 }
 
-/// Reads and checks the whole config before anything is touched; a mistake changes nothing (README.md, P10).
-async fn reload(gateway: &mut Gateway, config: &Path, clock: &dyn Clock) {
+/// Reads and checks the whole config before anything is touched; a mistake changes nothing (README.md, P10). Returns what was told of it.
+async fn reload(gateway: &mut Gateway, config: &Path, clock: &dyn Clock) -> Standing {
     notify::reloading();
     let path = config.to_path_buf();
     // Reading files may block on a slow card.
@@ -104,10 +124,10 @@ async fn reload(gateway: &mut Gateway, config: &Path, clock: &dyn Clock) {
         }
         Err(panic) => Err(panic.to_string()),
     };
-    match outcome {
+    let told = match outcome {
         Ok(()) => {
             info!(sensors = gateway.plan().sensors.len(), bridges = gateway.plan().bridges.len(), "config reloaded");
-            notify::ready(&summary(gateway.plan()));
+            standing(gateway, None)
         }
         Err(reason) => {
             error!(%reason, "config not reloaded: what ran goes on");
@@ -115,9 +135,11 @@ async fn reload(gateway: &mut Gateway, config: &Path, clock: &dyn Clock) {
             particulars.insert("reason".into(), Value::from(reason));
             let topic = &gateway.plan().event_topic;
             gateway.publisher().publish(status::event(topic, "reload-failed", clock.wall(), particulars));
-            notify::ready("the config has mistakes and was not reloaded; what ran goes on");
+            standing(gateway, Some("the config was not reloaded, see the log; what ran goes on"))
         }
-    }
+    };
+    notify::ready(&told.to_string());
+    told
 }
 
 /// Makes the log what a new config says, as far as that can be done while it runs.
@@ -135,9 +157,19 @@ fn tell(report: &Report, consequence: &str) {
     eprint!("{}", report.render_with(telemetry::colours(), consequence));
 }
 
-fn summary(plan: &Plan) -> String {
-    let counted = |count: usize, one: &str| format!("{count} {one}{}", if count == 1 { "" } else { "s" });
-    format!("{}, {}", counted(plan.sensors.len(), "sensor"), counted(plan.bridges.len(), "bridge"))
+/// How things stand; the note stays until the next reload.
+fn standing(gateway: &Gateway, note: Option<&'static str>) -> Standing {
+    let views = gateway.sensor_views();
+    let bridges = gateway.bridge_status().into_iter().map(|(id, status)| {
+        let status = status.borrow();
+        (id.to_string(), status.state.word(), status.reason.clone())
+    });
+    Standing {
+        note,
+        sensors: views.len(),
+        sensors_online: views.iter().filter(|view| view.online == Some(true)).count(),
+        bridges: bridges.collect(),
+    }
 }
 
 fn exit_of(error: &StartError) -> ExitCode {

@@ -15,7 +15,8 @@ use super::settings::{Settings, VersionChoice};
 use super::state::Teller;
 use super::{LinkState, Status, words};
 use crate::clock::Clock;
-use crate::limits::{GOODBYE, RESOLVER_THREADS, SILENT_CLOSES};
+use crate::health::Pulse;
+use crate::limits::{GOODBYE, PULSE_EVERY, RESOLVER_THREADS, SILENT_CLOSES};
 use crate::logic::retry::Backoff;
 use crate::model::Moment;
 use crate::mqtt::client::Version;
@@ -27,6 +28,7 @@ pub(super) struct Engine {
     shared: Arc<Shared>,
     publish: Arc<dyn Publish>,
     clock: Arc<dyn Clock>,
+    pulse: Pulse,
     core: Core,
     link: Link,
     teller: Teller,
@@ -54,6 +56,7 @@ impl Engine {
         publish: Arc<dyn Publish>,
         clock: Arc<dyn Clock>,
         status: Arc<watch::Sender<Status>>,
+        pulse: Pulse,
     ) -> Self {
         let (now, settings) = (clock.now(), shared.settings());
         Self {
@@ -63,6 +66,7 @@ impl Engine {
             shared,
             publish,
             clock,
+            pulse,
             core,
             link: Link::Down(now),
             teller: Teller::new(status),
@@ -118,6 +122,7 @@ impl Engine {
             }
             self.refuse_or_accept();
             let now = self.clock.now();
+            self.pulse.beat(now);
             self.teller.tell(&self.core, &self.settings, &*self.publish, now, self.clock.wall());
             self.wait(now).await;
         }
@@ -353,7 +358,8 @@ impl Engine {
             }
         });
         let next = [link, stop, self.core.poll_timeout(), self.teller.due(&self.core)].into_iter().flatten().min();
-        next.map_or(IDLE, |next| next.since(now)).min(IDLE)
+        // Not longer than that in any case: the pulse, and a clock that was wrong about a moment.
+        next.map_or(PULSE_EVERY, |next| next.since(now)).min(PULSE_EVERY)
     }
 
     async fn handle(&mut self, happened: Happened) {
@@ -409,9 +415,6 @@ impl Engine {
         self.lost(reason.unwrap_or_else(|| unsaid.into()), hung_up).await;
     }
 }
-
-/// The longest sleep: a clock that was wrong about a moment is corrected after this.
-const IDLE: Duration = Duration::from_secs(60);
 
 fn first_version(choice: VersionChoice) -> Version {
     match choice {

@@ -25,6 +25,8 @@ use self::core::Core;
 use self::intake::Shared;
 use self::supervisor::Parts;
 use crate::clock::Clock;
+use crate::health::{Health, Supervised};
+use crate::limits::PULSE_LIMIT_DISK;
 use crate::model::{Message, Timestamp};
 use crate::ports::{Acceptance, Publish, Uplink};
 use crate::store::StoreError;
@@ -126,6 +128,8 @@ pub struct Bridge {
     shared: Arc<Shared>,
     status: watch::Receiver<Status>,
     clock: Arc<dyn Clock>,
+    /// The engine's place in the book; it ends with the bridge.
+    _supervised: Supervised,
 }
 
 impl Bridge {
@@ -133,7 +137,12 @@ impl Bridge {
     ///
     /// # Errors
     /// [`BridgeError`] when there can be no store.
-    pub fn start(settings: Settings, publish: Arc<dyn Publish>, clock: Arc<dyn Clock>) -> Result<Self, BridgeError> {
+    pub fn start(
+        settings: Settings,
+        publish: Arc<dyn Publish>,
+        clock: Arc<dyn Clock>,
+        health: &Arc<Health>,
+    ) -> Result<Self, BridgeError> {
         let settings = Arc::new(settings);
         let core = Core::open(&settings, clock.now(), clock.wall())?;
         let shared = Arc::new(Shared::new(Arc::clone(&settings), Arc::clone(&clock)));
@@ -146,12 +155,19 @@ impl Bridge {
             delivered: 0,
             dropped: 0,
         });
-        let parts = Parts { shared: Arc::clone(&shared), publish, clock: Arc::clone(&clock), status: Arc::new(sender) };
+        let supervised = health.enter(format!("bridge {}", settings.id), PULSE_LIMIT_DISK, clock.now());
+        let parts = Parts {
+            shared: Arc::clone(&shared),
+            publish,
+            clock: Arc::clone(&clock),
+            status: Arc::new(sender),
+            pulse: supervised.pulse(),
+        };
         std::thread::Builder::new()
             .name(format!("bridge-{}", settings.id))
             .spawn(move || parts.run(core))
             .map_err(|error| BridgeError::Thread { bridge: settings.id.to_string(), error })?;
-        Ok(Self { shared, status, clock })
+        Ok(Self { shared, status, clock, _supervised: supervised })
     }
 
     /// Where its messages go in.

@@ -10,6 +10,7 @@ use super::core::Core;
 use super::engine::Engine;
 use super::intake::Shared;
 use crate::clock::Clock;
+use crate::health::Pulse;
 use crate::limits::ENGINE_PAUSE;
 use crate::ports::Publish;
 
@@ -19,6 +20,7 @@ pub(super) struct Parts {
     pub(super) publish: Arc<dyn Publish>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) status: Arc<watch::Sender<Status>>,
+    pub(super) pulse: Pulse,
 }
 
 impl Parts {
@@ -33,6 +35,7 @@ impl Parts {
                 Arc::clone(&self.publish),
                 Arc::clone(&self.clock),
                 Arc::clone(&self.status),
+                self.pulse.clone(),
             );
             if catch_unwind(AssertUnwindSafe(|| engine.run())).is_ok() {
                 return;
@@ -42,6 +45,7 @@ impl Parts {
             tracing::error!(bridge, "the bridge failed by a mistake of its own and is started again");
             core = loop {
                 std::thread::sleep(ENGINE_PAUSE);
+                self.pulse.beat(self.clock.now());
                 if self.shared.is_abandoned() {
                     return;
                 }

@@ -9,7 +9,9 @@ use std::time::Duration;
 use super::core::tests::settings;
 use super::*;
 use crate::clock::SystemClock;
-use crate::model::{Origin, Qos, TopicName};
+use crate::health::Health;
+use crate::limits::PULSE_EVERY;
+use crate::model::{Moment, Origin, Qos, TopicName};
 use crate::ports::NotAccepted;
 
 /// Longest anything here may take: far more than it needs, so that a busy machine fails nothing.
@@ -46,9 +48,13 @@ async fn status_of(bridge: &Bridge, wanted: impl FnMut(&Status) -> bool) -> Stat
 
 /// A bridge to a port of this machine.
 fn bridge(dir: &tempfile::TempDir, port: u16, local: &Arc<Local>) -> Bridge {
+    supervised_bridge(dir, port, local, &Health::new())
+}
+
+fn supervised_bridge(dir: &tempfile::TempDir, port: u16, local: &Arc<Local>, health: &Arc<Health>) -> Bridge {
     let mut settings = settings(dir.path());
     settings.url = CloudUrl { tls: false, host: "127.0.0.1".into(), port };
-    Bridge::start(settings, Arc::clone(local) as Arc<dyn Publish>, SystemClock::shared()).unwrap()
+    Bridge::start(settings, Arc::clone(local) as Arc<dyn Publish>, SystemClock::shared(), health).unwrap()
 }
 
 /// A port nobody listens on.
@@ -98,6 +104,40 @@ async fn a_panic_in_the_engine_costs_neither_the_bridge_nor_what_was_accepted() 
     }
     assert_eq!(accepted(&bridge, "after").await, Ok(()));
     assert_eq!(status_of(&bridge, |status| status.queued == 2).await.dropped, 0);
+}
+
+#[tokio::test]
+async fn an_engine_that_idles_beats_and_one_that_is_stuck_is_named() {
+    let clock = SystemClock;
+    let (dir, local, health) = (tempfile::tempdir().unwrap(), Arc::new(Local::default()), Health::new());
+    let bridge = supervised_bridge(&dir, closed_port(), &local, &health);
+    status_of(&bridge, |status| status.state == LinkState::Offline).await;
+    // Asked about a moment to come: who is not late then has beaten since `start`.
+    let soon = |start: Moment| start + PULSE_LIMIT_DISK + Duration::from_millis(1);
+    let start = clock.now();
+    while !health.verdict(soon(start)).is_healthy() {
+        assert!(clock.now().since(start) < PATIENCE, "it idles and does not beat");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    {
+        let _held = local.heard.lock().unwrap();
+        let mut other = settings(dir.path());
+        other.url = CloudUrl { tls: false, host: "127.0.0.1".into(), port: closed_port() };
+        bridge.apply(other);
+        // From its next word on it waits for the lock, and is silent for longer than one that idles ever is.
+        let (start, ahead) = (clock.now(), PULSE_LIMIT_DISK.saturating_sub(PULSE_EVERY * 2));
+        let late = loop {
+            let late = health.verdict(clock.now() + ahead).late;
+            if !late.is_empty() {
+                break late;
+            }
+            assert!(clock.now().since(start) < PATIENCE, "it is stuck and beats");
+            std::thread::sleep(Duration::from_millis(50));
+        };
+        assert_eq!(late.into_iter().map(|late| late.name).collect::<Vec<_>>(), ["bridge cloud"]);
+    }
+    bridge.stop(Duration::from_secs(2)).await;
+    assert_eq!(health.names(), Vec::<String>::new());
 }
 
 #[tokio::test]

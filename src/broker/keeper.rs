@@ -17,6 +17,7 @@ use super::BrokerError;
 use super::promise::{Broken, Pending};
 use super::retained::Outcome;
 use crate::clock::Clock;
+use crate::health::{Health, Pulse, Supervised};
 use crate::limits;
 use crate::model::{Message, Moment, Origin, TopicName};
 use crate::mqtt::properties;
@@ -60,7 +61,8 @@ struct Kept {
 #[derive(Debug, Default)]
 pub(super) struct Keeper {
     desk: Option<Arc<Desk>>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    /// The thread, and its place in the book.
+    thread: Mutex<Option<(JoinHandle<()>, Supervised)>>,
 }
 
 #[derive(Debug, Default)]
@@ -98,10 +100,16 @@ impl Keeper {
     ///
     /// # Errors
     /// [`BrokerError::Store`].
-    pub(super) async fn open(directory: &Path, clock: Arc<dyn Clock>) -> Result<(Self, Vec<Found>), BrokerError> {
+    pub(super) async fn open(
+        directory: &Path,
+        clock: Arc<dyn Clock>,
+        health: &Arc<Health>,
+    ) -> Result<(Self, Vec<Found>), BrokerError> {
         let path = directory.join("sessions.db");
         let desk = Arc::new(Desk { tray: Mutex::default(), changed: Condvar::new(), clock });
         let (tell, told) = oneshot::channel();
+        let supervised = health.enter("retained", limits::PULSE_LIMIT_DISK, desk.clock.now());
+        let pulse = supervised.pulse();
         let at_work = desk.clone();
         let wrong = |error: StoreError| BrokerError::Store { path: path.clone(), error };
         let thread_failed = |error| wrong(StoreError::File { what: "start the thread for", path: path.clone(), error });
@@ -111,7 +119,7 @@ impl Keeper {
             .spawn(move || match read(&file, &*at_work.clock) {
                 Ok((sessions, found)) => {
                     if tell.send(Ok(found)).is_ok() {
-                        work(&at_work, sessions, &file);
+                        work(&at_work, sessions, &file, &pulse);
                     }
                 }
                 Err(error) => {
@@ -121,7 +129,7 @@ impl Keeper {
             })
             .map_err(thread_failed)?;
         let found = told.await.map_err(|_| thread_failed(std::io::Error::other("it ended")))?.map_err(wrong)?;
-        Ok((Self { desk: Some(desk), thread: Mutex::new(Some(thread)) }, found))
+        Ok((Self { desk: Some(desk), thread: Mutex::new(Some((thread, supervised))) }, found))
     }
 
     /// Notes a change. Returns what an acknowledgement has to wait for.
@@ -185,7 +193,7 @@ impl Keeper {
         say(&mut desk.tray());
         desk.changed.notify_one();
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(thread) = thread {
+        if let Some((thread, _supervised)) = thread {
             // The thread does not panic on its own account; if SQLite made it, there is nothing left to close.
             let _ = tokio::task::spawn_blocking(move || thread.join()).await;
         }
@@ -247,7 +255,7 @@ fn restore(row: &RetainedRow<'_>, clock: &dyn Clock) -> Option<Found> {
 }
 
 /// The thread: waits until something is due, takes all that is due, commits, answers.
-fn work(desk: &Desk, mut sessions: Sessions, path: &Path) {
+fn work(desk: &Desk, mut sessions: Sessions, path: &Path, pulse: &Pulse) {
     let mut failed = 0_u64;
     let mut is_last = false;
     while !is_last {
@@ -258,6 +266,7 @@ fn work(desk: &Desk, mut sessions: Sessions, path: &Path) {
                     return;
                 }
                 let now = desk.clock.now();
+                pulse.beat(now);
                 let is_due = tray.due_at.is_some_and(|at| at <= now);
                 let is_lazy = tray.lazy_at.is_some_and(|at| at <= now);
                 if is_due || is_lazy || tray.stopping {
@@ -265,13 +274,8 @@ fn work(desk: &Desk, mut sessions: Sessions, path: &Path) {
                     break (take(&mut tray, is_lazy || is_last), std::mem::take(&mut tray.waiters));
                 }
                 let next = [tray.due_at, tray.lazy_at].into_iter().flatten().min();
-                tray = match next {
-                    Some(at) => {
-                        let woken = desk.changed.wait_timeout(tray, at.since(now));
-                        woken.unwrap_or_else(PoisonError::into_inner).0
-                    }
-                    None => desk.changed.wait(tray).unwrap_or_else(PoisonError::into_inner),
-                };
+                let wait = next.map_or(limits::PULSE_EVERY, |at| at.since(now)).min(limits::PULSE_EVERY);
+                tray = desk.changed.wait_timeout(tray, wait).unwrap_or_else(PoisonError::into_inner).0;
             }
         };
         let outcome = if changes.is_empty() { Ok(()) } else { sessions.write(rows(&changes)) };
@@ -346,7 +350,7 @@ mod tests {
     }
 
     async fn open(directory: &Path) -> (Keeper, Vec<String>) {
-        let (keeper, found) = Keeper::open(directory, SystemClock::shared()).await.unwrap();
+        let (keeper, found) = Keeper::open(directory, SystemClock::shared(), &Health::new()).await.unwrap();
         let mut found: Vec<_> = found
             .iter()
             .map(|found| format!("{}={}", found.message.topic, String::from_utf8_lossy(&found.message.payload)))

@@ -12,6 +12,7 @@ use tokio_util::task::TaskTracker;
 use super::BrokerError;
 use super::connection;
 use super::shared::Shared;
+use crate::health::{Health, Pulse, Supervised};
 use crate::limits;
 
 /// A bound socket and the task that accepts on it.
@@ -23,6 +24,8 @@ pub(super) struct Listener {
     pub(super) address: SocketAddr,
     closing: CancellationToken,
     accepting: JoinHandle<()>,
+    /// Its place in the book.
+    _supervised: Supervised,
 }
 
 impl Listener {
@@ -41,10 +44,12 @@ impl Listener {
         shared: Arc<Shared>,
         room: Arc<Room>,
         tasks: &TaskTracker,
+        health: &Arc<Health>,
     ) -> Self {
         let closing = CancellationToken::new();
-        let accepting = tasks.spawn(accept(socket, shared, room, tasks.clone(), closing.clone()));
-        Self { asked, address, closing, accepting }
+        let supervised = health.enter(format!("listener {address}"), limits::PULSE_LIMIT, shared.clock.now());
+        let accepting = tasks.spawn(accept(socket, shared, room, tasks.clone(), closing.clone(), supervised.pulse()));
+        Self { asked, address, closing, accepting, _supervised: supervised }
     }
 
     /// Stops accepting; connections stay.
@@ -94,13 +99,16 @@ async fn accept(
     room: Arc<Room>,
     tasks: TaskTracker,
     closing: CancellationToken,
+    pulse: Pulse,
 ) {
     let (shortest, longest) = limits::ACCEPT_PAUSE;
     let mut pause = shortest;
     let mut failed = 0_u64;
     loop {
+        pulse.beat(shared.clock.now());
         let accepted = tokio::select! {
             accepted = socket.accept() => accepted,
+            () = tokio::time::sleep(limits::PULSE_EVERY) => continue,
             () = closing.cancelled() => return,
             () = shared.stopping.cancelled() => return,
             () = shared.killed.cancelled() => return,

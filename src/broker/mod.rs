@@ -44,6 +44,8 @@ use self::keeper::Keeper;
 use self::listener::{Listener, Room};
 use self::shared::Shared;
 use crate::clock::Clock;
+use crate::health::{Health, Pulse, Supervised};
+use crate::limits::{PULSE_EVERY, PULSE_LIMIT};
 use crate::ports::{LocalBus, Uplink};
 use crate::store::StoreError;
 pub use settings::{FilterTemplate, PasswordHash, Routing, Settings, User};
@@ -93,6 +95,9 @@ pub struct Broker {
     listeners: Vec<Listener>,
     room: Arc<Room>,
     tasks: TaskTracker,
+    health: Arc<Health>,
+    /// The house-keeping's place in the book. It takes the core's lock, so that a lock which is never given back is noticed.
+    _supervised: Supervised,
 }
 
 impl Broker {
@@ -104,6 +109,7 @@ impl Broker {
         settings: Settings,
         uplink: Arc<dyn Uplink>,
         clock: Arc<dyn Clock>,
+        health: &Arc<Health>,
     ) -> Result<Self, BrokerError> {
         let mut sockets = Vec::new();
         for asked in &settings.listen {
@@ -115,25 +121,26 @@ impl Broker {
         let keeper = match &settings.store {
             None => Keeper::default(),
             Some(directory) => {
-                let (keeper, found) = Keeper::open(directory, clock.clone()).await?;
+                let (keeper, found) = Keeper::open(directory, clock.clone(), health).await?;
                 for found in found {
                     core.retained.restore(found.message, found.expires);
                 }
                 keeper
             }
         };
+        let supervised = health.enter("broker", PULSE_LIMIT, clock.now());
         let shared = Shared::new(settings, core, keeper, uplink, clock);
         // Set once, here.
         let _ = home.set(Arc::downgrade(&shared));
         let room = Arc::<Room>::default();
         let tasks = TaskTracker::new();
-        tasks.spawn(keep_house(shared.clone()));
+        tasks.spawn(keep_house(shared.clone(), supervised.pulse()));
         tasks.spawn(sys::tell(shared.clone()));
         let listeners = sockets
             .into_iter()
-            .map(|(asked, bound)| Listener::serve(asked, bound, shared.clone(), room.clone(), &tasks))
+            .map(|(asked, bound)| Listener::serve(asked, bound, shared.clone(), room.clone(), &tasks, health))
             .collect();
-        Ok(Self { shared, listeners, room, tasks })
+        Ok(Self { shared, listeners, room, tasks, health: Arc::clone(health), _supervised: supervised })
     }
 
     /// The in-process door.
@@ -168,7 +175,8 @@ impl Broker {
             Listener::end(old).await;
         }
         for (asked, bound) in sockets {
-            self.listeners.push(Listener::serve(asked, bound, self.shared.clone(), self.room.clone(), &self.tasks));
+            let (shared, room) = (self.shared.clone(), self.room.clone());
+            self.listeners.push(Listener::serve(asked, bound, shared, room, &self.tasks, &self.health));
         }
         self.shared.put_live(settings);
         Ok(())
@@ -243,7 +251,7 @@ fn router(routing: Routing, _home: &Home) -> Result<Box<dyn Fanout>, BrokerError
 }
 
 /// Publishes wills and ends sessions when their time has come.
-async fn keep_house(shared: Arc<Shared>) {
+async fn keep_house(shared: Arc<Shared>, pulse: Pulse) {
     loop {
         let now = shared.clock.now();
         let wills = shared.core().expire(now);
@@ -251,14 +259,10 @@ async fn keep_house(shared: Arc<Shared>) {
             shared.publish_will(will);
         }
         let next = shared.core().next_due();
-        let wait = async {
-            match next {
-                Some(due) => tokio::time::sleep(due - now).await,
-                None => std::future::pending().await,
-            }
-        };
+        pulse.beat(now);
+        let wait = next.map_or(PULSE_EVERY, |due| due - now).min(PULSE_EVERY);
         tokio::select! {
-            () = wait => {}
+            () = tokio::time::sleep(wait) => {}
             () = shared.due_changed.notified() => {}
             () = shared.stopping.cancelled() => return,
             () = shared.killed.cancelled() => return,

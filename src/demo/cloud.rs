@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::app::StartError;
 use crate::broker::{Broker, Routing, Settings};
 use crate::clock::Clock;
+use crate::health::Health;
 use crate::model::Message;
 use crate::ports::{Acceptance, Uplink};
 
@@ -49,7 +50,8 @@ impl Cloud {
     /// Starts it again where it was. Nothing is remembered: no session, no retained message.
     pub(super) async fn restart(&mut self) -> Result<(), StartError> {
         if self.broker.is_none() {
-            let broker = Broker::start(self.settings.clone(), Arc::new(Nowhere), Arc::clone(&self.clock)).await?;
+            let clock = Arc::clone(&self.clock);
+            let broker = Broker::start(self.settings.clone(), Arc::new(Nowhere), clock, &Health::new()).await?;
             self.settings.listen = broker.addresses();
             self.broker = Some(broker);
         }

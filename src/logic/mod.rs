@@ -2,6 +2,7 @@
 
 pub mod availability;
 pub mod flight;
+pub mod health;
 pub mod keepalive;
 pub mod pipeline;
 pub mod retry;

@@ -15,6 +15,7 @@ mod far_side;
 mod first_light;
 mod judge;
 mod life;
+mod manager;
 mod quiet;
 mod reload;
 mod secrets;

@@ -238,9 +238,8 @@ async fn a_taken_port_fails_the_start() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
     let settings = Settings { listen: vec![address], ..settings(routings()[0]) };
-    let outcome =
-        Broker::start(settings, std::sync::Arc::new(super::harness::NoUplink), crate::clock::SystemClock::shared())
-            .await;
+    let (uplink, clock) = (std::sync::Arc::new(super::harness::NoUplink), crate::clock::SystemClock::shared());
+    let outcome = Broker::start(settings, uplink, clock, &crate::health::Health::new()).await;
     let Err(BrokerError::Listen { address: told, .. }) = outcome else { panic!("the port is taken") };
     assert_eq!(told, address);
 }

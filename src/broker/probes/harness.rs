@@ -10,6 +10,7 @@ use tokio::net::TcpStream;
 
 use crate::broker::{Broker, Routing, Settings};
 use crate::clock::SystemClock;
+use crate::health::Health;
 use crate::model::{Message, Qos, TopicName};
 use crate::mqtt::framing;
 use crate::mqtt::properties::put_bytes;
@@ -53,7 +54,7 @@ pub(super) async fn start(settings: Settings) -> Broker {
 }
 
 pub(super) async fn start_with(settings: Settings, uplink: Arc<dyn Uplink>) -> Broker {
-    Broker::start(settings, uplink, SystemClock::shared()).await.unwrap()
+    Broker::start(settings, uplink, SystemClock::shared(), &Health::new()).await.unwrap()
 }
 
 /// Asks until the answer is yes.
