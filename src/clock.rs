@@ -5,6 +5,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
+use crate::limits::STAMP_AGE_MAX;
 use crate::model::{BootId, Moment, Timestamp};
 
 /// Tells the time, both kinds.
@@ -15,6 +16,9 @@ pub trait Clock: Send + Sync + 'static {
     fn wall(&self) -> Timestamp;
     /// The boot whose start [`Clock::now`] counts from.
     fn boot(&self) -> BootId;
+    /// The moment of a stamp that the kernel took on CLOCK_MONOTONIC, in nanoseconds, such as a GPIO edge carries. That clock stands still
+    /// while the board sleeps. A stamp that is not of the last [`STAMP_AGE_MAX`](crate::limits::STAMP_AGE_MAX) is of another clock, and is taken for now.
+    fn moment_of_stamp(&self, monotonic_ns: u64) -> Moment;
 }
 
 /// The kernel's clocks.
@@ -73,6 +77,16 @@ impl Clock for SystemClock {
             })
         })
     }
+
+    fn moment_of_stamp(&self, monotonic_ns: u64) -> Moment {
+        placed(monotonic_ns, read(libc::CLOCK_MONOTONIC), self.now())
+    }
+}
+
+/// The moment of a stamp, given both clocks' time now.
+fn placed(monotonic_ns: u64, monotonic: Duration, now: Moment) -> Moment {
+    let age = monotonic.checked_sub(Duration::from_nanos(monotonic_ns)).filter(|age| *age <= STAMP_AGE_MAX);
+    Moment::at(now.since_start().saturating_sub(age.unwrap_or_default()))
 }
 
 /// 2026-11-01T00:00:00Z: no true clock shows an earlier time.
@@ -135,6 +149,12 @@ impl Clock for FakeClock {
     fn boot(&self) -> BootId {
         BootId::new([self.fake().boot; 16])
     }
+
+    /// Its board never sleeps.
+    fn moment_of_stamp(&self, monotonic_ns: u64) -> Moment {
+        let now = self.now();
+        placed(monotonic_ns, now.since_start(), now)
+    }
 }
 
 #[cfg(test)]
@@ -159,5 +179,15 @@ mod tests {
     fn the_boot_is_the_one_the_kernel_names() {
         let told = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
         assert_eq!(Some(SystemClock.boot()), BootId::parse(&told));
+    }
+
+    #[test]
+    fn a_stamp_is_placed_by_its_age_and_one_of_another_clock_is_taken_for_now() {
+        let (monotonic, now) = (Duration::from_secs(100), Moment::at(Duration::from_secs(5_000)));
+        let stamp = |ms: u64| placed(ms * 1_000_000, monotonic, now);
+        assert_eq!(stamp(99_980), Moment::at(Duration::from_millis(4_999_980)), "the board slept for 4,900 s");
+        assert_eq!(stamp(100_001), now, "later than now");
+        assert_eq!(stamp(1_793_491_200_000), now, "before Linux 5.7 the wall clock's");
+        assert_eq!(stamp(1_000), now, "too old for an edge that is just being read");
     }
 }

@@ -142,6 +142,23 @@ pub const SIMULATED_RATE_MAX: u32 = 10_000;
 /// write to `meta` in so many messages.
 pub const SEQ_LEASE: u64 = 65_536;
 
+// ---- GPIO lines ----
+
+/// Edges of a line that the kernel is asked to keep (version 2 of its interface; 1024 is the most it gives a line, version 1 has 16). 256 are
+/// those of 100 pulses a second over the second that a busy board may be late. Beyond, the kernel drops the oldest, and they are counted.
+pub const GPIO_KERNEL_EDGES: u32 = 256;
+/// Edges taken at once. More wait for the next turn, so that a line that storms takes turns with everything else.
+pub const GPIO_EDGES_AT_ONCE: usize = 64;
+/// Oldest stamp of the kernel's that is believed. An edge is read within milliseconds, on a stalled board within seconds; what seems older is
+/// of another clock.
+pub const STAMP_AGE_MAX: Duration = Duration::from_secs(60);
+/// Names offered to somebody who asked for a line that does not exist.
+pub const GPIO_NEAR_NAMES: usize = 3;
+/// Edges that a simulated input keeps, as the kernel does.
+pub const SIMULATED_EDGES: usize = 256;
+/// Most pulses a second of a simulated input: beyond, the timer's millisecond would show.
+pub const SIMULATED_PULSES_MAX: f64 = 100.0;
+
 // ---- bridge ----
 
 /// QoS 2 messages in flight to a 3.1.1 cloud, which cannot state its limit. A stock Mosquitto allows 20: above it hangs up, and at 20 it

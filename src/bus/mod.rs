@@ -1,6 +1,7 @@
 //! Owns the file descriptors of the sensors' side.
 
 mod discovery;
+pub mod gpio;
 pub mod i2c;
 mod line_errors;
 mod open;
