@@ -1,0 +1,124 @@
+"""The gateway under test, in the guest."""
+
+import re
+
+from bench.mqtt import Client
+from bench.waiting import PATIENCE, Missed, check, wait_until
+
+# The broker is reached from the host by the machine's network, so it must listen beyond the guest's loopback.
+HEAD = """
+[gateway]
+id = "box"
+state_dir = "/data/state"
+
+[broker]
+listen = "0.0.0.0:1883"
+anonymous = "beyond-loopback"
+"""
+
+
+class Gateway:
+    def __init__(self, machine):
+        self._machine = machine
+        self._process = None
+        self._mark = 0
+        self.client = None
+
+    def start(self, config):
+        """Starts it with this config (the head is added), waits until it is up, and listens in at its broker with `client`."""
+        self._machine.write("tidegate.toml", HEAD + config)
+        self._mark = self._machine.output.mark()
+        self._process = self._machine.start("tidegate run --config /share/tidegate.toml")
+        self.wait_log("gateway is up")
+        self.client = wait_until("the local broker", self._connect)
+
+    def _connect(self):
+        try:
+            return Client(self._machine.mqtt_port)
+        except (OSError, EOFError):
+            return None
+
+    # ---- its log ----
+
+    def mark(self):
+        return self._machine.output.mark()
+
+    def log(self, mark=None):
+        """The lines since the mark; without one, since it was started."""
+        return self._machine.output.since(self._mark if mark is None else mark)
+
+    def wait_log(self, pattern, mark=None, timeout=PATIENCE):
+        """The first line since the mark, or since its start, that matches. Its end is no reason to wait on."""
+        mark = self._mark if mark is None else mark
+        wanted = re.compile(pattern)
+
+        def line():
+            lines = self.log(mark)
+            found = next((line for line in lines if wanted.search(line)), None)
+            if not found and not self.lives():
+                raise Missed(f"the gateway ended before a line like {pattern!r}:\n  " + "\n  ".join(lines))
+            return found
+
+        try:
+            return wait_until(f"a line of the log like {pattern!r}", line, timeout)
+        except Missed as missed:
+            raise Missed(f"{missed}\n  " + "\n  ".join(self.log()[-30:])) from None
+
+    # ---- its life ----
+
+    def lives(self):
+        return self._process is not None and self._machine.ask("run", f"kill -0 {self._process}")[0] == 0
+
+    def signal(self, name):
+        self._machine.shell(f"kill -{name} {self._process}")
+
+    def reload(self, config):
+        self._machine.write("tidegate.toml", HEAD + config)
+        mark = self.mark()
+        self.signal("HUP")
+        self.wait_log("config reloaded", mark)
+
+    def stop(self, signal="TERM"):
+        """Ends it and returns its exit code."""
+        if self._process is None:
+            return None
+        if self.client:
+            self.client.close()
+            self.client = None
+        self._machine.ask("run", f"kill -{signal} {self._process}")
+        wait_until("the gateway to end", lambda: not self.lives() or self._is_zombie())
+        code = self._machine.ask("reap", str(self._process))[0]
+        self._process = None
+        return code
+
+    def _is_zombie(self):
+        return ") Z " in self._machine.ask("run", f"cat /proc/{self._process}/stat")[1]
+
+    def kill(self):
+        return self.stop("KILL")
+
+    def forget(self):
+        """The machine lost its power, and the gateway with it."""
+        if self.client:
+            self.client.close()
+        self.client = self._process = None
+
+    # ---- what it says ----
+
+    def run(self, arguments, timeout=PATIENCE):
+        """Another command of the program: its exit code, and what it prints."""
+        return self._machine.ask("run", f"tidegate {arguments}", timeout)
+
+    def reading(self, sensor, pattern="", mark=0, timeout=PATIENCE):
+        """The next reading of a sensor whose text matches."""
+        return self.client.wait(f"tidegate/box/{sensor}", pattern, mark, timeout).json()
+
+    def availability(self, sensor, expected, mark=0, timeout=PATIENCE):
+        self.client.wait(f"tidegate/box/{sensor}/availability", f"^{expected}$", mark, timeout)
+
+
+def exactly_one(lines, *patterns):
+    """Of the lines, one matches all patterns, and no other does; returns it."""
+    found = [line for line in lines if all(re.search(pattern, line) for pattern in patterns)]
+    check(len(found) == 1, f"not one line but {len(found)} with {patterns} in\n  " + "\n  ".join(lines))
+    return found[0]

@@ -1,0 +1,69 @@
+"""What hangs on the machine's lines and on its bus, by way of the module (module/main.c)."""
+
+import re
+from typing import NamedTuple
+
+from bench.waiting import PATIENCE
+
+# Linux's numbers for what ends a transfer.
+NACK, TIMED_OUT, LOST_ARBITRATION, IO_ERROR = 121, 110, 11, 5
+ALL = -1
+
+
+class Level(NamedTuple):
+    """A change of a wire: when (nanoseconds of CLOCK_MONOTONIC), to what, and by whom."""
+
+    ns: int
+    level: int
+    who: str
+
+
+class Pins:
+    """The lines of the chip `bench-gpio`, whose names are GPIO0 to GPIO31."""
+
+    def __init__(self, machine):
+        self._machine = machine
+
+    def drive(self, line, level):
+        """From outside: 0, 1, or None to let it float."""
+        self._machine.bench(f"gpio {line} {'z' if level is None else level}")
+
+    def wave(self, line, times, *steps):
+        """Steps of (level, microseconds), `times` over, from a kernel timer."""
+        self._machine.bench(f"wave {line} {times} " + " ".join(f"{level}:{us}" for level, us in steps))
+
+    def wait_wave(self, line, mark, timeout=PATIENCE):
+        self._machine.journal.wait(rf"wave {line} done$", mark, timeout)
+
+    def mark(self):
+        return self._machine.journal.mark()
+
+    def trace(self, line, mark=0):
+        """The changes of a wire since the mark."""
+        found = (re.match(rf"(\d+) gpio {line} ([01]) (\w+)$", entry) for entry in self._machine.journal.since(mark))
+        return [Level(int(match[1]), int(match[2]), match[3]) for match in found if match]
+
+    def wait(self, line, level, who, mark=0, timeout=PATIENCE):
+        match = self._machine.journal.wait(rf"^\d+ gpio {line} {level} {who}$", mark, timeout)
+        return int(match[0].split()[0])
+
+
+class I2c:
+    """The chips on /dev/i2c-1."""
+
+    def __init__(self, machine):
+        self._machine = machine
+
+    def do(self, *commands):
+        self._machine.bench(*(f"i2c {command}" for command in commands))
+
+    def fail(self, address, error=NACK, count=ALL, us=0):
+        self.do(f"fail {address} {error} {count} {us}")
+
+    def mend(self):
+        self.do("mend")
+
+    def transfers(self, address, mark=0):
+        """The results of the transfers to an address since the mark."""
+        found = (re.match(rf"\d+ i2c 0x{address:02x} (-?\d+)", entry) for entry in self._machine.journal.since(mark))
+        return [int(match[1]) for match in found if match]

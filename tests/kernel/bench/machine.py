@@ -1,0 +1,167 @@
+"""The machine: QEMU without KVM, Debian's kernel, the bench's module, and an agent that carries out what the host asks."""
+
+import atexit
+import base64
+import json
+import os
+import shutil
+import socket
+import subprocess
+import time
+
+from bench.disk import Disk
+from bench.lines import Lines, connect
+from bench.waiting import PATIENCE, Missed, check
+
+MEMORY_MB = 384
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Machine:
+    """Booted once it is made. `cache` is what `prepare` made; sockets, disk and console are in the folder `place`."""
+
+    def __init__(self, cache, place, binary):
+        self._cache, self._place = cache, place
+        os.makedirs(self.path("share"), exist_ok=True)
+        shutil.copy2(binary, self.path("share/tidegate"))
+        # Sparse, and made anew for each machine.
+        subprocess.run(["cp", "--sparse=always", os.path.join(cache, "disk"), self.path("disk")], check=True)
+        self.mqtt_port = free_port()
+        self._process = None
+        self.boot()
+
+    def path(self, name):
+        return os.path.join(self._place, name)
+
+    def boot(self):
+        """Starts the machine; after a power cut, again, with the disk as it was left."""
+        began = time.monotonic()
+        for name in ("control", "journal", "output", "uart", "usb", "qmp"):
+            if os.path.exists(self.path(name)):
+                os.unlink(self.path(name))
+        self.disk = Disk(self.path("disk"), self.path("nbd"))
+        with open(self.path("qemu.log"), "ab") as log:
+            self._process = subprocess.Popen(
+                self._command(), env=self._environment(), stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
+        # A run that fails leaves no machine behind.
+        atexit.register(self._process.kill)
+        self._control = Lines(connect(self.path("control")))
+        self.journal = Lines(connect(self.path("journal")))
+        self.output = Lines(connect(self.path("output")))
+        self.uart = Lines(connect(self.path("uart")))
+        self.usb = Lines(connect(self.path("usb")))
+        self._asked = 0
+        try:
+            self._control.wait("^hello$", timeout=2 * PATIENCE)
+        except Missed as missed:
+            with open(self.path("console"), errors="replace") as console, open(self.path("qemu.log")) as log:
+                raise Missed(f"the machine does not boot: {missed}\n{console.read()[-3000:]}\n{log.read()[-1000:]}") from None
+        # 9p reads each page anew; a copy in memory starts as fast as from a disk.
+        self.shell("cp /share/tidegate /bin/tidegate")
+        self.boot_s = time.monotonic() - began
+
+    def _environment(self):
+        libraries = os.path.join(self._cache, "tools/usr/lib/x86_64-linux-gnu")
+        return {
+            "PATH": os.environ["PATH"],
+            "LD_LIBRARY_PATH": f"{libraries}:{os.path.join(self._cache, 'tools/lib/x86_64-linux-gnu')}",
+            "QEMU_MODULE_DIR": os.path.join(libraries, "qemu"),
+        }
+
+    def _command(self):
+        def pipe(name):
+            return ["-chardev", f"socket,id={name},path={self.path(name)},server=on,wait=off"]
+
+        def port(name):
+            return [*pipe(name), "-device", f"virtserialport,chardev={name},name=bench.{name}"]
+
+        share = os.path.join(self._cache, "tools/usr/share")
+        return [
+            *[os.path.join(self._cache, "tools/usr/bin/qemu-system-x86_64"), "-nodefaults", "-no-user-config", "-no-reboot"],
+            *["-L", f"{share}/qemu", "-L", f"{share}/seabios", "-display", "none", "-m", str(MEMORY_MB), "-smp", "2"],
+            *["-M", "pc", "-accel", "tcg,thread=multi,tb-size=256", "-cpu", "max,la57=off"],
+            *["-kernel", os.path.join(self._cache, "vmlinux"), "-initrd", os.path.join(self._cache, "initramfs")],
+            *["-append", "console=ttyS0 panic=-1 quiet loglevel=4"],
+            *["-chardev", f"file,id=console,path={self.path('console')}", "-device", "isa-serial,chardev=console,index=0"],
+            *["-qmp", f"unix:{self.path('qmp')},server=on,wait=off"],
+            *["-device", "virtio-serial-pci", *port("control"), *port("journal"), *port("output")],
+            *[*pipe("uart"), "-device", "isa-serial,chardev=uart,index=1"],
+            *["-device", "qemu-xhci,id=xhci", *pipe("usb"), "-device", "usb-serial,id=adapter,chardev=usb"],
+            # The guest's 10.0.2.2 is the host's loopback; its broker is reached at a port of the host's loopback.
+            *["-netdev", f"user,id=net,hostfwd=tcp:127.0.0.1:{self.mqtt_port}-:1883"],
+            *["-device", "virtio-net-pci,netdev=net,romfile="],
+            *["-virtfs", f"local,path={self.path('share')},mount_tag=share,security_model=none,readonly=on"],
+            *["-drive", f"if=none,id=disk,format=raw,cache=none,file=nbd:unix:{self.path('nbd')}"],
+            *["-device", "virtio-blk-pci,drive=disk"],
+        ]
+
+    # ---- commands to the guest ----
+
+    def ask(self, how, command, timeout=PATIENCE):
+        """The status and the output of what the agent was asked to do (guest/agent)."""
+        self._asked += 1
+        mark = self._control.mark()
+        self._control.send(f"{self._asked} {how} {base64.b64encode(command.encode()).decode()}\n")
+        answer = self._control.wait(rf"^{self._asked} (\d+) ?(\S*)$", mark, timeout)
+        return int(answer[1]), base64.b64decode(answer[2]).decode("utf-8", "replace")
+
+    def shell(self, command, timeout=PATIENCE):
+        """Runs a command in the guest; what it prints."""
+        status, output = self.ask("run", command, timeout)
+        check(status == 0, f"`{command}` ended with {status} in the guest: {output}")
+        return output
+
+    def start(self, command):
+        """Starts a process in the guest; its id."""
+        return int(self.ask("start", command)[1])
+
+    def bench(self, *commands):
+        """Commands to the module (module/main.c)."""
+        status, output = self.ask("bench", "\n".join(commands))
+        check(status == 0, f"/dev/bench refused {commands}: {output}")
+
+    def write(self, name, text):
+        """A file that the guest reads at /share."""
+        with open(self.path(f"share/{name}"), "w") as file:
+            file.write(text)
+
+    # ---- what is plugged, and the power ----
+
+    def qmp(self, command, **arguments):
+        with connect(self.path("qmp")) as stream, stream.makefile("rw") as lines:
+            lines.readline()
+            for request in ({"execute": "qmp_capabilities"}, {"execute": command, "arguments": arguments}):
+                lines.write(json.dumps(request) + "\n")
+                lines.flush()
+                answer = {"event": None}
+                while "event" in answer:
+                    answer = json.loads(lines.readline())
+        return answer
+
+    def unplug_usb(self):
+        self.qmp("device_del", id="adapter")
+
+    def plug_usb(self):
+        # Unplugging ends some time after its answer.
+        deadline = time.monotonic() + PATIENCE
+        while "error" in self.qmp("device_add", driver="usb-serial", id="adapter", chardev="usb", bus="xhci.0"):
+            check(time.monotonic() < deadline, "the adapter cannot be plugged in again")
+            time.sleep(0.1)
+
+    def cut_power(self, keep="nothing", seed=0):
+        """Memory is lost at once, and of the disk's cache all but what `keep` says (bench/disk.py). Returns the sectors not flushed."""
+        unflushed = self.disk.cut(keep, seed)
+        self.end()
+        return unflushed
+
+    def end(self):
+        if self._process and self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+        self.disk.cut("nothing")

@@ -1,0 +1,53 @@
+"""A USB adapter that is pulled and plugged in again costs the time in between, one warning and one line, and its neighbour nothing."""
+
+from bench.gateway import exactly_one
+from bench.waiting import check, wait_until
+
+CONFIG = """
+[bus.uart]
+device = "/dev/ttyS1"
+
+[bus.usb]
+device = "usb:0403:6001"
+
+[[sensor]]
+id = "left"
+driver = "uart"
+bus = "uart"
+match = { json = true }
+
+[[sensor]]
+id = "pulled"
+driver = "uart"
+bus = "usb"
+match = { json = true }
+"""
+
+
+def scenario(bench):
+    gateway, machine = bench.gateway, bench.machine
+    gateway.start(CONFIG)
+    wait_until("both ports to be open", lambda: machine.shell("ls -l /proc/*/fd").count("/dev/tty") >= 2)
+    machine.usb.send('{"n":1}\n')
+    machine.uart.send('{"n":1}\n')
+    gateway.availability("pulled", "online")
+    gateway.availability("left", "online")
+
+    mark, log = gateway.client.mark(), gateway.mark()
+    machine.unplug_usb()
+    gateway.availability("pulled", "offline", mark)
+    check(gateway.reading("pulled", mark=mark)["q"] == "fault", "the last reading is told again as a fault")
+    machine.uart.send('{"n":2}\n')
+    gateway.reading("left", '"n":2', mark)
+
+    machine.plug_usb()
+    gateway.wait_log("port is open again", log)
+    machine.usb.send('{"n":3}\n')
+    check("q" not in gateway.reading("pulled", '"n":3', mark), "good again")
+    gateway.availability("pulled", "online", mark)
+
+    told = gateway.log(log)
+    exactly_one(told, " WARN ", "bus=usb", "port went away")
+    exactly_one(told, " INFO ", "bus=usb", "failed=", "outage_ms=")
+    check(len(told) == 2, f"more than two lines: {told}")
+    check(not gateway.client.since(mark, "tidegate/box/left/availability"), "the other port was never away")

@@ -1,0 +1,42 @@
+"""A line from a 16550 and a line from an FTDI adapter are each heard by a client of the gateway's broker, and at the cloud."""
+
+from bench.waiting import check, wait_until
+
+CONFIG = """
+[bus.uart]
+device = "/dev/ttyS1"
+serial = "115200 8N1"
+
+[bus.usb]
+device = "usb:0403:6001"
+
+[[sensor]]
+id = "meter"
+driver = "uart"
+bus = "uart"
+match = { kv = "=" }
+
+[[sensor]]
+id = "air"
+driver = "uart"
+bus = "usb"
+match = { json = true }
+"""
+
+
+def scenario(bench):
+    gateway = bench.gateway
+    gateway.start(CONFIG + bench.cloud.bridge())
+    cloud = bench.cloud.client.mark()
+    # The kernel throws away what comes before a port is open.
+    wait_until("both ports to be open", lambda: bench.machine.shell("ls -l /proc/*/fd").count("/dev/tty") >= 2)
+
+    bench.machine.uart.send("power=412.5 energy=10251\r\n")
+    meter = gateway.reading("meter")
+    check((meter["power"], meter["energy"]) == (412.5, 10251), meter)
+    bench.machine.usb.send('{"temperature":21.5}\n')
+    check(gateway.reading("air")["temperature"] == 21.5, "the adapter's line")
+
+    above = bench.cloud.client.wait("tidegate/box/meter", mark=cloud)
+    check(above.json() == meter, f"at the cloud {above}, below {meter}")
+    bench.cloud.client.wait("tidegate/box/air", "21.5", cloud)
