@@ -117,6 +117,24 @@ pub const PORT_JOIN: Duration = Duration::from_millis(100);
 pub const BUS_RESTART_MIN: Duration = Duration::from_millis(500);
 /// See [`BUS_RESTART_MIN`].
 pub const BUS_RESTART_MAX: Duration = Duration::from_secs(60);
+/// How often a sensor is asked that does not say: a room's climate changes no faster.
+pub const SENSOR_EVERY: Duration = Duration::from_secs(30);
+/// Age from which a sensor that speaks by itself is stale, when the config does not say.
+pub const SENSOR_AGE: Duration = Duration::from_secs(3600);
+/// Intervals that may pass without a measurement before a sensor that is asked is stale: a failed one is told as a fault at once, so
+/// this is met only where the bus itself hangs.
+pub const SENSOR_AGE_POLLS: u32 = 3;
+/// Time added to them, for sensors that are asked many times a second.
+pub const SENSOR_AGE_SLACK: Duration = Duration::from_secs(10);
+/// Tries of one measurement before it counts as failed: a single disturbed transaction is no news. A sensor that failed has one.
+pub const SAMPLE_TRIES: u32 = 3;
+/// Pause between them.
+pub const SAMPLE_PAUSE: Duration = Duration::from_millis(5);
+/// Longest pause between two questions to a device that does not answer, or its interval where that is longer.
+pub const SAMPLE_RETRY_MAX: Duration = Duration::from_secs(60);
+/// Longest a measurement may take: a kernel call that has not returned by then holds the bus, and all its sensors are told as faulty. Longer
+/// than the second that I²C adapters wait by default, three times over, and than any conversion.
+pub const SAMPLE_DEADLINE: Duration = Duration::from_secs(10);
 /// A sensor that has given nothing for this long after start is `offline`: the `online` a broker kept from an earlier run would be a guess.
 pub const SENSOR_FIRST_READING: Duration = Duration::from_secs(10);
 /// Good frames in a row that end a time of bad ones. Fewer would turn a noisy line into two log lines a second.
@@ -149,12 +167,6 @@ pub const SEQ_LEASE: u64 = 65_536;
 pub const GPIO_KERNEL_EDGES: u32 = 256;
 /// Edges taken at once. More wait for the next turn, so that a line that storms takes turns with everything else.
 pub const GPIO_EDGES_AT_ONCE: usize = 64;
-/// Longest a level that no edge told waits for its edge before it counts all the same: an edge is there within a millisecond, or it is lost.
-pub const LINE_CONFIRM: Duration = Duration::from_millis(10);
-/// Longest a line may move without holding a level before it is said to be restless: nobody presses a button for that long.
-pub const LINE_RESTLESS: Duration = Duration::from_secs(1);
-/// The same as a number of debounce spans, whichever is longer.
-pub const LINE_RESTLESS_SPANS: u32 = 20;
 /// Oldest stamp of the kernel's that is believed. An edge is read within milliseconds, on a stalled board within seconds; what seems older is
 /// of another clock.
 pub const STAMP_AGE_MAX: Duration = Duration::from_secs(60);

@@ -9,12 +9,13 @@ pub mod serial;
 pub mod settings;
 pub mod simulated;
 mod watch;
+pub mod worker;
 
 use std::sync::Arc;
 
 pub use self::open::OpenError;
 pub use self::serial::SerialPort;
-pub use self::settings::{Device, Parity, SerialSettings};
+pub use self::settings::{BusSettings, Device, FilesSettings, I2cDevice, I2cSettings, Parity, SerialSettings};
 pub use self::simulated::SimulatedPort;
 use crate::clock::Clock;
 

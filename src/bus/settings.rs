@@ -1,9 +1,68 @@
-//! What a serial bus is told to be.
+//! What a bus is told to be.
 
 use std::fmt;
 use std::path::PathBuf;
 
 use crate::model::BusId;
+
+/// Settings of one bus. Two equal values mean that a reload need not reopen it.
+#[derive(Debug, Clone, PartialEq)]
+pub enum BusSettings {
+    /// A serial port.
+    Serial(SerialSettings),
+    /// An I²C bus.
+    I2c(I2cSettings),
+    /// Files of the kernel's own drivers.
+    Files(FilesSettings),
+}
+
+impl BusSettings {
+    /// Name of the bus.
+    pub fn id(&self) -> &BusId {
+        match self {
+            BusSettings::Serial(settings) => &settings.id,
+            BusSettings::I2c(settings) => &settings.id,
+            BusSettings::Files(settings) => &settings.id,
+        }
+    }
+}
+
+/// Settings of one I²C bus.
+#[derive(Debug, Clone, PartialEq)]
+pub struct I2cSettings {
+    /// Name of the bus.
+    pub id: BusId,
+    /// Which bus.
+    pub device: I2cDevice,
+}
+
+/// How an I²C bus is found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum I2cDevice {
+    /// A path such as `/dev/i2c-1`.
+    Path(PathBuf),
+    /// No bus: every sensor on it is made of software.
+    Simulated,
+}
+
+/// As it is written in the config.
+impl fmt::Display for I2cDevice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            I2cDevice::Path(path) => path.display().fmt(f),
+            I2cDevice::Simulated => f.write_str("sim:i2c"),
+        }
+    }
+}
+
+/// Settings of a group of files whose reads may wait for each other.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FilesSettings {
+    /// Name of the group, which is its bus's: `w1`, `hwmon` or `iio`.
+    pub id: BusId,
+    /// Where the kernel shows its devices: `/sys`. `None`: every sensor is made of software.
+    pub sys: Option<PathBuf>,
+}
 
 /// Settings of one serial port. Two equal values mean that a reload need not reopen it.
 #[derive(Debug, Clone, PartialEq)]

@@ -79,6 +79,10 @@ codes! {
     Processing = "G024" "processing that cannot work";
     /// The driver, as it is configured, gives no value of this name.
     UnknownValue = "G025" "unknown value";
+    /// The driver hangs on something else: `uart` on a serial port, `bme280` on an I²C bus; drivers of the kernel's own devices on no declared bus.
+    WrongBus = "G026" "a driver on the wrong kind of bus";
+    /// Two sensors are at one address of one I²C bus. A chip has one driver.
+    AddressTwice = "G027" "one address for two sensors";
     /// The text is no topic, or no topic filter (MQTT 5, section 4.7).
     BadTopic = "G030" "not a topic";
     /// A template has a hole that cannot be filled: only `{gateway}`, `{sensor}` and, in rules, `{1}` to the number of

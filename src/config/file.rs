@@ -64,13 +64,28 @@ choice! {
 }
 
 block! {
-    /// A serial port.
+    /// A serial port or an I²C bus.
     pub struct Bus {
         /// Which port: a path (best below `/dev/serial/by-id/`), a USB adapter whatever name it gets
-        /// (`usb:0403:6001`, with `:SERIAL` where there are two of a kind), or a simulated one (`sim:greenhouse`).
+        /// (`usb:0403:6001`, with `:SERIAL` where there are two of a kind), or a simulated one (`sim:greenhouse`). An I²C bus is a path such as
+        /// `/dev/i2c-1`, or `sim:i2c`.
         device: Text => required;
-        /// Baud, data bits, parity (N, E, O), stop bits.
+        /// What it is.
+        kind: BusKind => default("auto");
+        /// Baud, data bits, parity (N, E, O), stop bits. For serial ports.
         serial: SerialLine => default("9600 8N1");
+    }
+}
+
+choice! {
+    /// What a bus is.
+    pub enum BusKind {
+        /// `i2c` where the device is named `/dev/i2c-…` or `sim:i2c`, else `serial`
+        Auto = "auto",
+        /// a serial port
+        Serial = "serial",
+        /// an I²C bus
+        I2c = "i2c",
     }
 }
 
@@ -81,11 +96,14 @@ block! {
         id: Id => required;
         /// What it is.
         driver: Text => required;
-        /// The bus it hangs on, as in `[bus.NAME]`.
-        bus: Text => required;
+        /// The bus it hangs on, as in `[bus.NAME]`. For drivers of serial ports and I²C.
+        bus: Text => optional;
+        /// How often it is asked. For drivers that ask; left out, `30s`.
+        every: Duration => optional, "20ms" to "7d";
         /// Age from which its last good frame no longer counts: the last reading is told again as `stale`, and the sensor is offline. A few
-        /// times the pause between its frames; `never` for a device that speaks only when something happens.
-        max_age: Age => default("1h"), "100ms" to "never";
+        /// times the pause between its frames; `never` for a device that speaks only when something happens. Left out, `1h`, and for a sensor
+        /// that is asked three times `every` and 10 s.
+        max_age: Age => optional, "100ms" to "never";
         /// How its readings are published.
         publish: Publish => default({});
         /// What is done to its values, each under its name as the driver gives it; other values pass as they are.

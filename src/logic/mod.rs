@@ -1,8 +1,6 @@
 //! The quiet room: every decision, made from its inputs alone. No clock, no socket, no file, no randomness of its own.
 
 pub mod availability;
-pub mod counter;
-pub mod debounce;
 pub mod flight;
 pub mod health;
 pub mod keepalive;

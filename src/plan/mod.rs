@@ -5,6 +5,7 @@
 
 mod bridges;
 mod brokers;
+mod buses;
 mod credentials;
 pub mod environment;
 mod hints;
@@ -13,10 +14,11 @@ mod sensors;
 mod topics;
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::bridge;
 use crate::broker;
-use crate::bus::SerialSettings;
+use crate::bus::BusSettings;
 use crate::config::code::Code;
 use crate::config::{self, Loaded, Problems, Report, Sources, file};
 use crate::drivers::Factory;
@@ -39,8 +41,8 @@ pub struct Plan {
     pub state_dir: PathBuf,
     /// The log.
     pub log: LogSettings,
-    /// Serial ports.
-    pub buses: Vec<SerialSettings>,
+    /// The declared buses, and those that sensors share without declaring them.
+    pub buses: Vec<BusSettings>,
     /// Sensors.
     pub sensors: Vec<SensorPlan>,
     /// The local broker.
@@ -58,6 +60,8 @@ pub struct SensorPlan {
     pub bus: BusId,
     /// Name of its driver.
     pub driver: &'static str,
+    /// How often it is asked; `None` where it speaks by itself.
+    pub every: Option<Duration>,
     /// The driver's own keys as canonical text: two equal texts make equal drivers.
     pub options: String,
     /// Makes its driver.
@@ -74,6 +78,7 @@ impl PartialEq for SensorPlan {
         self.id == other.id
             && self.bus == other.bus
             && self.driver == other.driver
+            && self.every == other.every
             && self.options == other.options
             && self.pipeline == other.pipeline
             && self.publish == other.publish
@@ -86,6 +91,7 @@ impl std::fmt::Debug for SensorPlan {
             .field("id", &self.id)
             .field("bus", &self.bus)
             .field("driver", &self.driver)
+            .field("every", &self.every)
             .field("options", &self.options)
             .field("pipeline", &self.pipeline)
             .field("publish", &self.publish)
@@ -162,8 +168,8 @@ impl<'a> Planner<'a> {
 
     fn plan(mut self) -> Option<Plan> {
         let log = self.log();
-        let buses = self.buses();
-        let sensors = self.sensors();
+        let mut buses = self.buses();
+        let sensors = self.sensors(&mut buses);
         let broker = self.broker();
         let bridges = self.bridges();
         if !self.problems.no_error() {

@@ -1,20 +1,17 @@
-//! Buses and sensors.
+//! Sensors.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::topics::{self, Holes};
 use super::{Planner, SensorPlan};
-use crate::bus::SerialSettings;
-use crate::bus::settings::{Device, Parity};
-use crate::bus::simulated::{self, Simulated};
+use crate::bus::settings::{BusSettings, FilesSettings};
 use crate::config::code::Code;
 use crate::config::file::{self, Payload};
-use crate::config::kinds::SerialLine;
 use crate::config::{At, Problems, Span};
-use crate::drivers::{DriverSpec, Factory, registry};
-use crate::limits::SENSOR_FIRST_READING;
+use crate::drivers::{BusKind, DriverSpec, Factory, registry};
+use crate::limits::{SENSOR_AGE, SENSOR_AGE_POLLS, SENSOR_AGE_SLACK, SENSOR_EVERY, SENSOR_FIRST_READING};
 use crate::logic::pipeline::{Range, SensorSettings, ValueSettings};
 use crate::logic::route::{PayloadForm, PublishSettings};
 use crate::model::{BusId, OWN_NAMES, SensorId, TopicName};
@@ -23,43 +20,10 @@ use crate::model::{BusId, OWN_NAMES, SensorId, TopicName};
 const RESERVED: [&str; 4] = ["status", "bridge", "event", "health"];
 
 impl Planner<'_> {
-    /// The declared buses.
-    pub(super) fn buses(&mut self) -> Vec<SerialSettings> {
-        let mut buses = Vec::new();
-        let mut devices: Vec<(Device, Span)> = Vec::new();
-        for (name, bus) in &self.file.bus.0 {
-            let id = match BusId::parse(name) {
-                Ok(id) => id,
-                Err(error) => {
-                    self.problems.error(Code::BadId, name.span, format!("the bus name `{}` {error}", name.value));
-                    continue;
-                }
-            };
-            let Some(written) = &bus.device else { continue };
-            let Some(device) = device(written, self.problems) else { continue };
-            let simulated = matches!(device, Device::Simulated(_));
-            if let Some((_, first)) = devices.iter().find(|(known, _)| *known == device && !simulated) {
-                self.problems
-                    .error(Code::DeviceTwice, written.span, format!("`{}` is on two buses", written.value.0))
-                    .label("used again here")
-                    .and(*first, "used here first")
-                    .help("several sensors can share one bus: each takes the lines that match it");
-            }
-            devices.push((device.clone(), written.span));
-            let SerialLine { baud, data_bits, parity, stop_bits } = bus.serial.value;
-            let parity = match parity {
-                'E' => Parity::Even,
-                'O' => Parity::Odd,
-                _ => Parity::None,
-            };
-            buses.push(SerialSettings { id, device, baud, data_bits, parity, stop_bits });
-        }
-        buses
-    }
-
     /// The declared sensors.
-    pub(super) fn sensors(&mut self) -> Vec<SensorPlan> {
+    pub(super) fn sensors(&mut self, buses: &mut Vec<BusSettings>) -> Vec<SensorPlan> {
         let mut sensors = Vec::new();
+        let mut addresses: HashMap<(BusId, u8), Span> = HashMap::new();
         let mut ids: HashMap<&str, Span> = HashMap::new();
         let mut topics: HashMap<TopicName, Span> = HashMap::new();
         for sensor in &self.file.sensor.value {
@@ -77,7 +41,9 @@ impl Planner<'_> {
                     continue;
                 }
             }
-            let Some(plan) = self.sensor(sensor) else { continue };
+            let Some(plan) = self.sensor(sensor, buses) else { continue };
+            let at = sensor.value.bus.as_ref().map_or(sensor.span, |bus| bus.span);
+            self.address_twice(&plan, at, &mut addresses);
             let at = sensor.publish.topic.span;
             for topic in [&plan.publish.topic, &plan.publish.availability_topic] {
                 if let Some(first) = topics.insert(topic.clone(), at) {
@@ -93,23 +59,32 @@ impl Planner<'_> {
         sensors
     }
 
-    fn sensor(&mut self, sensor: &At<file::Sensor>) -> Option<SensorPlan> {
-        let bus = sensor.bus.as_ref().and_then(|bus| self.bus_of_sensor(bus));
+    fn sensor(&mut self, sensor: &At<file::Sensor>, buses: &mut Vec<BusSettings>) -> Option<SensorPlan> {
         let spec = sensor.driver.as_ref().and_then(|driver| find_driver(driver, self.problems));
         let factory = spec.and_then(|spec| self.driver(spec, sensor));
+        let bus = self.bus_of_sensor(sensor, spec, factory.as_ref(), buses);
+        let every = self.every(sensor, spec);
         let channels = factory.as_ref().map(Factory::channels).unwrap_or_default();
         let form = form(sensor.publish.payload.value);
-        let values = self.values(sensor, &channels, form);
+        let mut values = self.values(sensor, &channels, form);
+        if let (Some(spec), Some(factory)) = (spec, &factory) {
+            known_of_driver(spec, factory, &mut values);
+        }
         let id = SensorId::parse(&sensor.id.as_ref()?.value.0).ok()?;
         let publish = self.publish(&sensor.publish, &id);
-        // A default stands at its block's place. It knows nothing of this device's pauses, so the first frame does not get a whole hour.
-        let written = sensor.max_age.span != sensor.value.span;
-        let max_age = sensor.max_age.value.duration();
-        let patience = max_age.filter(|_| written).unwrap_or(SENSOR_FIRST_READING);
+        let max_age = match (&sensor.max_age, every) {
+            (Some(written), _) => written.value.duration(),
+            (None, Some(every)) => Some(every.saturating_mul(SENSOR_AGE_POLLS) + SENSOR_AGE_SLACK),
+            (None, None) => Some(SENSOR_AGE),
+        };
+        // A default knows nothing of the pauses of a device that speaks by itself, so its first frame does not get a whole hour.
+        let told = max_age.filter(|_| sensor.max_age.is_some() || every.is_some());
+        let patience = told.unwrap_or(SENSOR_FIRST_READING);
         Some(SensorPlan {
             id,
             bus: bus?,
             driver: spec?.name,
+            every,
             options: sensor.options.canonical(),
             factory: factory?,
             pipeline: SensorSettings { values, max_age, patience },
@@ -117,7 +92,68 @@ impl Planner<'_> {
         })
     }
 
-    fn bus_of_sensor(&mut self, bus: &At<crate::config::kinds::Text>) -> Option<BusId> {
+    /// How often the sensor is asked; `None` where it speaks by itself.
+    fn every(&mut self, sensor: &file::Sensor, spec: Option<&DriverSpec>) -> Option<Duration> {
+        let spec = spec?;
+        if spec.bus().is_polled() {
+            return Some(sensor.every.as_ref().map_or(SENSOR_EVERY, |every| every.value.0));
+        }
+        if let Some(every) = &sensor.every {
+            self.problems
+                .error(Code::DriverOption, every.span, "`every` has no meaning here")
+                .label(format!("driver `{}` listens to what speaks by itself", spec.name));
+        }
+        None
+    }
+
+    /// The bus the sensor hangs on: the declared one it names, or the one that all devices of its kind share.
+    fn bus_of_sensor(
+        &mut self,
+        sensor: &At<file::Sensor>,
+        spec: Option<&DriverSpec>,
+        factory: Option<&Factory>,
+        buses: &mut Vec<BusSettings>,
+    ) -> Option<BusId> {
+        let named = sensor.value.bus.as_ref().and_then(|bus| self.declared_bus(bus));
+        let spec = spec?;
+        if !spec.bus().is_declared() {
+            if let Some(bus) = &sensor.value.bus {
+                self.problems
+                    .error(Code::WrongBus, bus.span, format!("driver `{}` hangs on no declared bus", spec.name))
+                    .label("leave `bus` out");
+            }
+            let Factory::Files(factory) = factory? else { return None };
+            let id = BusId::parse(factory.group()).ok()?;
+            if !buses.iter().any(|bus| *bus.id() == id) {
+                buses.push(BusSettings::Files(FilesSettings { id: id.clone(), sys: Some("/sys".into()) }));
+            }
+            return Some(id);
+        }
+        let Some(written) = &sensor.value.bus else {
+            self.problems.error(Code::MissingKey, sensor.span, "`bus` is missing").label(format!(
+                "driver `{}` needs a {}",
+                spec.name,
+                spec.bus().word()
+            ));
+            return None;
+        };
+        let named = named?;
+        // A bus whose own block has a mistake is told there.
+        let found = match buses.iter().find(|bus| *bus.id() == named)? {
+            BusSettings::Serial(_) => BusKind::Serial,
+            BusSettings::I2c(_) => BusKind::I2c,
+            BusSettings::Files(_) => BusKind::Files,
+        };
+        if found != spec.bus() {
+            self.problems
+                .error(Code::WrongBus, written.span, format!("`{named}` is no {}", spec.bus().word()))
+                .label(format!("driver `{}` needs one; this is declared as {}", spec.name, found.word()));
+            return None;
+        }
+        Some(named)
+    }
+
+    fn declared_bus(&mut self, bus: &At<crate::config::kinds::Text>) -> Option<BusId> {
         let declared = || self.file.bus.0.iter().map(|(name, _)| name.value.as_str());
         if !declared().any(|name| name == bus.value.0) {
             let unknown = self.problems.error(Code::UnknownBus, bus.span, format!("no bus named `{}`", bus.value.0));
@@ -128,6 +164,18 @@ impl Planner<'_> {
             return None;
         }
         BusId::parse(&bus.value.0).ok()
+    }
+
+    /// Two drivers at one address would each set the chip up in its own way.
+    fn address_twice(&mut self, plan: &SensorPlan, span: Span, taken: &mut HashMap<(BusId, u8), Span>) {
+        let Factory::I2c(factory) = &plan.factory else { return };
+        let address = factory.address();
+        if let Some(first) = taken.insert((plan.bus.clone(), address), span) {
+            self.problems
+                .error(Code::AddressTwice, span, format!("two sensors are at {address:#04x} of bus `{}`", plan.bus))
+                .label("used again here")
+                .and(first, "used here first");
+        }
     }
 
     fn driver(&mut self, spec: &'static DriverSpec, sensor: &At<file::Sensor>) -> Option<Factory> {
@@ -267,6 +315,31 @@ impl Planner<'_> {
     }
 }
 
+/// What the driver knows of its values, where the config says nothing else: unit, and what the device can measure at all.
+fn known_of_driver(spec: &DriverSpec, factory: &Factory, values: &mut Vec<ValueSettings>) {
+    fn entry<'v>(values: &'v mut Vec<ValueSettings>, name: &str) -> &'v mut ValueSettings {
+        let at = values.iter().position(|value| *value.name == *name).unwrap_or_else(|| {
+            values.push(ValueSettings { name: name.into(), ..ValueSettings::default() });
+            values.len() - 1
+        });
+        &mut values[at]
+    }
+    for channel in spec.channels {
+        let value = entry(values, channel.name);
+        // A value that is scaled, or told in another unit, is no longer what the datasheet speaks of.
+        let as_measured = value.scale.is_none() && value.unit.as_deref().is_none_or(|unit| unit == channel.unit);
+        if as_measured && value.offset.is_none() {
+            value.range.get_or_insert(Range { min: channel.range.0, max: channel.range.1 });
+        }
+        if !channel.unit.is_empty() {
+            value.unit.get_or_insert_with(|| channel.unit.into());
+        }
+    }
+    for (name, unit) in factory.units() {
+        entry(values, &name).unit.get_or_insert(unit);
+    }
+}
+
 fn form(payload: Payload) -> PayloadForm {
     match payload {
         Payload::Json => PayloadForm::Json,
@@ -282,38 +355,4 @@ fn find_driver(driver: &At<crate::config::kinds::Text>, problems: &mut Problems)
             .suggest(&driver.value.0, registry::DRIVERS.iter().map(|spec| spec.name));
     }
     spec
-}
-
-/// Reads `device`.
-fn device(text: &At<crate::config::kinds::Text>, problems: &mut Problems) -> Option<Device> {
-    let written = text.value.0.as_str();
-    if let Some(name) = written.strip_prefix("sim:") {
-        return match Simulated::new(name) {
-            Ok(_) => Some(Device::Simulated(name.to_owned())),
-            Err(error) => {
-                let known = simulated::NAMES.iter().map(|(name, _)| *name);
-                problems.error(Code::Malformed, text.span, error.to_string()).suggest(name, known);
-                None
-            }
-        };
-    }
-    if let Some(ids) = written.strip_prefix("usb:") {
-        let mut parts = ids.splitn(3, ':');
-        let mut hex = || parts.next().filter(|id| id.len() == 4).and_then(|id| u16::from_str_radix(id, 16).ok());
-        if let (Some(vendor), Some(product)) = (hex(), hex()) {
-            let serial = parts.next().filter(|serial| !serial.is_empty()).map(str::to_owned);
-            return Some(Device::Usb { vendor, product, serial });
-        }
-        problems
-            .error(Code::Malformed, text.span, format!("`{written}` names no USB adapter"))
-            .label("expected usb:VENDOR:PRODUCT[:SERIAL], each id four hexadecimal digits as `lsusb` prints them");
-        return None;
-    }
-    if written.starts_with('/') && !written.contains('\0') {
-        return Some(Device::Path(PathBuf::from(written)));
-    }
-    problems
-        .error(Code::Malformed, text.span, format!("`{written}` names no port"))
-        .label("expected a path such as /dev/serial/by-id/…, usb:VENDOR:PRODUCT[:SERIAL] or sim:NAME");
-    None
 }

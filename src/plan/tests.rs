@@ -7,7 +7,7 @@ use super::*;
 use crate::bridge::{
     CloudUrl, InRule, OnSessionLoss, OutRule, OutboxSettings, Reconnect, Tls, TopicTemplate, VersionChoice,
 };
-use crate::bus::settings::{Device, Parity};
+use crate::bus::settings::{Device, Parity, SerialSettings};
 use crate::logic::pipeline::{Range, SensorSettings, ValueSettings};
 use crate::logic::route::{PayloadForm, PublishSettings};
 use crate::model::{BridgeId, Qos, Secret, TopicFilter};
@@ -46,14 +46,14 @@ fn a_sensor_needs_a_bus_an_id_and_a_match() {
     assert_eq!(plan.state_dir, Path::new("/var/lib/private/tidegate"));
     assert_eq!(
         plan.buses,
-        [SerialSettings {
+        [BusSettings::Serial(SerialSettings {
             id: BusId::parse("usb").unwrap(),
             device: Device::Path("/dev/ttyUSB0".into()),
             baud: 9600,
             data_bits: 8,
             parity: Parity::None,
             stop_bits: 1,
-        }]
+        })]
     );
     let [sensor] = &plan.sensors[..] else { panic!("{:?}", plan.sensors) };
     assert_eq!(sensor.options, "{ \"match\" = { \"json\" = true } }");
@@ -96,6 +96,7 @@ fn every_step_of_the_processing_arrives() {
     );
     let device = Device::Usb { vendor: 0x0403, product: 0x6001, serial: Some("A5".into()) };
     let bus = &plan.buses[0];
+    let BusSettings::Serial(bus) = bus else { panic!("{bus:?}") };
     assert_eq!((&bus.device, bus.baud, bus.data_bits, bus.parity, bus.stop_bits), (&device, 4800, 7, Parity::Odd, 2));
     assert_eq!(
         plan.sensors[0].pipeline,

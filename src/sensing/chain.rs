@@ -2,7 +2,7 @@
 
 use tracing::{debug, info, warn};
 
-use super::{FrameCounts, SensorView};
+use super::{FrameCounts, SensorView, ms};
 use crate::drivers::Outcome;
 use crate::limits::SENSOR_GOOD_FRAMES;
 use crate::logic::availability::Absence;
@@ -28,8 +28,12 @@ pub struct Chain {
 impl Chain {
     /// A sensor of which nothing is known yet.
     pub fn new(plan: SensorPlan, now: Moment) -> Self {
+        let units = plan.pipeline.values.iter();
         let view = SensorView {
             id: plan.id.clone(),
+            bus: plan.bus.clone(),
+            driver: plan.driver,
+            units: units.filter_map(|value| Some((value.published_name().clone(), value.unit.clone()?))).collect(),
             values: Vec::new(),
             quality: Quality::Good,
             at: None,
@@ -204,8 +208,4 @@ impl Chain {
             warn!(sensor = %self.plan.id, bus = %self.plan.bus, error = reason, "bad frame");
         }
     }
-}
-
-fn ms(now: Moment, since: Moment) -> u64 {
-    u64::try_from(now.since(since).as_millis()).unwrap_or(u64::MAX)
 }

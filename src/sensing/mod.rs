@@ -2,13 +2,14 @@
 
 pub mod chain;
 mod chains;
+mod polled;
 pub mod stream;
 mod task;
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -18,10 +19,10 @@ use tracing::warn;
 
 pub use self::chain::Chain;
 pub use self::stream::StreamChain;
-use self::task::{BusContext, Plans, SharedChains, supervise};
-use crate::bus::SerialSettings;
+use self::task::{BusContext, Plans, Sensors, supervise};
+use crate::bus::BusSettings;
 use crate::clock::Clock;
-use crate::limits::STOP_SENSORS;
+use crate::limits::{SAMPLE_DEADLINE, STOP_SENSORS};
 use crate::model::{BusId, Moment, Quality, Sample, SensorId};
 use crate::plan::SensorPlan;
 use crate::ports::Publish;
@@ -33,13 +34,15 @@ pub struct Sensing {
     buses: BTreeMap<BusId, RunningBus>,
     /// Ids in the order of the plan.
     order: Vec<SensorId>,
+    /// Longest a measurement may take.
+    deadline: Duration,
 }
 
 struct RunningBus {
-    settings: SerialSettings,
+    settings: BusSettings,
     plans: watch::Sender<Plans>,
     adopted: watch::Receiver<Plans>,
-    chains: SharedChains,
+    sensors: Sensors,
     stop: CancellationToken,
     task: JoinHandle<()>,
 }
@@ -49,6 +52,12 @@ struct RunningBus {
 pub struct SensorView {
     /// Who it is.
     pub id: SensorId,
+    /// The bus it hangs on.
+    pub bus: BusId,
+    /// Its driver.
+    pub driver: &'static str,
+    /// Units of its values, by the name they are told under, where they are known.
+    pub units: Arc<[(Arc<str>, Arc<str>)]>,
     /// Values last told, processed.
     pub values: Vec<Sample>,
     /// Their quality.
@@ -75,14 +84,14 @@ pub struct FrameCounts {
 impl Sensing {
     /// Starts one task a bus. A port that is not there is no error: it is opened when it comes. A bus without sensors is not opened.
     pub fn start(
-        buses: &[SerialSettings],
+        buses: &[BusSettings],
         sensors: &[SensorPlan],
         publish: Arc<dyn Publish>,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        let mut sensing = Self { publish, clock, buses: BTreeMap::new(), order: Vec::new() };
+        let mut sensing = Self { publish, clock, buses: BTreeMap::new(), order: Vec::new(), deadline: SAMPLE_DEADLINE };
         for settings in buses {
-            let plans = plans_of(&settings.id, sensors);
+            let plans = plans_of(settings.id(), sensors);
             if !plans.is_empty() {
                 sensing.start_bus(settings, plans);
             }
@@ -92,8 +101,8 @@ impl Sensing {
     }
 
     /// Makes what runs equal to the plan: a changed sensor restarts, an unchanged one on the same port does not miss a byte.
-    pub async fn apply(&mut self, buses: &[SerialSettings], sensors: &[SensorPlan]) {
-        let wanted = |id: &BusId| buses.iter().find(|settings| settings.id == *id);
+    pub async fn apply(&mut self, buses: &[BusSettings], sensors: &[SensorPlan]) {
+        let wanted = |id: &BusId| buses.iter().find(|settings| settings.id() == id);
         let ended: Vec<BusId> = self
             .buses
             .iter()
@@ -119,11 +128,11 @@ impl Sensing {
             bus.adopt(staying).await;
         }
         for settings in buses {
-            let plans = plans_of(&settings.id, sensors);
+            let plans = plans_of(settings.id(), sensors);
             if plans.is_empty() {
                 continue;
             }
-            match self.buses.get_mut(&settings.id) {
+            match self.buses.get_mut(settings.id()) {
                 Some(bus) => bus.adopt(plans).await,
                 None => self.start_bus(settings, plans),
             }
@@ -135,8 +144,7 @@ impl Sensing {
     pub fn views(&self) -> Vec<SensorView> {
         let mut views: BTreeMap<SensorId, SensorView> = BTreeMap::new();
         for bus in self.buses.values() {
-            let chains = bus.chains.lock().unwrap_or_else(PoisonError::into_inner);
-            views.extend(chains.views().map(|view| (view.id.clone(), view.clone())));
+            views.extend(bus.sensors.views().into_iter().map(|view| (view.id.clone(), view)));
         }
         self.order.iter().filter_map(|id| views.remove(id)).collect()
     }
@@ -152,10 +160,10 @@ impl Sensing {
         }
     }
 
-    fn start_bus(&mut self, settings: &SerialSettings, plans: Plans) {
+    fn start_bus(&mut self, settings: &BusSettings, plans: Plans) {
         let (sender, receiver) = watch::channel(plans);
         let (adopted_sender, adopted) = watch::channel(Plans::default());
-        let chains = SharedChains::default();
+        let sensors = Sensors::of(settings);
         let stop = CancellationToken::new();
         let task = tokio::spawn(supervise(BusContext {
             settings: settings.clone(),
@@ -163,11 +171,12 @@ impl Sensing {
             adopted: Arc::new(adopted_sender),
             publish: self.publish.clone(),
             clock: self.clock.clone(),
-            chains: chains.clone(),
+            sensors: sensors.clone(),
             stop: stop.clone(),
+            deadline: self.deadline,
         }));
-        let bus = RunningBus { settings: settings.clone(), plans: sender, adopted, chains, stop, task };
-        self.buses.insert(settings.id.clone(), bus);
+        let bus = RunningBus { settings: settings.clone(), plans: sender, adopted, sensors, stop, task };
+        self.buses.insert(settings.id().clone(), bus);
     }
 }
 
@@ -180,14 +189,14 @@ impl RunningBus {
         self.plans.send_replace(plans.clone());
         let in_force = self.adopted.wait_for(|adopted| Arc::ptr_eq(adopted, &plans));
         if tokio::time::timeout(STOP_SENSORS, in_force).await.is_err() {
-            warn!(bus = %self.settings.id, "task of the bus does not answer");
+            warn!(bus = %self.settings.id(), "task of the bus does not answer");
         }
     }
 
     async fn stop(mut self, budget: Duration) {
         self.stop.cancel();
         if tokio::time::timeout(budget, &mut self.task).await.is_err() {
-            warn!(bus = %self.settings.id, "task of the bus does not end; it is cut off");
+            warn!(bus = %self.settings.id(), "task of the bus does not end; it is cut off");
             self.task.abort();
         }
     }
@@ -196,4 +205,8 @@ impl RunningBus {
 /// The sensors of a bus, in the order of the plan.
 fn plans_of(bus: &BusId, sensors: &[SensorPlan]) -> Plans {
     sensors.iter().filter(|sensor| sensor.bus == *bus).cloned().collect()
+}
+
+fn ms(now: Moment, since: Moment) -> u64 {
+    u64::try_from(now.since(since).as_millis()).unwrap_or(u64::MAX)
 }

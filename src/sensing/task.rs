@@ -1,4 +1,4 @@
-//! The task of one bus, and the one that starts it again when it panics.
+//! The task of one bus of any kind, the one that starts it again when it panics, and the loop of a serial port.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -8,8 +8,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::error;
 
+use super::SensorView;
 use super::chains::Chains;
-use crate::bus::{Port, PortEvent, SerialSettings};
+use super::polled::{self, SharedPolled};
+use crate::bus::{BusSettings, Port, PortEvent, SerialSettings};
 use crate::clock::Clock;
 use crate::limits::{BUS_RESTART_MAX, BUS_RESTART_MIN};
 use crate::logic::retry::Backoff;
@@ -23,37 +25,67 @@ pub(super) type SharedChains = Arc<Mutex<Chains>>;
 /// The sensors a bus is to have, in the order of the plan.
 pub(super) type Plans = Arc<[SensorPlan]>;
 
+/// The sensors of a bus, by what it is.
+#[derive(Clone)]
+pub(super) enum Sensors {
+    /// Of a serial port.
+    Stream(SharedChains),
+    /// Of a bus whose devices are asked.
+    Polled(SharedPolled),
+}
+
+impl Sensors {
+    /// None yet.
+    pub(super) fn of(settings: &BusSettings) -> Self {
+        match settings {
+            BusSettings::Serial(_) => Self::Stream(SharedChains::default()),
+            BusSettings::I2c(_) | BusSettings::Files(_) => Self::Polled(SharedPolled::default()),
+        }
+    }
+
+    /// What a screen shows of them.
+    pub(super) fn views(&self) -> Vec<SensorView> {
+        match self {
+            Self::Stream(chains) => chains.lock().unwrap_or_else(PoisonError::into_inner).views().cloned().collect(),
+            Self::Polled(polled) => polled.lock().unwrap_or_else(PoisonError::into_inner).views(),
+        }
+    }
+}
+
 /// What a bus's task needs, and needs again when it is started again.
 #[derive(Clone)]
 pub(super) struct BusContext {
-    pub(super) settings: SerialSettings,
+    pub(super) settings: BusSettings,
     pub(super) plans: watch::Receiver<Plans>,
     /// Tells which plans are in force.
     pub(super) adopted: Arc<watch::Sender<Plans>>,
     pub(super) publish: Arc<dyn Publish>,
     pub(super) clock: Arc<dyn Clock>,
-    pub(super) chains: SharedChains,
+    pub(super) sensors: Sensors,
     pub(super) stop: CancellationToken,
+    /// Longest a measurement may take.
+    pub(super) deadline: Duration,
 }
 
 /// Runs the bus until it is stopped. A panic ends this bus's task alone, is counted, and is followed by a new start after a back-off.
 pub(super) async fn supervise(context: BusContext) {
     let mut backoff = Backoff::new(BUS_RESTART_MIN, BUS_RESTART_MAX);
-    let mut panics: u32 = 0;
+    let mut failed: u32 = 0;
     loop {
         let started = context.clock.now();
         let task = AbortOnDropHandle::new(tokio::spawn(run(context.clone())));
-        match task.await {
-            Err(ended) if ended.is_panic() => {}
-            Ok(()) | Err(_) => return,
-        }
-        panics = panics.saturating_add(1);
+        let reason = match task.await {
+            Err(ended) if ended.is_panic() => "it panicked".to_owned(),
+            Ok(Err(error)) => error.to_string(),
+            Ok(Ok(())) | Err(_) => return,
+        };
+        failed = failed.saturating_add(1);
         if context.clock.now().since(started) > BUS_RESTART_MAX {
             backoff.reset();
         }
         let wait = backoff.next_wait(fastrand::f64());
         let delay_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-        error!(bus = %context.settings.id, panics, delay_ms, "task of the bus panicked; it is started again");
+        error!(bus = %context.settings.id(), error = reason, failed, delay_ms, "task of the bus ended; it is started again");
         tokio::select! {
             () = context.stop.cancelled() => return,
             () = tokio::time::sleep(wait) => {}
@@ -61,14 +93,26 @@ pub(super) async fn supervise(context: BusContext) {
     }
 }
 
-async fn run(mut context: BusContext) {
-    let mut port = Port::new(&context.settings, context.clock.clone());
+async fn run(context: BusContext) -> std::io::Result<()> {
+    match (context.settings.clone(), context.sensors.clone()) {
+        (BusSettings::Serial(settings), Sensors::Stream(chains)) => {
+            listen(context, &settings, &chains).await;
+            Ok(())
+        }
+        (_, Sensors::Polled(polled)) => polled::run(context, polled).await,
+        (_, Sensors::Stream(_)) => Ok(()),
+    }
+}
+
+/// Reads a serial port until it is stopped.
+async fn listen(mut context: BusContext, settings: &SerialSettings, chains: &SharedChains) {
+    let mut port = Port::new(settings, context.clock.clone());
     let mut away = false;
     // A task that panicked leaves its chains in an unknown state: they are made anew.
-    *context.chains() = Chains::default();
-    context.adopt_plans(away);
+    *lock(chains) = Chains::default();
+    adopt(&mut context, chains, away);
     loop {
-        let timeout = context.chains().timeout();
+        let timeout = lock(chains).timeout();
         tokio::select! {
             biased;
             () = context.stop.cancelled() => break,
@@ -76,21 +120,21 @@ async fn run(mut context: BusContext) {
                 if changed.is_err() {
                     break;
                 }
-                context.adopt_plans(away);
+                adopt(&mut context, chains, away);
             }
             event = port.next() => {
                 let time = context.clock.wall();
                 match event {
                     PortEvent::Opened => {
                         away = false;
-                        context.chains().port_opened();
+                        lock(chains).port_opened();
                     }
                     PortEvent::Away => {
                         away = true;
-                        context.act(Chains::port_away);
+                        act(&context, chains, Chains::port_away);
                     }
                     PortEvent::Bytes { bytes, midway } => {
-                        context.act(|chains, now, out| chains.received(bytes, midway, now, time, out));
+                        act(&context, chains, |chains, now, out| chains.received(bytes, midway, now, time, out));
                     }
                 }
             }
@@ -98,34 +142,35 @@ async fn run(mut context: BusContext) {
         }
         // Looked at in every turn: a port that always has bytes must not hold up a deadline.
         if timeout.is_some_and(|at| context.clock.now() >= at) {
-            context.act(Chains::tick);
+            act(&context, chains, Chains::tick);
         }
     }
-    context.act(Chains::end);
+    act(&context, chains, Chains::end);
+}
+
+fn lock(chains: &SharedChains) -> MutexGuard<'_, Chains> {
+    chains.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Makes the chains equal to the plans.
+fn adopt(context: &mut BusContext, chains: &SharedChains, away: bool) {
+    let plans = context.plans.borrow_and_update().clone();
+    let mut out = Vec::new();
+    lock(chains).apply(&plans, away, context.clock.now(), &mut out);
+    context.tell(out);
+    context.adopted.send_replace(plans);
+}
+
+/// Does something with the sensors, and publishes what comes of it.
+fn act(context: &BusContext, chains: &SharedChains, act: impl FnOnce(&mut Chains, Moment, &mut Vec<Message>)) {
+    let mut out = Vec::new();
+    act(&mut lock(chains), context.clock.now(), &mut out);
+    context.tell(out);
 }
 
 impl BusContext {
-    fn chains(&self) -> MutexGuard<'_, Chains> {
-        self.chains.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Makes the chains equal to the plans.
-    fn adopt_plans(&mut self, away: bool) {
-        let plans = self.plans.borrow_and_update().clone();
-        let mut out = Vec::new();
-        self.chains().apply(&plans, away, self.clock.now(), &mut out);
-        self.tell(out);
-        self.adopted.send_replace(plans);
-    }
-
-    /// Does something with the sensors, and publishes what comes of it.
-    fn act(&self, act: impl FnOnce(&mut Chains, Moment, &mut Vec<Message>)) {
-        let mut out = Vec::new();
-        act(&mut self.chains(), self.clock.now(), &mut out);
-        self.tell(out);
-    }
-
-    fn tell(&self, messages: Vec<Message>) {
+    /// Publishes what came of something.
+    pub(super) fn tell(&self, messages: Vec<Message>) {
         for message in messages {
             self.publish.publish(message);
         }
@@ -133,7 +178,7 @@ impl BusContext {
 }
 
 /// Waits for a point in time; for ever without one.
-async fn until(moment: Option<Moment>, clock: &dyn Clock) {
+pub(super) async fn until(moment: Option<Moment>, clock: &dyn Clock) {
     match moment {
         // At least a millisecond, the resolution of the timer: a deadline that is there already must not become a spin.
         Some(moment) => tokio::time::sleep(moment.since(clock.now()).max(Duration::from_millis(1))).await,

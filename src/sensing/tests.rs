@@ -1,7 +1,7 @@
 use std::sync::Mutex;
 
 use super::*;
-use crate::bus::{Device, Parity};
+use crate::bus::{Device, Parity, SerialSettings};
 use crate::clock::SystemClock;
 use crate::drivers::registry;
 use crate::logic::pipeline::SensorSettings;
@@ -10,7 +10,7 @@ use crate::model::{Message, Qos, TopicName};
 
 /// Keeps what was published.
 #[derive(Default)]
-struct Told(Mutex<Vec<(String, String)>>);
+pub(super) struct Told(Mutex<Vec<(String, String)>>);
 
 impl Publish for Told {
     fn publish(&self, message: Message) {
@@ -20,12 +20,12 @@ impl Publish for Told {
 }
 
 impl Told {
-    fn on(&self, topic: &str) -> Vec<String> {
+    pub(super) fn on(&self, topic: &str) -> Vec<String> {
         let told = self.0.lock().unwrap();
         told.iter().filter(|(on, _)| on == topic).map(|(_, payload)| payload.clone()).collect()
     }
 
-    async fn wait(&self, what: &str, mut seen: impl FnMut(&Self) -> bool) {
+    pub(super) async fn wait(&self, what: &str, mut seen: impl FnMut(&Self) -> bool) {
         let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
         while !seen(self) {
             assert!(tokio::time::Instant::now() < deadline, "waited for {what}; told: {:?}", self.0.lock().unwrap());
@@ -34,7 +34,11 @@ impl Told {
     }
 }
 
-fn bus(id: &str, device: Device) -> SerialSettings {
+fn bus(id: &str, device: Device) -> BusSettings {
+    BusSettings::Serial(serial(id, device))
+}
+
+fn serial(id: &str, device: Device) -> SerialSettings {
     SerialSettings {
         id: BusId::parse(id).unwrap(),
         device,
@@ -52,6 +56,7 @@ pub(super) fn sensor(id: &str, bus: &str, options: &str) -> SensorPlan {
         id: SensorId::parse(id).unwrap(),
         bus: BusId::parse(bus).unwrap(),
         driver: spec.name,
+        every: None,
         options: options.to_owned(),
         factory: spec.build(table).ok().unwrap(),
         pipeline: SensorSettings::default(),
@@ -126,8 +131,8 @@ async fn buses_come_and_go_with_the_plan() {
     assert_eq!(told.on("n/availability"), ["online", "offline"]);
     told.wait("a line of the second", |told| !told.on("air/temperature").is_empty()).await;
 
-    let faster = SerialSettings { baud: 9600, ..b };
-    sensing.apply(&[faster], &[on_b]).await;
+    let faster = SerialSettings { baud: 9600, ..serial("b", simulated("greenhouse?rate=50")) };
+    sensing.apply(&[BusSettings::Serial(faster)], &[on_b]).await;
     told.wait("the second again", |told| told.on("air/availability") == ["online", "offline", "online"]).await;
     sensing.stop(Duration::from_secs(2)).await;
 }
