@@ -31,6 +31,17 @@ const _: () = assert!(
     "the stages of a stop must end before systemd kills"
 );
 
+// ---- commands ----
+
+/// Longest payload of a command, bytes: an id, a value and an expiry take a hundred. A longer one is rejected.
+pub const COMMAND_BYTES_MAX: usize = 4_096;
+/// First wait before an output that failed is tried again: a chip that missed one transfer is in its safe state within a fifth of a second.
+pub const OUTPUT_RETRY_MIN: Duration = Duration::from_millis(200);
+/// Longest wait before an output that failed is tried again.
+pub const OUTPUT_RETRY_MAX: Duration = Duration::from_secs(30);
+/// How often an output that can be read back is: a chip that lost its power, or that another program has set, is noticed within so long.
+pub const OUTPUT_CHECK: Duration = Duration::from_secs(10);
+
 // ---- store ----
 
 /// Statements kept prepared for each file: the outbox has about twenty; a miss costs a parse, nothing else.

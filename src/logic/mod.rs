@@ -1,9 +1,11 @@
 //! The quiet room: every decision, made from its inputs alone. No clock, no socket, no file, no randomness of its own.
 
 pub mod availability;
+pub mod command;
 pub mod flight;
 pub mod health;
 pub mod keepalive;
+pub mod output;
 pub mod pipeline;
 pub mod retry;
 pub mod route;

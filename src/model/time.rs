@@ -93,6 +93,11 @@ pub fn rfc3339(unix_ms: i64) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()
 }
 
+/// Reads a time as RFC 3339 writes it, with any offset, in milliseconds since the epoch.
+pub fn parse_rfc3339(text: &str) -> Option<i64> {
+    text.trim().parse::<jiff::Timestamp>().ok().map(jiff::Timestamp::as_millisecond)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -103,6 +108,14 @@ mod tests {
         assert_eq!(BootId::parse("3f1c2a00-0000-4000-8000-000000000001\n"), Some(BootId::new(bytes)));
         for text in ["", "3f1c2a00", "3f1c2a00-0000-4000-8000-00000000000g", "+f1c2a00-0000-4000-8000-000000000001"] {
             assert_eq!(BootId::parse(text), None, "`{text}`");
+        }
+    }
+
+    #[test]
+    fn a_time_is_read_with_any_offset_and_nothing_else_is_one() {
+        assert_eq!(parse_rfc3339("2026-11-23T02:15:00.5+01:00"), Some(1_795_396_500_500));
+        for text in ["", "2026-11-23", "2026-11-23T02:15:00", "1795396500"] {
+            assert_eq!(parse_rfc3339(text), None, "`{text}`");
         }
     }
 
