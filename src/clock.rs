@@ -2,10 +2,11 @@
 //!
 //! Rooms at the doors get an `Arc<dyn Clock>`; `logic/` is given the time as an argument and never sees one.
 
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use crate::limits::STAMP_AGE_MAX;
+use crate::limits::{CLOCK_LOOK, STAMP_AGE_MAX};
 use crate::model::{BootId, Moment, Timestamp};
 
 /// Tells the time, both kinds.
@@ -51,17 +52,12 @@ impl Clock for SystemClock {
     }
 
     fn wall(&self) -> Timestamp {
-        // SAFETY: timex is plain data; modes = 0 makes adjtimex read only.
-        let status = unsafe {
-            let mut timex: libc::timex = std::mem::zeroed();
-            libc::adjtimex(&raw mut timex)
-        };
         let unix_ms = i64::try_from(read(libc::CLOCK_REALTIME).as_millis()).unwrap_or(i64::MAX);
-        // A container may be denied adjtimex (-1): then a date after this program was written is the best sign there is.
-        let synced = match status {
-            -1 => unix_ms > WRITTEN_UNIX_MS,
-            state => state != libc::TIME_ERROR,
-        };
+        let synced = Told(TOLD.load(Ordering::Relaxed)).still_holds(unix_ms).unwrap_or_else(|| {
+            let synced = ask_kernel(unix_ms);
+            TOLD.store(Told::at(unix_ms, synced).0, Ordering::Relaxed);
+            synced
+        });
         Timestamp { unix_ms, synced, at: Some(self.now()) }
     }
 
@@ -87,6 +83,40 @@ impl Clock for SystemClock {
 fn placed(monotonic_ns: u64, monotonic: Duration, now: Moment) -> Moment {
     let age = monotonic.checked_sub(Duration::from_nanos(monotonic_ns)).filter(|age| *age <= STAMP_AGE_MAX);
     Moment::at(now.since_start().saturating_sub(age.unwrap_or_default()))
+}
+
+fn ask_kernel(unix_ms: i64) -> bool {
+    // SAFETY: timex is plain data; modes = 0 makes adjtimex read only.
+    let status = unsafe {
+        let mut timex: libc::timex = std::mem::zeroed();
+        libc::adjtimex(&raw mut timex)
+    };
+    // A container may be denied adjtimex (-1): then a date after this program was written is the best sign there is.
+    match status {
+        -1 => unix_ms > WRITTEN_UNIX_MS,
+        state => state != libc::TIME_ERROR,
+    }
+}
+
+/// What the kernel said last. One for the process: there is one clock.
+static TOLD: AtomicI64 = AtomicI64::new(Told::NOTHING.0);
+
+/// Milliseconds since the epoch when the kernel was asked, and in the lowest bit its answer.
+#[derive(Debug, Clone, Copy)]
+struct Told(i64);
+
+impl Told {
+    const NOTHING: Told = Told(i64::MIN);
+
+    fn at(unix_ms: i64, synced: bool) -> Self {
+        Self(unix_ms << 1 | i64::from(synced))
+    }
+
+    /// The answer, if it is younger than [`CLOCK_LOOK`]. A clock that was set since, forwards or back, is asked about anew.
+    fn still_holds(self, unix_ms: i64) -> Option<bool> {
+        let age_ms = u128::from(unix_ms.abs_diff(self.0 >> 1));
+        (age_ms < CLOCK_LOOK.as_millis()).then_some(self.0 & 1 == 1)
+    }
 }
 
 /// 2026-11-01T00:00:00Z: no true clock shows an earlier time.
@@ -189,5 +219,16 @@ mod tests {
         assert_eq!(stamp(100_001), now, "later than now");
         assert_eq!(stamp(1_793_491_200_000), now, "before Linux 5.7 the wall clock's");
         assert_eq!(stamp(1_000), now, "too old for an edge that is just being read");
+    }
+
+    #[test]
+    fn the_kernels_word_on_the_clock_holds_for_a_second_and_not_over_a_step() {
+        assert_eq!(Told::NOTHING.still_holds(0), None);
+        for synced in [true, false] {
+            let told = Told::at(1_793_491_200_000, synced);
+            assert_eq!(told.still_holds(1_793_491_200_999), Some(synced));
+            assert_eq!(told.still_holds(1_793_491_201_000), None);
+            assert_eq!(told.still_holds(1_793_491_199_000), None, "the clock was set back");
+        }
     }
 }

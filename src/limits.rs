@@ -3,6 +3,12 @@
 
 use std::time::Duration;
 
+// ---- clock ----
+
+/// How long the kernel's word on whether the wall clock is set holds. Asking is a system call, and a reading needs it several times; a clock
+/// that is stepped is asked about at once, and one that NTP takes in hand is called unset for so long at most.
+pub const CLOCK_LOOK: Duration = Duration::from_secs(1);
+
 // ---- config ----
 
 /// Largest config file, includes counted singly. A gateway of 2,000 sensors takes 600 kB; a larger file is refused with its size.
