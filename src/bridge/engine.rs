@@ -330,6 +330,8 @@ impl Engine {
     }
 
     async fn wait(&mut self, now: Moment) {
+        // Said before the queue is looked at: what comes between rings, or is seen.
+        self.shared.be_patient(self.core.patience());
         let busy = self.core.has_more(now, self.link.unsent())
             || (self.core.fault().is_none() && self.core.room_for_intake() > 0 && !self.shared.is_empty());
         let due = self.due(now);

@@ -64,6 +64,8 @@ struct Queue {
     bytes: usize,
     dropped: u64,
     refusal: Option<NotAccepted>,
+    /// How many that nobody waits for may lie here before the bell rings. Not zero only while the engine is to wake up soon by itself.
+    patience: usize,
 }
 
 impl Shared {
@@ -135,6 +137,11 @@ impl Shared {
         self.queue().offered.is_empty()
     }
 
+    /// The engine commits soon anyway: until then so many need not wake it, unless someone waits for them.
+    pub(super) fn be_patient(&self, patience: usize) {
+        self.queue().patience = patience;
+    }
+
     pub(super) fn accept(&self, message: &Arc<Message>) -> Option<Acceptance> {
         let rules = Arc::clone(&self.rules.read().unwrap_or_else(PoisonError::into_inner));
         let up = rules.route(message)?;
@@ -170,9 +177,14 @@ impl Shared {
             return Ok(());
         }
         queue.bytes += bytes;
+        // QoS 0 is not stored: it goes now or never.
+        let at_once = waits || offered.qos == Qos::AtMostOnce || queue.bytes > INTAKE_BYTES / 2;
         queue.offered.push_back(offered);
+        let ring = at_once || queue.offered.len() > queue.patience;
         drop(queue);
-        self.bell.notify_one();
+        if ring {
+            self.bell.notify_one();
+        }
         Ok(())
     }
 }
@@ -232,6 +244,29 @@ mod tests {
         let dropped = shared.take(usize::MAX, |offered| last = Some(offered.topic.to_string()));
         assert_eq!((dropped, last.as_deref()), (3, Some("b")));
         assert!(shared.is_empty());
+    }
+
+    #[test]
+    fn an_engine_that_wakes_up_soon_is_not_woken_for_what_nobody_waits_for() {
+        let shared = shared();
+        let offer = |origin, qos| drop(shared.accept(&message("a", origin, qos)));
+        let rung = || std::pin::pin!(shared.bell.notified()).enable();
+        shared.be_patient(2);
+        offer(Origin::Sensor, Qos::AtLeastOnce);
+        offer(Origin::Sensor, Qos::ExactlyOnce);
+        assert!(!rung());
+        offer(Origin::Sensor, Qos::AtLeastOnce);
+        assert!(rung(), "more than it has patience for");
+        shared.take(usize::MAX, drop);
+        offer(Origin::Client, Qos::AtLeastOnce);
+        assert!(rung(), "a client waits");
+        shared.take(usize::MAX, drop);
+        offer(Origin::Sensor, Qos::AtMostOnce);
+        assert!(rung(), "it is not stored");
+        shared.be_patient(0);
+        shared.take(usize::MAX, drop);
+        offer(Origin::Sensor, Qos::AtLeastOnce);
+        assert!(rung());
     }
 
     #[test]

@@ -354,6 +354,12 @@ impl Core {
         crate::limits::COMMIT_ROWS_MAX.saturating_sub(self.waiting.len())
     }
 
+    /// How many messages may wait for the commit that is due after the linger; 0 when none is.
+    pub(super) fn patience(&self) -> usize {
+        let lingers = self.waiting_since.is_some() && self.fault.is_none();
+        if lingers { COMMIT_ROWS.saturating_sub(self.waiting.len()) } else { 0 }
+    }
+
     fn intake_due(&self, now: Moment) -> bool {
         self.waiting_answers > 0
             || self.waiting.len() >= COMMIT_ROWS
