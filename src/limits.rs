@@ -184,6 +184,12 @@ pub const SEQ_LEASE: u64 = 65_536;
 pub const GPIO_KERNEL_EDGES: u32 = 256;
 /// Edges taken at once. More wait for the next turn, so that a line that storms takes turns with everything else.
 pub const GPIO_EDGES_AT_ONCE: usize = 64;
+/// Longest a level that no edge told waits for its edge before it counts all the same: an edge is there within a millisecond, or it is lost.
+pub const LINE_CONFIRM: Duration = Duration::from_millis(10);
+/// Longest a line may move without holding a level before it is said to be restless: nobody presses a button for that long.
+pub const LINE_RESTLESS: Duration = Duration::from_secs(1);
+/// The same as a number of debounce spans, whichever is longer.
+pub const LINE_RESTLESS_SPANS: u32 = 20;
 /// Oldest stamp of the kernel's that is believed. An edge is read within milliseconds, on a stalled board within seconds; what seems older is
 /// of another clock.
 pub const STAMP_AGE_MAX: Duration = Duration::from_secs(60);

@@ -2,6 +2,8 @@
 
 pub mod availability;
 pub mod command;
+pub mod counter;
+pub mod debounce;
 pub mod flight;
 pub mod health;
 pub mod keepalive;

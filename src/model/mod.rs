@@ -11,7 +11,7 @@ pub mod topic;
 pub use command::{Ack, ActuatorView, Command, CommandId, CommandOrigin, Outcome, Setting};
 pub use id::{ActuatorId, BridgeId, BusId, GatewayId, IdError, SensorId, Seq};
 pub use message::{Message, Origin, Properties, Qos};
-pub use reading::{OWN_LEVELS, OWN_NAMES, Quality, Reading, Sample, Value};
+pub use reading::{LineTotals, OWN_LEVELS, OWN_NAMES, Quality, Reading, Sample, Value};
 pub use secret::Secret;
 pub use time::{BootId, Moment, Timestamp};
 pub use topic::{TopicError, TopicFilter, TopicName};

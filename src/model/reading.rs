@@ -46,6 +46,15 @@ pub struct Sample {
     pub value: Value,
 }
 
+/// What a pulse counter has counted since it was first set up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LineTotals {
+    /// Pulses.
+    pub count: u64,
+    /// Edges that happened and could not be told apart: they came faster than they could be kept.
+    pub missed: u64,
+}
+
 /// Whether a value may be trusted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum Quality {

@@ -1,4 +1,4 @@
-"""Just enough of an MQTT 3.1.1 client, QoS 0, to watch and to command."""
+"""Just enough of an MQTT 3.1.1 client to watch, to command, and to know what was acknowledged."""
 
 import json
 import re
@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 from bench.waiting import PATIENCE, Missed
 
-CONNECT, CONNACK, PUBLISH, SUBSCRIBE, SUBACK = 0x10, 0x20, 0x30, 0x82, 0x90
-RETAIN = 0x01
+CONNECT, CONNACK, PUBLISH, PUBACK, SUBSCRIBE, SUBACK = 0x10, 0x20, 0x30, 0x40, 0x82, 0x90
+RETAIN, QOS_1 = 0x01, 0x02
 
 
 class Message(NamedTuple):
@@ -31,6 +31,9 @@ class Client:
 
     def __init__(self, port, name="bench"):
         self._messages = []
+        self._promised = {}  # packet id -> what was published under it and is not acknowledged
+        self.acknowledged = []
+        self._ended = False
         self._changed = threading.Condition()
         self._stream = socket.create_connection(("127.0.0.1", port), 5)
         try:
@@ -56,6 +59,17 @@ class Client:
         if not isinstance(payload, str):
             payload = json.dumps(payload)
         self._send(PUBLISH | (RETAIN if retain else 0), _string(topic) + payload.encode())
+
+    def publish_and_hear(self, topic, payload, window):
+        """Publishes with QoS 1, once fewer than `window` wait for their acknowledgement. What has one is in `acknowledged`."""
+        with self._changed:
+            if not self._changed.wait_for(lambda: self._ended or len(self._promised) < window, PATIENCE):
+                raise Missed(f"waited {PATIENCE} s for an acknowledgement")
+            if self._ended:
+                raise EOFError
+            number = next(number for number in range(1, 65536) if number not in self._promised)
+            self._promised[number] = payload
+        self._send(PUBLISH | QOS_1, _string(topic) + number.to_bytes(2, "big") + payload.encode())
 
     def mark(self):
         """A place to look from: behind everything that has come."""
@@ -106,9 +120,15 @@ class Client:
             while True:
                 self._take(*self._packet())
         except (OSError, EOFError):
-            pass
+            with self._changed:
+                self._ended = True
+                self._changed.notify_all()
 
     def _take(self, first, body):
+        if first & 0xF0 == PUBACK:
+            with self._changed:
+                self.acknowledged.append(self._promised.pop(int.from_bytes(body[:2], "big")))
+                self._changed.notify_all()
         if first & 0xF0 != PUBLISH:
             return
         end = 2 + int.from_bytes(body[:2], "big")
