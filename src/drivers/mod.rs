@@ -2,9 +2,14 @@
 //!
 //! A driver opens nothing and reads no clock: it is fed what its bus received, or is handed a way to its bus, and answers with samples.
 
+pub mod ads1115;
+pub mod bme280;
 pub mod framing;
+mod i2c;
+pub mod ina219;
 mod options;
 pub mod registry;
+pub mod sht3x;
 pub mod spec;
 pub mod uart;
 

@@ -97,6 +97,40 @@ impl<'i> Fields<'i> {
         None
     }
 
+    /// Takes a number, whole or not, within a range.
+    pub(crate) fn number(&mut self, key: &str, range: RangeInclusive<f64>) -> Option<f64> {
+        let value = self.take(key)?;
+        let span = value.span();
+        let Some(number) = as_number(value.get_ref()) else {
+            self.error(span, format!("`{key}` must be a number, not {}", kind(value.get_ref())), None);
+            return None;
+        };
+        if range.contains(&number) {
+            return Some(number);
+        }
+        self.error(span, format!("`{key}` must be {} to {}", range.start(), range.end()), None);
+        None
+    }
+
+    /// Takes a list of tables, each with its place.
+    pub(crate) fn tables(&mut self, key: &str) -> Option<Vec<(DeTable<'i>, Range<usize>)>> {
+        let value = self.take(key)?;
+        let span = value.span();
+        let DeValue::Array(items) = value.into_inner() else {
+            self.error(span, format!("`{key}` must be a list of tables"), None);
+            return None;
+        };
+        let mut tables = Vec::new();
+        for item in items {
+            let span = item.span();
+            match item.into_inner() {
+                DeValue::Table(table) => tables.push((table, span)),
+                other => self.error(span, format!("`{key}[]` must be a table, not {}", kind(&other)), None),
+            }
+        }
+        Some(tables)
+    }
+
     /// Takes a list of texts.
     pub(crate) fn texts(&mut self, key: &str) -> Option<Vec<Text>> {
         let value = self.take(key)?;
@@ -153,6 +187,18 @@ impl<'i> Fields<'i> {
         }
         self.errors.sort_by_key(|error| error.span.start);
         self.errors
+    }
+}
+
+/// A value as a number, where it is one.
+pub(crate) fn as_number(value: &DeValue<'_>) -> Option<f64> {
+    match value {
+        DeValue::Float(float) => float.as_str().parse().ok().filter(|number: &f64| number.is_finite()),
+        DeValue::Integer(integer) => {
+            #[allow(clippy::cast_precision_loss)] // a number of a config, not a count
+            i64::from_str_radix(integer.as_str(), integer.radix()).ok().map(|number| number as f64)
+        }
+        _ => None,
     }
 }
 
