@@ -263,7 +263,7 @@ int pins_drive(char *arguments)
 	return 0;
 }
 
-/* A step that comes late does not move those after it: they follow the sooner, and none is left out. */
+/* A step that comes late moves those after it, so that none is shorter than it was meant to be. */
 static enum hrtimer_restart wave_step(struct hrtimer *timer)
 {
 	struct wave *wave = container_of(timer, struct wave, timer);
@@ -277,7 +277,7 @@ static enum hrtimer_restart wave_step(struct hrtimer *timer)
 		}
 	}
 	drive(wave->line, wave->step[wave->at].level);
-	hrtimer_add_expires_ns(timer, (u64)wave->step[wave->at].us * NSEC_PER_USEC);
+	hrtimer_set_expires(timer, ktime_add_us(ktime_get(), wave->step[wave->at].us));
 	wave->at++;
 	return HRTIMER_RESTART;
 }
