@@ -69,7 +69,7 @@ impl Gateway {
         hub.join_broker(broker.link());
         hub.publish(status::status(&plan.status_topic, true));
 
-        let sensing = Sensing::start(&[], &[], Arc::clone(&hub) as Arc<dyn Publish>, Arc::clone(&clock));
+        let sensing = Sensing::start(&[], &[], Arc::clone(&hub) as Arc<dyn Publish>, Arc::clone(&clock), &health);
         let mut gateway = Self { plan, clock, health, hub, broker, bridges: Vec::new(), sensing };
         let plan = gateway.plan.clone();
         if let Err(error) = gateway.apply_bridges(&plan).await {

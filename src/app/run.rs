@@ -76,9 +76,13 @@ async fn live(config: &Path, plan: Plan) -> ExitCode {
     };
     // A reload reads files and opens stores, which a slow card may hold up.
     let supervised = gateway.health().enter("reload", PULSE_LIMIT_DISK, clock.now());
+    if let Err(error) = watchdog::start(gateway.health(), Arc::clone(&clock)) {
+        error!(%error, "cannot start a thread");
+        gateway.stop(signals.stop()).await;
+        return exit::code(exit::UNAVAILABLE);
+    }
     let mut told = standing(&gateway, None);
     notify::ready(&told.to_string());
-    tokio::spawn(watchdog::watch(gateway.health(), Arc::clone(&clock)));
     loop {
         tokio::select! {
             wish = signals.next() => match wish {

@@ -11,16 +11,22 @@ use crate::limits::PULSE_EVERY;
 use crate::logic::health::Edge;
 use crate::telemetry::notify;
 
-/// Looks at the parts until the process ends. Without a watchdog the log is all that is told.
-pub(super) async fn watch(health: Arc<Health>, clock: Arc<dyn Clock>) {
+/// Starts to look at the parts, until the process ends. Without a watchdog the log is all that is told.
+///
+/// On a thread of its own: a task that holds up the runtime would hold up who is to name it.
+///
+/// # Errors
+/// The kernel has no thread.
+pub(super) fn start(health: Arc<Health>, clock: Arc<dyn Clock>) -> std::io::Result<()> {
     let watchdog = notify::watchdog();
     let every = watchdog.map_or(PULSE_EVERY, feeding);
-    loop {
+    let watch = move || loop {
         if look(&health, clock.as_ref(), watchdog.is_some()) {
             notify::alive();
         }
-        tokio::time::sleep(every).await;
-    }
+        std::thread::sleep(every);
+    };
+    std::thread::Builder::new().name("watchdog".into()).spawn(watch).map(drop)
 }
 
 /// How often a watchdog is fed that waits for so long: twice in its time (sd_watchdog_enabled(3)), and at each look at the parts.

@@ -22,7 +22,8 @@ pub use self::stream::StreamChain;
 use self::task::{BusContext, Plans, Sensors, supervise};
 use crate::bus::BusSettings;
 use crate::clock::Clock;
-use crate::limits::{SAMPLE_DEADLINE, STOP_SENSORS};
+use crate::health::{Health, Supervised};
+use crate::limits::{PULSE_LIMIT, SAMPLE_DEADLINE, STOP_SENSORS};
 use crate::model::{BusId, Moment, Quality, Sample, SensorId};
 use crate::plan::SensorPlan;
 use crate::ports::Publish;
@@ -31,6 +32,7 @@ use crate::ports::Publish;
 pub struct Sensing {
     publish: Arc<dyn Publish>,
     clock: Arc<dyn Clock>,
+    health: Arc<Health>,
     buses: BTreeMap<BusId, RunningBus>,
     /// Ids in the order of the plan.
     order: Vec<SensorId>,
@@ -45,6 +47,8 @@ struct RunningBus {
     sensors: Sensors,
     stop: CancellationToken,
     task: JoinHandle<()>,
+    /// The task's place in the book: it ends with the bus.
+    _supervised: Supervised,
 }
 
 /// What a screen shows of a sensor.
@@ -88,8 +92,11 @@ impl Sensing {
         sensors: &[SensorPlan],
         publish: Arc<dyn Publish>,
         clock: Arc<dyn Clock>,
+        health: &Arc<Health>,
     ) -> Self {
-        let mut sensing = Self { publish, clock, buses: BTreeMap::new(), order: Vec::new(), deadline: SAMPLE_DEADLINE };
+        let (health, buses_running) = (Arc::clone(health), BTreeMap::new());
+        let mut sensing =
+            Self { publish, clock, health, buses: buses_running, order: Vec::new(), deadline: SAMPLE_DEADLINE };
         for settings in buses {
             let plans = plans_of(settings.id(), sensors);
             if !plans.is_empty() {
@@ -165,6 +172,7 @@ impl Sensing {
         let (adopted_sender, adopted) = watch::channel(Plans::default());
         let sensors = Sensors::of(settings);
         let stop = CancellationToken::new();
+        let supervised = self.health.enter(format!("bus {}", settings.id()), PULSE_LIMIT, self.clock.now());
         let task = tokio::spawn(supervise(BusContext {
             settings: settings.clone(),
             plans: receiver,
@@ -174,8 +182,17 @@ impl Sensing {
             sensors: sensors.clone(),
             stop: stop.clone(),
             deadline: self.deadline,
+            pulse: supervised.pulse(),
         }));
-        let bus = RunningBus { settings: settings.clone(), plans: sender, adopted, sensors, stop, task };
+        let bus = RunningBus {
+            settings: settings.clone(),
+            plans: sender,
+            adopted,
+            sensors,
+            stop,
+            task,
+            _supervised: supervised,
+        };
         self.buses.insert(settings.id().clone(), bus);
     }
 }

@@ -73,6 +73,7 @@ pub(super) async fn run(mut context: BusContext, shared: SharedPolled) -> std::i
     adopt(&mut context, &shared, &mut schedule);
     loop {
         let now = context.clock.now();
+        context.pulse.beat(now);
         if running.is_none()
             && let Some(id) = schedule.start(now)
         {

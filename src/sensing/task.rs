@@ -13,7 +13,8 @@ use super::chains::Chains;
 use super::polled::{self, SharedPolled};
 use crate::bus::{BusSettings, Port, PortEvent, SerialSettings};
 use crate::clock::Clock;
-use crate::limits::{BUS_RESTART_MAX, BUS_RESTART_MIN};
+use crate::health::Pulse;
+use crate::limits::{BUS_RESTART_MAX, BUS_RESTART_MIN, PULSE_EVERY};
 use crate::logic::retry::Backoff;
 use crate::model::{Message, Moment};
 use crate::plan::SensorPlan;
@@ -65,6 +66,8 @@ pub(super) struct BusContext {
     pub(super) stop: CancellationToken,
     /// Longest a measurement may take.
     pub(super) deadline: Duration,
+    /// Beats in each turn of the task: it makes progress, whatever its devices do.
+    pub(super) pulse: Pulse,
 }
 
 /// Runs the bus until it is stopped. A panic ends this bus's task alone, is counted, and is followed by a new start after a back-off.
@@ -86,9 +89,13 @@ pub(super) async fn supervise(context: BusContext) {
         let wait = backoff.next_wait(fastrand::f64());
         let delay_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
         error!(bus = %context.settings.id(), error = reason, failed, delay_ms, "task of the bus ended; it is started again");
-        tokio::select! {
-            () = context.stop.cancelled() => return,
-            () = tokio::time::sleep(wait) => {}
+        let again = context.clock.now() + wait;
+        while context.clock.now() < again {
+            context.pulse.beat(context.clock.now());
+            tokio::select! {
+                () = context.stop.cancelled() => return,
+                () = until(Some(again), context.clock.as_ref()) => {}
+            }
         }
     }
 }
@@ -112,6 +119,7 @@ async fn listen(mut context: BusContext, settings: &SerialSettings, chains: &Sha
     *lock(chains) = Chains::default();
     adopt(&mut context, chains, away);
     loop {
+        context.pulse.beat(context.clock.now());
         let timeout = lock(chains).timeout();
         tokio::select! {
             biased;
@@ -177,11 +185,9 @@ impl BusContext {
     }
 }
 
-/// Waits for a point in time; for ever without one.
+/// Waits for a point in time, or until the pulse is due.
 pub(super) async fn until(moment: Option<Moment>, clock: &dyn Clock) {
-    match moment {
-        // At least a millisecond, the resolution of the timer: a deadline that is there already must not become a spin.
-        Some(moment) => tokio::time::sleep(moment.since(clock.now()).max(Duration::from_millis(1))).await,
-        None => std::future::pending().await,
-    }
+    let wait = moment.map_or(PULSE_EVERY, |moment| moment.since(clock.now())).min(PULSE_EVERY);
+    // At least a millisecond, the resolution of the timer: a deadline that is there already must not become a spin.
+    tokio::time::sleep(wait.max(Duration::from_millis(1))).await;
 }

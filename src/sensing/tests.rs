@@ -2,8 +2,10 @@ use std::sync::Mutex;
 
 use super::*;
 use crate::bus::{Device, Parity, SerialSettings};
-use crate::clock::SystemClock;
+use crate::clock::{Clock, SystemClock};
 use crate::drivers::registry;
+use crate::health::Health;
+use crate::limits::{PULSE_EVERY, PULSE_LIMIT};
 use crate::logic::pipeline::SensorSettings;
 use crate::logic::route::{PayloadForm, PublishSettings};
 use crate::model::{Message, Qos, TopicName};
@@ -80,7 +82,7 @@ async fn lines_of_a_port_become_messages() {
     let told = Arc::new(Told::default());
     let buses = [bus("a", simulated("burst?rate=1000"))];
     let sensors = [sensor("n", "a", "match = { json = true }"), sensor("other", "a", "match = { kv = '=' }")];
-    let sensing = Sensing::start(&buses, &sensors, told.clone(), SystemClock::shared());
+    let sensing = Sensing::start(&buses, &sensors, told.clone(), SystemClock::shared(), &Health::new());
     told.wait("100 lines", |told| told.on("n/n").len() >= 100).await;
 
     let views = sensing.views();
@@ -104,7 +106,8 @@ async fn a_reload_of_one_sensor_costs_its_neighbour_no_line() {
     let changing =
         |name: &str| sensor("changing", "a", &format!("match = {{ regex = '^\\{{\"n\":(?P<{name}>[0-9]+)' }}"));
     let steady = sensor("n", "a", "match = { json = true }");
-    let mut sensing = Sensing::start(&buses, &[steady.clone(), changing("a0")], told.clone(), SystemClock::shared());
+    let mut sensing =
+        Sensing::start(&buses, &[steady.clone(), changing("a0")], told.clone(), SystemClock::shared(), &Health::new());
     for round in 1..=20 {
         let topic = format!("changing/a{}", round - 1);
         told.wait("the changed sensor's lines", |told| told.on(&topic).len() >= 20).await;
@@ -123,7 +126,8 @@ async fn buses_come_and_go_with_the_plan() {
     let told = Arc::new(Told::default());
     let (a, b) = (bus("a", simulated("burst")), bus("b", simulated("greenhouse?rate=50")));
     let (on_a, on_b) = (sensor("n", "a", "match = { json = true }"), sensor("air", "b", "match = { json = true }"));
-    let mut sensing = Sensing::start(&[a.clone(), b.clone()], &[on_a], told.clone(), SystemClock::shared());
+    let mut sensing =
+        Sensing::start(&[a.clone(), b.clone()], &[on_a], told.clone(), SystemClock::shared(), &Health::new());
     told.wait("a line of the first", |told| !told.on("n/n").is_empty()).await;
     assert_eq!(sensing.buses.len(), 1, "a bus without sensors is not opened");
 
@@ -158,7 +162,7 @@ async fn a_sensor_that_moves_to_another_bus_ends_online() {
         let json = "match = { json = true }";
         [sensor("steady", "new", json), sensor("slow", "old", json), sensor("mover", of_mover, json)]
     };
-    let mut sensing = Sensing::start(&buses, &plan("old"), slow.clone(), SystemClock::shared());
+    let mut sensing = Sensing::start(&buses, &plan("old"), slow.clone(), SystemClock::shared(), &Health::new());
     slow.0.wait("the mover", |told| told.on("mover/availability") == ["online"]).await;
     sensing.apply(&buses, &plan("new")).await;
     slow.0.wait("the mover again", |told| told.on("mover/availability").len() >= 3).await;
@@ -172,7 +176,7 @@ async fn a_port_that_cannot_be_opened_makes_its_sensors_offline() {
     let told = Arc::new(Told::default());
     let buses = [bus("a", simulated("nothing")), bus("b", simulated("burst"))];
     let sensors = [sensor("lost", "a", "match = { json = true }"), sensor("n", "b", "match = { json = true }")];
-    let sensing = Sensing::start(&buses, &sensors, told.clone(), SystemClock::shared());
+    let sensing = Sensing::start(&buses, &sensors, told.clone(), SystemClock::shared(), &Health::new());
     told.wait("offline", |told| told.on("lost/availability") == ["offline"]).await;
     told.wait("the other bus", |told| told.on("n/n").len() >= 5).await;
     sensing.stop(Duration::from_secs(2)).await;
@@ -195,10 +199,50 @@ async fn a_panic_in_one_bus_restarts_it_and_leaves_the_others_alone() {
     let trap = Arc::new(Trap(Told::default(), false.into()));
     let buses = [bus("a", simulated("burst?rate=200")), bus("b", simulated("burst?rate=200"))];
     let sensors = [sensor("n", "a", "match = { json = true }"), sensor("steady", "b", "match = { json = true }")];
-    let sensing = Sensing::start(&buses, &sensors, trap.clone(), SystemClock::shared());
+    let sensing = Sensing::start(&buses, &sensors, trap.clone(), SystemClock::shared(), &Health::new());
     trap.0.wait("the restarted bus", |told| told.on("n/n").len() >= 5).await;
     sensing.stop(Duration::from_secs(2)).await;
     let numbers = trap.0.on("steady/n");
     let expected: Vec<String> = (1..=numbers.len()).map(|n| n.to_string()).collect();
     assert_eq!(numbers, expected);
+}
+
+/// Holds whoever has a message, while the test holds the lock.
+#[derive(Default)]
+struct Gate(Told, std::sync::Mutex<()>);
+
+impl Publish for Gate {
+    fn publish(&self, message: Message) {
+        drop(self.1.lock());
+        self.0.publish(message);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bus_that_idles_beats_and_one_whose_task_is_stuck_is_named() {
+    let (gate, health, clock) = (Arc::new(Gate::default()), Health::new(), SystemClock);
+    // The one has always something to tell, the other never: a port that is not there.
+    let buses = [bus("busy", simulated("burst?rate=200")), bus("idle", Device::Path("/dev/ttyTidegate0".into()))];
+    let sensors = [sensor("n", "busy", "match = { json = true }"), sensor("away", "idle", "match = { json = true }")];
+    let sensing = Sensing::start(&buses, &sensors, gate.clone(), SystemClock::shared(), &health);
+    gate.0.wait("the first lines", |told| told.on("n/n").len() >= 5).await;
+    assert_eq!(health.names(), ["bus busy", "bus idle"]);
+    let start = clock.now();
+    // Asked about a moment to come: who is not late then has beaten since `start`.
+    while !health.verdict(start + PULSE_LIMIT + Duration::from_millis(1)).is_healthy() {
+        assert!(clock.now().since(start) < PULSE_EVERY * 3, "it idles and does not beat");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    {
+        let _held = gate.1.lock().unwrap();
+        let start = clock.now();
+        // Longer than anybody is silent who idles. The runtime may be held up with the task, and others with it.
+        let ahead = PULSE_LIMIT.saturating_sub(PULSE_EVERY * 2);
+        while !health.verdict(clock.now() + ahead).late.iter().any(|late| late.name == "bus busy") {
+            assert!(clock.now().since(start) < PULSE_EVERY * 4, "it is stuck and beats");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+    sensing.stop(Duration::from_secs(2)).await;
+    assert_eq!(health.names(), Vec::<String>::new());
 }

@@ -5,8 +5,10 @@ use std::time::Duration;
 use super::*;
 use crate::bus::i2c::{Registers, Target};
 use crate::bus::settings::I2cSettings;
-use crate::clock::SystemClock;
+use crate::clock::{Clock, SystemClock};
 use crate::drivers::I2cFactory;
+use crate::health::Health;
+use crate::limits::{PULSE_EVERY, PULSE_LIMIT};
 use crate::model::{BusId, Quality, Value};
 use crate::sensing::Sensing;
 use crate::sensing::tests::{Told, sensor};
@@ -94,7 +96,7 @@ fn bus() -> BusSettings {
 
 fn start(plans: &[SensorPlan]) -> (Sensing, Arc<Told>) {
     let told = Arc::new(Told::default());
-    let mut sensing = Sensing::start(&[], &[], told.clone(), SystemClock::shared());
+    let mut sensing = Sensing::start(&[], &[], told.clone(), SystemClock::shared(), &Health::new());
     sensing.deadline = Duration::from_millis(200);
     sensing.start_bus(&bus(), plans.into());
     sensing.order = plans.iter().map(|plan| plan.id.clone()).collect();
@@ -180,6 +182,24 @@ async fn a_kernel_call_that_does_not_return_is_a_fault_of_its_bus_and_ends_when_
     })
     .await;
     sensing.stop(Duration::from_secs(2)).await;
+}
+
+#[tokio::test]
+async fn a_bus_whose_device_hangs_in_the_kernel_makes_progress_all_the_same() {
+    let (release, hang) = hang();
+    let (sensing, told) = start(&[plan("stuck", 50, &Script::of([hang]))]);
+    told.wait("the bus to be told as hanging", |told| told.on("stuck/availability") == ["offline"]).await;
+    let (health, clock) = (Arc::clone(&sensing.health), SystemClock);
+    let start = clock.now();
+    // Asked about a moment to come: who is not late then has beaten since `start`.
+    while !health.verdict(start + PULSE_LIMIT + Duration::from_millis(1)).is_healthy() {
+        assert!(clock.now().since(start) < PULSE_EVERY * 3, "the task waits for the kernel");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(health.names(), ["bus i2c-1"]);
+    drop(release);
+    sensing.stop(Duration::from_secs(2)).await;
+    assert_eq!(health.names(), Vec::<String>::new());
 }
 
 #[tokio::test]
