@@ -7,6 +7,7 @@ pub mod bme280;
 pub mod framing;
 mod i2c;
 pub mod ina219;
+pub mod kernel;
 mod options;
 pub mod registry;
 pub mod sht3x;

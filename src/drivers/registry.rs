@@ -3,8 +3,16 @@
 use super::DriverSpec;
 
 /// All drivers.
-pub const DRIVERS: &[DriverSpec] =
-    &[super::ads1115::SPEC, super::bme280::SPEC, super::ina219::SPEC, super::sht3x::SPEC, super::uart::SPEC];
+pub const DRIVERS: &[DriverSpec] = &[
+    super::ads1115::SPEC,
+    super::bme280::SPEC,
+    super::kernel::hwmon::SPEC,
+    super::kernel::iio::SPEC,
+    super::ina219::SPEC,
+    super::sht3x::SPEC,
+    super::uart::SPEC,
+    super::kernel::w1::SPEC,
+];
 
 /// The driver of that name.
 pub fn find(name: &str) -> Option<&'static DriverSpec> {
