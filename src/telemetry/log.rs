@@ -7,17 +7,18 @@ use std::io::{self, Write};
 use std::sync::{Arc, OnceLock};
 
 use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::filter::{ParseError, Targets};
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
+use tracing_subscriber::{Layer, Registry, fmt, reload};
 
 /// What the log is told to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogSettings {
-    /// Filter in the form of `tracing-subscriber`: `info`, or `info,tidegate::bridge=debug`. `$RUST_LOG` overrides it.
+    /// A level, and levels of parts of the program: `info`, or `info,tidegate::bridge=debug`. `$RUST_LOG` overrides it.
     pub level: String,
     /// Form of a line.
     pub format: LogFormat,
@@ -71,20 +72,25 @@ pub fn check_level(level: &str) -> Result<(), LogError> {
 }
 
 /// The filter of the environment, for whoever looks into a fault without touching the config.
-fn effective(level: &str) -> Result<EnvFilter, LogError> {
+fn effective(level: &str) -> Result<Targets, LogError> {
     match std::env::var("RUST_LOG") {
         Ok(own) if !own.is_empty() => filter(&own),
         _ => filter(level),
     }
 }
 
-fn filter(level: &str) -> Result<EnvFilter, LogError> {
+fn filter(level: &str) -> Result<Targets, LogError> {
     // rumqttd's router tells each subscription as INFO; whoever wants that says so: a later directive overrides an earlier one.
-    EnvFilter::try_new(format!("rumqttd=warn,{level}"))
-        .map_err(|e| LogError::Filter { level: level.into(), error: e.to_string() })
+    let mut directives = String::from("rumqttd=warn");
+    for directive in level.split(',').map(str::trim).filter(|directive| !directive.is_empty()) {
+        directives.push(',');
+        directives.push_str(directive);
+    }
+    // No filter by spans and the values in them: there are none here, and it brings a second engine of regular expressions.
+    directives.parse().map_err(|error: ParseError| LogError::Filter { level: level.into(), error: error.to_string() })
 }
 
-type Handle = reload::Handle<EnvFilter, Registry>;
+type Handle = reload::Handle<Targets, Registry>;
 
 /// The one filter of the process, exchanged by a reload.
 static FILTER: OnceLock<Handle> = OnceLock::new();
@@ -246,5 +252,16 @@ mod tests {
         assert!(check_level("info,tidegate::bridge=debug").is_ok());
         let error = check_level("info,tidegate=loud").unwrap_err().to_string();
         assert!(error.starts_with("log level `info,tidegate=loud`: "), "{error}");
+    }
+
+    #[test]
+    fn a_part_of_the_program_has_its_own_level_and_the_later_word_counts() {
+        let told = |level: &str, target: &str, of: Level| filter(level).unwrap().would_enable(target, &of);
+        assert!(told("info", "tidegate::bridge::engine", Level::INFO));
+        assert!(!told("info", "tidegate::bridge::engine", Level::DEBUG));
+        assert!(told("info, tidegate::bridge=debug,", "tidegate::bridge::engine", Level::DEBUG));
+        assert!(!told("info,tidegate::bridge=debug", "tidegate::broker", Level::DEBUG));
+        assert!(!told("debug", "rumqttd::router", Level::INFO));
+        assert!(told("info,rumqttd=info", "rumqttd::router", Level::INFO));
     }
 }
