@@ -90,7 +90,7 @@ impl std::fmt::Debug for BootId {
 pub fn rfc3339(unix_ms: i64) -> String {
     let limit = if unix_ms < 0 { jiff::Timestamp::MIN } else { jiff::Timestamp::MAX };
     let time = jiff::Timestamp::from_millisecond(unix_ms).unwrap_or(limit);
-    time.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()
+    format!("{time:.3}")
 }
 
 /// Reads a time as RFC 3339 writes it, with any offset, in milliseconds since the epoch.
@@ -122,6 +122,8 @@ mod tests {
     #[test]
     fn a_time_before_the_clock_was_set_and_one_beyond_the_calendar_are_written() {
         assert_eq!(rfc3339(0), "1970-01-01T00:00:00.000Z");
+        assert_eq!(rfc3339(1_700_000_000_120), "2023-11-14T22:13:20.120Z");
+        assert_eq!(rfc3339(-1), "1969-12-31T23:59:59.999Z");
         assert_eq!(rfc3339(i64::MAX), "9999-12-30T22:00:00.999Z");
     }
 }
