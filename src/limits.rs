@@ -111,6 +111,11 @@ pub const DEMO_LOG_LINES: usize = 200;
 /// How often the screen is drawn.
 pub const DEMO_FRAME: Duration = Duration::from_millis(100);
 
+// ---- cli ----
+
+/// How often `tidegate read` looks whether the sensor has spoken, and how long it waits for the bus to end.
+pub const READ_LOOK: Duration = Duration::from_millis(20);
+
 // ---- sensors ----
 
 /// Most bytes one read of a port takes: what a line discipline holds is 4 KiB, so one read can empty it. The rest waits in the kernel.

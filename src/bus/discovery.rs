@@ -23,6 +23,63 @@ impl Default for Roots {
     }
 }
 
+/// A serial port that has hardware behind it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FoundPort {
+    /// `/dev/ttyUSB0`: a name of the day.
+    pub path: PathBuf,
+    /// The name below `/dev/serial/by-id`, which stays; `None` where udev gave it none.
+    pub stable: Option<PathBuf>,
+    /// The kernel's driver.
+    pub driver: String,
+    /// What the USB adapter calls itself; empty for other ports.
+    pub product: String,
+    /// Vendor and product id of the USB adapter.
+    pub usb: Option<(u16, u16)>,
+    /// Serial number of the USB adapter, where it has one.
+    pub serial: Option<String>,
+}
+
+/// The ports of this machine, by path.
+pub fn ports() -> Vec<FoundPort> {
+    ports_below(&Roots::default())
+}
+
+fn ports_below(roots: &Roots) -> Vec<FoundPort> {
+    let Ok(entries) = fs::read_dir(roots.sys.join("class/tty")) else { return Vec::new() };
+    let stable: Vec<(PathBuf, PathBuf)> = fs::read_dir(roots.dev.join("serial/by-id"))
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| Some((fs::canonicalize(entry.path()).ok()?, entry.path())))
+        .collect();
+    let mut found: Vec<FoundPort> = entries
+        .flatten()
+        .filter_map(|entry| {
+            let device = fs::canonicalize(entry.path().join("device")).ok()?;
+            let driver = fs::canonicalize(device.join("driver")).ok()?;
+            let driver = driver.file_name()?.to_string_lossy().into_owned();
+            // The 8250 driver shows ports that a PC may have had; `type` 0 is PORT_UNKNOWN: there is none (Documentation/ABI/testing/sysfs-tty).
+            if attribute(&entry.path(), "type").as_deref() == Some("0") {
+                return None;
+            }
+            let path = roots.dev.join(entry.file_name());
+            let adapter = device.ancestors().take(PARENTS_MAX).find(|path| path.join("idVendor").is_file());
+            let real = fs::canonicalize(&path).unwrap_or_else(|_| path.clone());
+            Some(FoundPort {
+                stable: stable.iter().find(|(target, _)| *target == real).map(|(_, link)| link.clone()),
+                path,
+                driver,
+                product: adapter.and_then(|adapter| attribute(adapter, "product")).unwrap_or_default(),
+                usb: adapter.and_then(|adapter| Some((hex(adapter, "idVendor")?, hex(adapter, "idProduct")?))),
+                serial: adapter.and_then(|adapter| attribute(adapter, "serial")),
+            })
+        })
+        .collect();
+    found.sort();
+    found
+}
+
 /// How many folders lie between a tty and its USB device at most: a port of a multi-port adapter is two below.
 const PARENTS_MAX: usize = 4;
 
@@ -128,6 +185,33 @@ mod tests {
             Err(OpenError::Ambiguous { first: "ttyUSB0".into(), second: "ttyUSB1".into() })
         );
         assert_eq!(locate(&usb(Some("B")), &roots).unwrap(), Path::new("/dev/ttyUSB1"));
+    }
+
+    #[test]
+    fn ports_with_hardware_behind_them_are_listed_with_the_name_that_stays() {
+        let (folder, mut roots) = roots();
+        roots.dev = folder.path().join("dev");
+        adapter(&roots, 1, ("0403", "6001", Some("A5")), &["ttyUSB0"]);
+        adapter(&roots, 2, ("0403", "6001", None), &["ttyS7"]);
+        let tty = |name: &str| roots.sys.join("class/tty").join(name);
+        fs::create_dir_all(roots.sys.join("bus/drivers/ftdi_sio")).unwrap();
+        for name in ["ttyUSB0", "ttyS7"] {
+            let device = fs::canonicalize(tty(name).join("device")).unwrap();
+            symlink(roots.sys.join("bus/drivers/ftdi_sio"), device.join("driver")).unwrap();
+        }
+        fs::write(tty("ttyS7").join("type"), "0\n").unwrap();
+        fs::create_dir_all(roots.dev.join("serial/by-id")).unwrap();
+        fs::write(roots.dev.join("ttyUSB0"), "").unwrap();
+        symlink(roots.dev.join("ttyUSB0"), roots.dev.join("serial/by-id/usb-x")).unwrap();
+        let expected = FoundPort {
+            path: roots.dev.join("ttyUSB0"),
+            stable: Some(roots.dev.join("serial/by-id/usb-x")),
+            driver: "ftdi_sio".into(),
+            product: String::new(),
+            usb: Some((0x0403, 0x6001)),
+            serial: Some("A5".into()),
+        };
+        assert_eq!(ports_below(&roots), [expected]);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Owns the file descriptors of the sensors' side.
 
-mod discovery;
+pub mod discovery;
 pub mod gpio;
 pub mod i2c;
 mod line_errors;

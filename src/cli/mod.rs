@@ -5,6 +5,9 @@
 
 mod check;
 pub mod config;
+mod drivers;
+mod read;
+mod scan;
 mod user;
 
 use std::path::PathBuf;
@@ -57,6 +60,35 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// What can be read, and how a sensor of each kind is configured
+    Drivers {
+        /// One of them, whole
+        name: Option<String>,
+        /// Tell it as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Look what is there to be read, each with a block of config to paste
+    Scan {
+        /// Where to look
+        what: scan::What,
+        /// Tell it as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Read one sensor once, without the rest of the gateway
+    Read {
+        /// Id of the sensor
+        sensor: String,
+        #[command(flatten)]
+        file: ConfigFile,
+        /// Longest to wait for a sensor that speaks by itself
+        #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "15s")]
+        wait: Duration,
+        /// Tell it as JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Show the config as it works, or what may be in one
     #[command(subcommand)]
     Config(config::Command),
@@ -93,6 +125,9 @@ impl Cli {
             Command::Run(file) => crate::app::run(&file.path),
             Command::Demo { for_, plain } => crate::demo::run(crate::demo::Options { for_, plain }),
             Command::Check { file, no_secrets, json } => check::run(&file.path, no_secrets, json),
+            Command::Drivers { name, json } => drivers::run(name.as_deref(), json),
+            Command::Scan { what, json } => scan::run(what, json),
+            Command::Read { sensor, file, wait, json } => read::run(&file.path, &sensor, wait, json),
             Command::Config(command) => command.run(),
             Command::User(command) => command.run(),
         }

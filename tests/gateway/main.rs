@@ -8,6 +8,7 @@
 mod ask;
 mod bench;
 mod broker;
+mod commands;
 mod config_errors;
 mod crash;
 mod demo;
