@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 /// All went well.
 pub const OK: u8 = 0;
-/// The command did its work, and the answer is no: the demo counted a loss.
+/// The command did its work, and the answer is no: the demo counted a loss, an actuator did not do as it was told.
 pub const FAILED: u8 = 1;
 /// The command line was wrong.
 pub const USAGE: u8 = 64;
@@ -22,9 +22,9 @@ pub const INTERRUPTED: u8 = 130;
 /// Each code with its meaning, for the help.
 pub const TABLE: &[(u8, &str)] = &[
     (OK, "all went well"),
-    (FAILED, "the demo counted a loss"),
+    (FAILED, "the answer is no: the demo counted a loss, an actuator did not do as told"),
     (USAGE, "the command line was wrong"),
-    (UNAVAILABLE, "something needed is not to be had, such as a port that is taken"),
+    (UNAVAILABLE, "something needed is not to be had: a port is taken, no gateway is running"),
     (BUG, "a bug in tidegate"),
     (IO, "reading or writing failed"),
     (CONFIG, "the config has errors; nothing was started"),

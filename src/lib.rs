@@ -5,6 +5,7 @@
 //! - [`model`] the words the rooms share; [`logic`] every decision, without I/O; [`limits`] every number; [`clock`] the time
 //! - [`bus`] ports of the board; [`drivers`] one file a sensor; [`sensing`] bus, driver and pipeline joined
 //! - [`mqtt`] the wire; [`broker`] the local broker; [`bridge`] the way to the cloud; [`store`] SQLite
+//! - [`http`] the page, metrics, and the control socket of the command line
 //! - [`health`] who makes progress and who does not; [`telemetry`] log, and the word to the service manager
 
 pub mod app;
@@ -18,6 +19,7 @@ pub mod demo;
 pub mod drivers;
 pub mod exit;
 pub mod health;
+pub mod http;
 pub mod limits;
 pub mod logic;
 pub mod model;

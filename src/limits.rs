@@ -30,10 +30,13 @@ pub const STOP_SENSORS: Duration = Duration::from_secs(2);
 pub const STOP_BRIDGES: Duration = Duration::from_secs(5);
 /// The broker says goodbye to its clients and writes its retained messages.
 pub const STOP_BROKER: Duration = Duration::from_secs(3);
+/// The page and the control socket end last, so that a person can watch the stop: nothing waits for them.
+pub const STOP_HTTP: Duration = Duration::from_secs(1);
 /// `TimeoutStopSec` of the unit; the kill follows.
 pub const STOP_TOTAL: Duration = Duration::from_secs(15);
 const _: () = assert!(
-    STOP_SENSORS.as_secs() + STOP_BRIDGES.as_secs() + STOP_BROKER.as_secs() < STOP_TOTAL.as_secs(),
+    STOP_SENSORS.as_secs() + STOP_BRIDGES.as_secs() + STOP_BROKER.as_secs() + STOP_HTTP.as_secs()
+        < STOP_TOTAL.as_secs(),
     "the stages of a stop must end before systemd kills"
 );
 
@@ -55,6 +58,8 @@ pub const STATEMENTS_CACHED: usize = 32;
 /// Largest file that is read whole at start when it was not closed in order: 64 MiB take about a second on an SD card. Of a larger one the
 /// schema and the small tables are read, and damage further in is met when it is reached.
 pub const STORE_CHECK_BYTES_MAX: u64 = 64 << 20;
+/// Longest a look into a store from outside waits for its owner.
+pub const PEEK_WAIT: Duration = Duration::from_secs(2);
 /// Damaged files kept for a person to look at, for each store; the oldest goes first.
 pub const QUARANTINES_MAX: usize = 2;
 /// Commands remembered for each actuator: a sender that tries again for a day, once every six minutes, still finds the answer it had.
@@ -93,6 +98,44 @@ const _: () = assert!(
 
 /// Worker threads of the runtime that broker and sensors share. Two keep a board of two to four cores responsive; each bridge and each store has its own.
 pub const RUNTIME_THREADS: usize = 2;
+
+/// Events kept in memory for the page; older ones are with whoever subscribed to the event topic.
+pub const EVENTS_KEPT: usize = 100;
+/// Most bytes of an event's text that are kept; a longer one is cut.
+pub const EVENT_TEXT_BYTES_MAX: usize = 300;
+
+// ---- http: the page, the metrics and the control socket ----
+
+/// Connections at one time, of the page and of the control socket together. One more is closed at once. A browser opens six.
+pub const HTTP_CONNECTIONS_MAX: usize = 48;
+/// Pages that are told of changes at one time. One more is answered 503 and tries again.
+pub const HTTP_STREAMS_MAX: usize = 8;
+/// Most bytes of a request's head; a longer one is answered 431. hyper takes no smaller limit.
+pub const HTTP_HEAD_BYTES_MAX: usize = 8 << 10;
+/// Most header fields of a request; one with more is answered 431. Browsers send about twenty.
+pub const HTTP_HEADERS_MAX: usize = 64;
+/// Most bytes of a request's body: a command is a line. A longer one is answered 413.
+pub const HTTP_BODY_BYTES_MAX: usize = 4 << 10;
+/// A request's head must have come by then, and a connection without a request is kept for so long; then it closes.
+pub const HTTP_HEAD_WAIT: Duration = Duration::from_secs(20);
+/// A request's body must have come by then; else it is answered 408.
+pub const HTTP_BODY_WAIT: Duration = Duration::from_secs(5);
+/// Longest a visitor waits for an actuator's answer; then it is answered 504, and the answer is told on the topic alone.
+pub const HTTP_ANSWER_WAIT: Duration = Duration::from_secs(8);
+/// A visitor that takes none of what is written to it for so long is closed.
+pub const HTTP_WRITE_STALL: Duration = Duration::from_secs(20);
+/// How often a page is told what changed: a person sees no difference to at once, and a sensor at 100 readings a second costs four updates.
+pub const PAGE_TICK: Duration = Duration::from_millis(250);
+/// Silence after which a page is told that the gateway is alive, and how old the values are. The page waits for three of them.
+pub const PAGE_BEAT: Duration = Duration::from_secs(2);
+/// Updates that wait for one page; when they are not taken, the page's stream ends and the browser asks anew.
+pub const PAGE_QUEUE: usize = 8;
+/// Longest path of a unix socket, its closing zero included (unix(7)). With a longer one there is no control socket, and a warning.
+pub const SOCKET_PATH_BYTES_MAX: usize = 108;
+/// Longest the command line waits for the daemon's answer.
+pub const CONTROL_WAIT: Duration = Duration::from_secs(10);
+/// Largest answer of the daemon that the command line takes: 2,000 sensors are 700 kB.
+pub const CONTROL_ANSWER_BYTES_MAX: u64 = 16 << 20;
 
 // ---- demo, and the subscriber it counts with ----
 
@@ -206,6 +249,13 @@ pub const SIMULATED_EDGES: usize = 256;
 pub const SIMULATED_PULSES_MAX: f64 = 100.0;
 
 // ---- bridge ----
+
+/// Time over which the pace of a queue is taken for the estimate of when it is empty: long enough to be calm, short enough to follow a link.
+pub const DRAIN_WINDOW: Duration = Duration::from_secs(15);
+/// Least time between two looks at the queue for that estimate, and the least time it is judged by: 30 looks are kept.
+pub const DRAIN_LOOK: Duration = Duration::from_millis(500);
+/// Records below which no estimate is made: so many are on their way at any time.
+pub const DRAIN_QUEUE_MIN: u64 = 20;
 
 /// QoS 2 messages in flight to a 3.1.1 cloud, which cannot state its limit. A stock Mosquitto allows 20: above it hangs up, and at 20 it
 /// acknowledges a QoS 1 message and throws it away (2.0.11; 3.1.1 has no word for the quota it means). One below, neither happens.

@@ -4,12 +4,14 @@
 //!   to the local broker, and to every bridge that forwards it.
 //! - [`Uplink`]: where the local broker offers what its clients published. The acknowledgement to the client waits for the [`Acceptance`].
 //! - [`Commands`]: where a command for an actuator is handed in, whoever gives it.
+//! - [`Watch`]: what there is to see of the gateway, for the page, the metrics and the command line; [`Stage`] is what the demo adds.
 //! - [`LocalBus`]: the local broker's in-process door.
 
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use crate::model::overview::{Event, HealthReport, Overview, StageOverview};
 use crate::model::{Ack, ActuatorId, ActuatorView, Command, Message};
 
 /// Takes messages that come from inside the process. Never blocks and never waits.
@@ -68,4 +70,37 @@ pub trait Commands: Send + Sync + 'static {
 
     /// What a screen shows of the actuators, in the order of the config.
     fn actuators(&self) -> Vec<ActuatorView>;
+}
+
+/// What there is to see of the gateway. Never blocks for long: nothing here waits for a disk or a peer.
+pub trait Watch: Send + Sync + 'static {
+    /// All of it, as it is.
+    fn overview(&self) -> Overview;
+
+    /// What happened after the event of this number, oldest first.
+    fn events_after(&self, number: u64) -> Vec<Event>;
+
+    /// Whether the gateway lives: every supervised part makes progress.
+    fn alive(&self) -> HealthReport;
+
+    /// Whether local clients are served. An unreachable cloud is no reason why not.
+    fn ready(&self) -> HealthReport;
+
+    /// Makes a bridge try at once. `false` when there is none of that id.
+    fn reconnect(&self, bridge: &str) -> bool;
+
+    /// Who takes commands for actuators.
+    fn commands(&self) -> Option<Arc<dyn Commands>>;
+
+    /// The demo's stage, where there is one.
+    fn stage(&self) -> Option<Arc<dyn Stage>>;
+}
+
+/// The demo's stage: a link that can be cut, and what is counted beyond it.
+pub trait Stage: Send + Sync + 'static {
+    /// What there is to see of it.
+    fn view(&self) -> StageOverview;
+
+    /// Cuts (`false`) or mends (`true`) the link.
+    fn set_link(&self, whole: bool);
 }

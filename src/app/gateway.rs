@@ -1,6 +1,7 @@
 //! The rooms, joined and running: start, reload and stop, in the order that loses nothing.
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::sync::watch;
@@ -10,13 +11,15 @@ use crate::bridge::{self, Bridge, BridgeError, Status};
 use crate::broker::{Broker, BrokerError};
 use crate::clock::Clock;
 use crate::health::Health;
-use crate::limits::{STOP_BRIDGES, STOP_BROKER, STOP_SENSORS};
+use crate::http::{HttpError, Server};
+use crate::limits::{STOP_BRIDGES, STOP_BROKER, STOP_HTTP, STOP_SENSORS};
 use crate::logic::status;
 use crate::model::BridgeId;
 use crate::plan::Plan;
-use crate::ports::{Publish, Uplink};
+use crate::ports::{Publish, Stage, Uplink, Watch};
 use crate::sensing::{Sensing, SensorView};
 
+use super::board::{self, Board, BridgePart, Frame, Parts};
 use super::hub::Hub;
 
 /// Why the gateway cannot start, or cannot become what the new plan says.
@@ -28,6 +31,9 @@ pub enum StartError {
     /// A bridge.
     #[error(transparent)]
     Bridge(#[from] BridgeError),
+    /// The page.
+    #[error("page: {0}")]
+    Http(#[from] HttpError),
     /// The state directory.
     #[error("state directory `{path}`: {error}; set `[gateway] state_dir` to one that can be written")]
     StateDir {
@@ -47,6 +53,8 @@ pub struct Gateway {
     broker: Broker,
     bridges: Vec<Running>,
     sensing: Sensing,
+    board: Arc<Board>,
+    server: Server,
 }
 
 /// A bridge and what it was last told to be.
@@ -62,24 +70,39 @@ impl Gateway {
     /// [`StartError`] when a port is taken or a store cannot be opened. What had started is stopped again.
     pub async fn start(plan: Plan, clock: Arc<dyn Clock>) -> Result<Self, StartError> {
         make_state_dir(&plan)?;
-        let hub = Hub::new();
+        let hub = Hub::new(Arc::clone(&clock));
         let health = Health::new();
         let uplink = Arc::clone(&hub) as Arc<dyn Uplink>;
         let broker = Broker::start(plan.broker.clone(), uplink, Arc::clone(&clock), &health).await?;
         hub.join_broker(broker.link());
         hub.publish(status::status(&plan.status_topic, true));
 
+        hub.chronicle().watch(board::watched(&plan));
+        let board = Board::new(Arc::clone(&hub), Arc::clone(&health), Arc::clone(&clock));
+        board.hang(Parts { frame: Frame::of(&plan), ..Parts::default() });
+        let watch = Arc::clone(&board) as Arc<dyn Watch>;
+        let server = match Server::start(plan.http.clone(), &plan.control_socket, watch, Arc::clone(&clock)).await {
+            Ok(server) => server,
+            Err(error) => {
+                broker.stop(STOP_BROKER).await;
+                return Err(error.into());
+            }
+        };
+
         let sensing = Sensing::start(&[], &[], Arc::clone(&hub) as Arc<dyn Publish>, Arc::clone(&clock), &health);
-        let mut gateway = Self { plan, clock, health, hub, broker, bridges: Vec::new(), sensing };
+        let mut gateway = Self { plan, clock, health, hub, broker, bridges: Vec::new(), sensing, board, server };
         let plan = gateway.plan.clone();
         if let Err(error) = gateway.apply_bridges(&plan).await {
+            gateway.server.stop(STOP_HTTP).await;
             gateway.broker.stop(STOP_BROKER).await;
             return Err(error);
         }
         gateway.sensing.apply(&plan.buses, &plan.sensors).await;
+        gateway.show();
         info!(
             gateway = %plan.gateway,
             listen = ?gateway.broker.addresses(),
+            page = gateway.page().map(|page| format!("http://{page}/")),
             sensors = plan.sensors.len(),
             bridges = plan.bridges.len(),
             "gateway is up"
@@ -93,26 +116,66 @@ impl Gateway {
     /// # Errors
     /// [`StartError`] when something new cannot be started; what ran before goes on.
     pub async fn apply(&mut self, plan: Plan) -> Result<(), StartError> {
+        let outcome = self.follow(plan).await;
+        self.show();
+        outcome
+    }
+
+    async fn follow(&mut self, plan: Plan) -> Result<(), StartError> {
         make_state_dir(&plan)?;
         // What can fail comes first, and is taken back if something after it fails.
         if plan.broker != self.plan.broker {
             self.broker.apply(plan.broker.clone()).await?;
         }
-        if let Err(error) = self.apply_bridges(&plan).await {
-            if plan.broker != self.plan.broker
-                && let Err(error) = self.broker.apply(self.plan.broker.clone()).await
-            {
-                warn!(%error, "the broker's settings of before cannot be put back");
-            }
+        let outcome = match self.server.apply(plan.http.clone()).await {
+            Ok(()) => self.apply_bridges(&plan).await,
+            Err(error) => Err(error.into()),
+        };
+        if let Err(error) = outcome {
+            self.take_back(&plan).await;
             return Err(error);
         }
+        self.hub.chronicle().watch(board::watched(&plan));
         self.sensing.apply(&plan.buses, &plan.sensors).await;
         if plan.status_topic != self.plan.status_topic {
             self.hub.publish(status::status(&self.plan.status_topic, false));
             self.hub.publish(status::status(&plan.status_topic, true));
         }
+        if plan.control_socket != self.plan.control_socket {
+            warn!("a change of the control socket's place takes effect at the next start");
+        }
         self.plan = plan;
         Ok(())
+    }
+
+    /// Broker and page as they were before a reload that failed.
+    async fn take_back(&mut self, plan: &Plan) {
+        if let Err(error) = self.server.apply(self.plan.http.clone()).await {
+            warn!(%error, "the page's settings of before cannot be put back");
+        }
+        if plan.broker != self.plan.broker
+            && let Err(error) = self.broker.apply(self.plan.broker.clone()).await
+        {
+            warn!(%error, "the broker's settings of before cannot be put back");
+        }
+    }
+
+    /// Hangs up what there is to see.
+    fn show(&self) {
+        let bridges = self.bridges.iter().map(|running| BridgePart {
+            id: running.settings.id.to_string(),
+            url: running.settings.url.to_string(),
+            status: running.bridge.status(),
+            nudge: running.bridge.nudge(),
+        });
+        self.board.hang(Parts {
+            frame: Frame::of(&self.plan),
+            gallery: self.sensing.gallery(),
+            counters: Some(self.broker.counters()),
+            listen: self.broker.addresses().iter().map(ToString::to_string).collect(),
+            bridges: bridges.collect(),
+            commands: None,
+        });
     }
 
     /// New bridges are started before any running one is touched, since only a start can fail. One whose store moves is a new one.
@@ -174,6 +237,21 @@ impl Gateway {
         Arc::clone(&self.health)
     }
 
+    /// Where the page is; `None` where there is none.
+    pub fn page(&self) -> Option<SocketAddr> {
+        self.server.address()
+    }
+
+    /// What there is to see of it, for somebody who does not own it.
+    pub fn watch(&self) -> Arc<dyn Watch> {
+        Arc::clone(&self.board) as Arc<dyn Watch>
+    }
+
+    /// The demo's stage is set: the page shows it from here on.
+    pub fn join_stage(&self, stage: Arc<dyn Stage>) {
+        self.board.join_stage(stage);
+    }
+
     /// Where messages from inside go in.
     pub fn publisher(&self) -> Arc<dyn Publish> {
         Arc::clone(&self.hub) as Arc<dyn Publish>
@@ -199,12 +277,13 @@ impl Gateway {
     /// Stops the sensors and nothing else: what they have told goes on to the cloud.
     pub async fn stop_sensors(&mut self) {
         self.sensing.apply(&[], &[]).await;
+        self.show();
     }
 
     /// Stops in stages, each with its budget (docs/house.md). When `hurry` resolves, the rest is cut short: what is committed stays committed.
     pub async fn stop(self, hurry: impl Future<Output = ()>) {
         self.health.set_ready(false);
-        let Self { plan, hub, broker, bridges, sensing, .. } = self;
+        let Self { plan, hub, broker, bridges, sensing, server, .. } = self;
         let stages = async {
             sensing.stop(STOP_SENSORS).await;
             hub.publish(status::status(&plan.status_topic, false));
@@ -216,6 +295,7 @@ impl Gateway {
         }
         // The crossing keeps the stopped bridges: they refuse, and what they refuse is not acknowledged to its publisher.
         broker.stop(STOP_BROKER).await;
+        server.stop(STOP_HTTP).await;
         info!("stopped");
     }
 }

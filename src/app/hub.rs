@@ -1,15 +1,19 @@
 //! The crossing in the middle of the house: what comes from inside goes to the local broker and to every bridge that wants it; what local clients
 //! publish is offered to the bridges.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use tokio::sync::oneshot;
 
+use crate::clock::Clock;
+use crate::logic::chronicle::Chronicle;
 use crate::model::Message;
 use crate::ports::{Acceptance, LocalBus, Publish, Uplink};
 
 /// The crossing. It exists before the rooms it joins, since each of them is given it at start.
 pub struct Hub {
+    clock: Arc<dyn Clock>,
+    chronicle: Mutex<Chronicle>,
     local: RwLock<Option<Arc<dyn LocalBus>>>,
     bridges: RwLock<Bridges>,
 }
@@ -29,8 +33,18 @@ struct Early {
 
 impl Hub {
     /// A crossing that leads nowhere yet.
-    pub fn new() -> Arc<Self> {
-        Arc::new(Self { local: RwLock::new(None), bridges: RwLock::new(Bridges::Awaited(Vec::new())) })
+    pub fn new(clock: Arc<dyn Clock>) -> Arc<Self> {
+        Arc::new(Self {
+            clock,
+            chronicle: Mutex::default(),
+            local: RwLock::new(None),
+            bridges: RwLock::new(Bridges::Awaited(Vec::new())),
+        })
+    }
+
+    /// What happened of late, as it was published here.
+    pub fn chronicle(&self) -> MutexGuard<'_, Chronicle> {
+        self.chronicle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Joins the local broker.
@@ -62,6 +76,7 @@ impl Hub {
 impl Publish for Hub {
     fn publish(&self, message: Message) {
         let message = Arc::new(message);
+        self.chronicle().take(&message, || self.clock.wall());
         if let Some(local) = &*self.local.read().unwrap_or_else(PoisonError::into_inner) {
             local.deliver(Arc::clone(&message));
         }
@@ -113,10 +128,10 @@ fn offer(intakes: &[Arc<dyn Uplink>], message: &Arc<Message>) -> Option<Acceptan
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
     use std::sync::atomic::{AtomicBool, Ordering};
 
     use super::*;
+    use crate::clock::FakeClock;
     use crate::model::{Origin, Qos, TopicName};
     use crate::ports::NotAccepted;
 
@@ -154,13 +169,17 @@ mod tests {
         }
     }
 
+    fn hub() -> Arc<Hub> {
+        Hub::new(Arc::new(FakeClock::new(0)))
+    }
+
     fn message(topic: &str) -> Arc<Message> {
         Arc::new(Message::new(TopicName::parse(topic).unwrap(), *b"1", Qos::AtLeastOnce, false, Origin::Client))
     }
 
     #[tokio::test]
     async fn a_client_that_comes_before_the_bridges_waits_for_them() {
-        let (hub, cloud) = (Hub::new(), Cloud::of("a/"));
+        let (hub, cloud) = (hub(), Cloud::of("a/"));
         let early = hub.accept(&message("a/1")).expect("nobody knows yet whether it must be stored");
         let mut early = still_waiting(early).await;
         hub.join_bridges([Arc::clone(&cloud) as Arc<dyn Uplink>]);
@@ -170,7 +189,7 @@ mod tests {
 
     #[test]
     fn what_came_before_the_bridges_goes_up_in_the_order_it_came() {
-        let hub = Hub::new();
+        let hub = hub();
         let topics: Vec<String> = (1..=50).map(|n| format!("data/{n}")).collect();
         // Nobody polls the outcomes: the order must not depend on who waits first.
         let outcomes: Vec<_> = topics.iter().map(|topic| hub.accept(&message(topic)).unwrap()).collect();
@@ -191,7 +210,7 @@ mod tests {
 
     #[tokio::test]
     async fn every_bridge_that_wants_it_has_to_take_it() {
-        let (hub, plants, all) = (Hub::new(), Cloud::of("plants/"), Cloud::of(""));
+        let (hub, plants, all) = (hub(), Cloud::of("plants/"), Cloud::of(""));
         hub.join_bridges([Arc::clone(&plants) as Arc<dyn Uplink>, Arc::clone(&all) as Arc<dyn Uplink>]);
         assert_eq!(hub.accept(&message("plants/1")).unwrap().await, Ok(()));
         plants.full.store(true, Ordering::Relaxed);
@@ -203,7 +222,7 @@ mod tests {
 
     #[test]
     fn what_no_bridge_wants_costs_no_wait() {
-        let hub = Hub::new();
+        let hub = hub();
         hub.join_bridges([Cloud::of("a/") as Arc<dyn Uplink>]);
         assert!(hub.accept(&message("b")).is_none());
     }

@@ -1,5 +1,6 @@
 //! Builds the rooms, joins them, supervises; decides nothing that a room could decide.
 
+mod board;
 pub mod gateway;
 pub mod hub;
 mod run;

@@ -181,6 +181,7 @@ fn exit_of(error: &StartError) -> ExitCode {
         StartError::Broker(error) => error.is_io(),
         StartError::Bridge(error) => error.is_io(),
         StartError::StateDir { .. } => true,
+        StartError::Http(_) => false,
     };
     exit::code(if io { exit::IO } else { exit::UNAVAILABLE })
 }

@@ -101,6 +101,12 @@ pub struct Status {
     pub delivered: u64,
     /// Records dropped since start, all causes.
     pub dropped: u64,
+    /// The same by cause, as the event `dropped` names them.
+    pub causes: Vec<(String, u64)>,
+    /// When the oldest waiting record was accepted.
+    pub oldest: Option<Timestamp>,
+    /// Time until the queue is empty at the pace of the last seconds; `None` while there is no end in sight.
+    pub drain: Option<Duration>,
 }
 
 /// Takes messages for one bridge. Cheap to clone.
@@ -120,6 +126,17 @@ impl Intake {
 impl Uplink for Intake {
     fn accept(&self, message: &Arc<Message>) -> Option<Acceptance> {
         Intake::accept(self, message)
+    }
+}
+
+/// Makes a bridge try at once, from anywhere.
+#[derive(Clone)]
+pub struct Nudge(Arc<Shared>);
+
+impl Nudge {
+    /// Forgets the back-off and tries at once.
+    pub fn reconnect_now(&self) {
+        self.0.order(|orders| orders.reconnect = true);
     }
 }
 
@@ -154,6 +171,9 @@ impl Bridge {
             bytes: core.bytes(),
             delivered: 0,
             dropped: 0,
+            causes: Vec::new(),
+            oldest: core.oldest(),
+            drain: None,
         });
         let supervised = health.enter(format!("bridge {}", settings.id), PULSE_LIMIT_DISK, clock.now());
         let parts = Parts {
@@ -187,7 +207,12 @@ impl Bridge {
 
     /// Forgets the back-off and tries at once (a person asked, or the network came up).
     pub fn reconnect_now(&self) {
-        self.shared.order(|orders| orders.reconnect = true);
+        self.nudge().reconnect_now();
+    }
+
+    /// The same, for somebody who does not own the bridge.
+    pub fn nudge(&self) -> Nudge {
+        Nudge(Arc::clone(&self.shared))
     }
 
     /// Hands over what it can within the budget, says `offline` at the cloud, commits, closes. What is left stays in the store.

@@ -9,6 +9,7 @@ use super::core::Core;
 use super::settings::Settings;
 use super::{LinkState, Status};
 use crate::limits::{STATE_TOLD, STATUS_EVERY};
+use crate::logic::drain::Drain;
 use crate::model::time::rfc3339;
 use crate::model::{Message, Moment, Origin, Qos, Timestamp};
 use crate::ports::Publish;
@@ -24,6 +25,7 @@ pub(super) struct Teller {
     told: Option<(LinkState, Option<String>, u64)>,
     told_at: Moment,
     counted_at: Moment,
+    drain: Drain,
 }
 
 impl Teller {
@@ -37,6 +39,7 @@ impl Teller {
             told: None,
             told_at: Moment::ZERO,
             counted_at: Moment::ZERO,
+            drain: Drain::default(),
         }
     }
 
@@ -44,6 +47,7 @@ impl Teller {
     pub(super) fn link(&mut self, state: LinkState, reason: Option<String>, wall: Timestamp) {
         if state != self.state {
             self.since = Some(wall);
+            self.drain.start_anew();
         }
         self.state = state;
         self.reason = reason;
@@ -87,14 +91,21 @@ impl Teller {
         let news = self.told.as_ref().is_none_or(|(state, told, _)| *state != self.state || *told != reason);
         if news || now >= self.counted_at + STATUS_EVERY {
             self.counted_at = now;
+            let queued = core.queued();
+            if self.state == LinkState::Online {
+                self.drain.saw(queued, now);
+            }
             let status = Status {
                 state: self.state,
                 since,
                 reason: reason.clone(),
-                queued: core.queued(),
+                queued,
                 bytes: core.bytes(),
                 delivered: core.delivered(),
                 dropped: core.drops.total(),
+                causes: core.drops.by_cause(),
+                oldest: if queued == 0 { None } else { core.oldest() },
+                drain: self.drain.estimate(queued, now),
             };
             self.status.send_if_modified(|current| {
                 let changed = *current != status;
@@ -156,7 +167,18 @@ mod tests {
         let (settings, clock) = (Arc::new(settings(dir.path())), FakeClock::new(1_795_396_500_000));
         let core = Core::open(&settings, clock.now(), clock.wall()).unwrap();
         let (state, reason) = (LinkState::Connecting, None);
-        let start = Status { state, since: clock.wall(), reason, queued: 0, bytes: 0, delivered: 0, dropped: 0 };
+        let start = Status {
+            state,
+            since: clock.wall(),
+            reason,
+            queued: 0,
+            bytes: 0,
+            delivered: 0,
+            dropped: 0,
+            causes: Vec::new(),
+            oldest: None,
+            drain: None,
+        };
         let (sender, status) = watch::channel(start);
         let mut teller = Teller::new(Arc::new(sender));
         let heard = Heard::default();

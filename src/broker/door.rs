@@ -17,7 +17,7 @@ use tokio::sync::Semaphore;
 
 use super::access::Access;
 use super::settings::{Settings, User};
-use crate::limits;
+use crate::logic::failures::Failures;
 use crate::model::Moment;
 
 /// Who is let in, by what the settings say.
@@ -71,13 +71,7 @@ pub(super) struct Door {
     keys: (RandomState, RandomState),
     /// Keyed hashes of what was verified.
     verified: Mutex<HashMap<String, (u64, u64)>>,
-    failures: Mutex<HashMap<IpAddr, Failures>>,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Failures {
-    count: u32,
-    last: Moment,
+    failures: Mutex<Failures>,
 }
 
 impl Door {
@@ -138,16 +132,7 @@ impl Door {
 
     /// Notes a failed login. Returns how long its answer waits, and whether it is the first one in a while: one to tell.
     pub(super) fn failed(&self, address: IpAddr, now: Moment) -> (Duration, bool) {
-        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
-        failures.retain(|_, entry| now.since(entry.last) < limits::LOGIN_FAILURE_MEMORY);
-        if failures.len() >= limits::LOGIN_FAILURE_ADDRESSES_MAX && !failures.contains_key(&address) {
-            return (limits::LOGIN_DELAY_MAX, false);
-        }
-        let entry = failures.entry(address).or_insert(Failures { count: 0, last: now });
-        entry.count = entry.count.saturating_add(1);
-        entry.last = now;
-        let delay = limits::LOGIN_DELAY_MIN.saturating_mul(1 << (entry.count - 1).min(10));
-        (delay.min(limits::LOGIN_DELAY_MAX), entry.count == 1)
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner).failed(address, now)
     }
 }
 
@@ -183,20 +168,5 @@ mod tests {
         let login = async |guests: &Guests| door.login(guests, Some("ha"), Some(b"secret".to_vec()), "c").await;
         assert!(matches!(login(&guests("secret")).await, Login::Welcome(_)));
         assert_eq!(login(&guests("other")).await, Login::Wrong);
-    }
-
-    #[test]
-    fn failures_slow_down_and_are_forgotten() {
-        let door = Door::new();
-        let address = IpAddr::from([192, 0, 2, 1]);
-        let start = Moment::at(Duration::from_secs(1_000));
-        assert_eq!(door.failed(address, start), (limits::LOGIN_DELAY_MIN, true));
-        assert_eq!(door.failed(address, start), (limits::LOGIN_DELAY_MIN * 2, false));
-        for _ in 0..40 {
-            door.failed(address, start);
-        }
-        assert_eq!(door.failed(address, start), (limits::LOGIN_DELAY_MAX, false));
-        assert_eq!(door.failed(IpAddr::from([192, 0, 2, 2]), start), (limits::LOGIN_DELAY_MIN, true));
-        assert_eq!(door.failed(address, start + limits::LOGIN_FAILURE_MEMORY), (limits::LOGIN_DELAY_MIN, true));
     }
 }

@@ -43,6 +43,7 @@ use self::fanout::{Fanout, Trie};
 use self::keeper::Keeper;
 use self::listener::{Listener, Room};
 use self::shared::Shared;
+pub use self::sys::Counters;
 use crate::clock::Clock;
 use crate::health::{Health, Pulse, Supervised};
 use crate::limits::{PULSE_EVERY, PULSE_LIMIT};
@@ -146,6 +147,11 @@ impl Broker {
     /// The in-process door.
     pub fn link(&self) -> Arc<dyn LocalBus> {
         self.shared.clone()
+    }
+
+    /// What it counts.
+    pub fn counters(&self) -> Counters {
+        Counters(self.shared.clone())
     }
 
     /// The addresses it listens on, with the ports the kernel gave where 0 was asked for.

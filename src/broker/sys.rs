@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::core::Census;
 use super::keeper::Urgency;
 use super::shared::{Shared, Traffic};
+use crate::model::overview::BrokerOverview;
 use crate::model::{Message, Origin, Qos, TopicName};
 
 /// Tells the counters as often as the settings say, until the broker ends.
@@ -36,6 +37,27 @@ pub(super) async fn tell(shared: Arc<Shared>) {
         last = now;
         for (name, value) in figures(&shared, census, dropped, now - started, &loads) {
             publish(&shared, name, &value);
+        }
+    }
+}
+
+/// What the broker counts, for others to read whenever they like.
+#[derive(Clone)]
+pub struct Counters(pub(super) Arc<Shared>);
+
+impl Counters {
+    /// The figures as they are.
+    pub fn read(&self) -> BrokerOverview {
+        let census = self.0.core().census();
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        BrokerOverview {
+            listen: Vec::new(),
+            clients: census.connected as u64,
+            subscriptions: census.subscriptions as u64,
+            retained: census.retained as u64,
+            received: read(&self.0.traffic.publish_received),
+            sent: read(&self.0.traffic.publish_sent),
+            dropped: read(&self.0.core().counters.dropped),
         }
     }
 }

@@ -27,6 +27,17 @@ impl BusSettings {
     }
 }
 
+/// What it leads to, as it is written in the config; of files, where they are.
+impl fmt::Display for BusSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            BusSettings::Serial(settings) => settings.device.fmt(f),
+            BusSettings::I2c(settings) => settings.device.fmt(f),
+            BusSettings::Files(settings) => settings.sys.as_ref().map_or(Ok(()), |sys| sys.display().fmt(f)),
+        }
+    }
+}
+
 /// Settings of one I²C bus.
 #[derive(Debug, Clone, PartialEq)]
 pub struct I2cSettings {

@@ -5,9 +5,12 @@
 
 mod check;
 pub mod config;
+mod control;
 mod drivers;
 mod read;
 mod scan;
+mod status;
+mod table;
 mod user;
 
 use std::path::PathBuf;
@@ -92,6 +95,29 @@ enum Command {
     /// Show the config as it works, or what may be in one
     #[command(subcommand)]
     Config(config::Command),
+    /// Show what the running gateway reads, holds and does
+    Status {
+        #[command(flatten)]
+        file: ConfigFile,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Give an actuator of the running gateway a command, and tell its answer
+    Set {
+        /// The actuator's id
+        actuator: String,
+        /// What to set it to, such as `on`; or a whole command as JSON
+        value: String,
+        #[command(flatten)]
+        file: ConfigFile,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// What waits for the clouds
+    #[command(subcommand)]
+    Outbox(status::Outbox),
     /// Users of the local broker
     #[command(subcommand)]
     User(user::Command),
@@ -129,6 +155,9 @@ impl Cli {
             Command::Scan { what, json } => scan::run(what, json),
             Command::Read { sensor, file, wait, json } => read::run(&file.path, &sensor, wait, json),
             Command::Config(command) => command.run(),
+            Command::Status { file, json } => status::status(&file, json),
+            Command::Set { actuator, value, file, json } => status::set(&file, &actuator, &value, json),
+            Command::Outbox(command) => command.run(),
             Command::User(command) => command.run(),
         }
     }

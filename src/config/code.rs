@@ -109,9 +109,11 @@ codes! {
     /// Anyone who reaches this address could read and write everything. Declare users, or say it a second time with
     /// `anonymous = "beyond-loopback"`.
     OpenBroker = "G050" "an open broker beyond loopback";
+    /// Anyone who reaches this address could see everything, and move actuators. Ask for a `token`, or listen on loopback.
+    OpenPage = "G051" "a page for anyone beyond loopback";
     /// Warning: other users of this machine can read the file with the secret.
     SecretExposed = "G060" "a secret that others can read";
-    /// Warning: user name and password go over the network in clear text.
+    /// Warning: user name and password, or the token of the page, go over the network in clear text.
     ClearPassword = "G061" "a password in clear text";
     /// Warning: declared, but nothing uses it.
     Unused = "G062" "declared and not used";

@@ -26,6 +26,8 @@ block! {
         broker: Broker => default({});
         /// Ways to the cloud.
         bridge: Vec<At<Bridge>> => default([]);
+        /// The page, with metrics and health beside it. Left out, there is none.
+        http: Http => optional;
     }
 }
 
@@ -350,5 +352,17 @@ block! {
         max_age: Duration => optional, "1s" to "3650d";
         /// Longest a message waits to be written together with others, when nobody waits for it.
         linger: Duration => default("50ms"), "0s" to "10s";
+    }
+}
+
+block! {
+    /// The page, with metrics and health beside it; it is there when this block is, empty or not.
+    pub struct Http {
+        /// Address and port to listen at. Beyond loopback it needs `token`.
+        listen: Address => default("127.0.0.1:9273");
+        /// What a visitor has to show, as password with any user name; a reference: `credential:NAME`, `file:PATH` or `env:NAME`.
+        token: SecretRef => optional;
+        /// Whether the page may move actuators and have a bridge try at once; `false`: it only shows.
+        commands: bool => default(true);
     }
 }

@@ -31,14 +31,9 @@ impl Link {
         self.address
     }
 
-    /// Cuts (`false`) or mends (`true`).
-    pub(super) fn set(&self, mended: bool) {
-        self.mended.send_replace(mended);
-    }
-
-    /// Whether it is whole.
-    pub(super) fn is_mended(&self) -> bool {
-        *self.mended.borrow()
+    /// Cuts it when `false` is sent, mends it when `true` is.
+    pub(super) fn switch(&self) -> Arc<watch::Sender<bool>> {
+        Arc::clone(&self.mended)
     }
 }
 

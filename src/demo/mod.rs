@@ -7,6 +7,7 @@ mod cloud;
 mod count;
 mod link;
 mod plain;
+mod props;
 mod scene;
 mod screen;
 

@@ -35,6 +35,9 @@ pub(super) async fn show(duration: Option<Duration>) -> Result<Verdict, DemoErro
         duration.as_secs_f64() / 1.5,
         duration.as_secs_f64(),
     ))?;
+    if let Some(page) = first.page {
+        say(format_args!("the page is at http://{page}/"))?;
+    }
 
     let mut next_line = Duration::ZERO;
     let mut cable = Cable::Before;

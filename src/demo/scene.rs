@@ -10,43 +10,46 @@ use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::app::Gateway;
+use crate::app::{Gateway, StartError};
 use crate::bridge::{LinkState, Status};
 use crate::clock::{Clock, SystemClock};
 use crate::limits::{DEMO_DRAIN, DEMO_SEAT};
 use crate::model::{Moment, TopicFilter};
 use crate::mqtt::subscriber::Subscriber;
-use crate::plan::{self, Environment};
+use crate::plan::{self, Environment, Plan};
+use crate::ports::Stage;
 use crate::sensing::SensorView;
 
 use super::cloud::Cloud;
 use super::count::{Tally, Totals};
 use super::link::Link;
+use super::props::Props;
 use super::{DemoError, io};
 
 /// The gateway's config, but for the two places that only a start knows.
 const CONFIG: &str = include_str!("demo.toml");
+
+/// The bridge's id in it.
+pub(super) const BRIDGE: &str = "cloud";
 
 /// Everything that runs.
 pub(super) struct Scene {
     clock: Arc<dyn Clock>,
     start: Moment,
     cloud: Cloud,
-    link: Link,
     gateway: Gateway,
     bridge: watch::Receiver<Status>,
-    above: Counter,
+    props: Arc<Props>,
     below: Counter,
     listeners: JoinSet<()>,
-    /// What a person asked of the cable; it may be held cut a moment longer while the counter takes its seat.
-    mended: bool,
+    link: Link,
     // Last, so that it is removed after those who have files in it.
     dir: TempDir,
 }
 
 /// A tally that a subscriber fills.
 #[derive(Clone)]
-struct Counter {
+pub(super) struct Counter {
     tally: Arc<Mutex<Tally>>,
     seated: watch::Receiver<bool>,
 }
@@ -72,6 +75,8 @@ pub(super) struct View {
     pub below: Totals,
     /// Where the local broker listens.
     pub local: SocketAddr,
+    /// Where the page is.
+    pub page: Option<SocketAddr>,
 }
 
 /// What came of it.
@@ -126,13 +131,18 @@ impl Scene {
         let (mut plan, _) = read.map_err(|report| DemoError::Config(Box::new(report)))?;
         // The sensors begin once the counter below sits too.
         let (buses, sensors) = (std::mem::take(&mut plan.buses), std::mem::take(&mut plan.sensors));
-        let mut gateway = Gateway::start(plan.clone(), Arc::clone(&clock)).await?;
+        let mut gateway = start_gateway(&mut plan, &clock).await?;
+        let props = Props::new(link.switch(), above);
+        props.join(&gateway.watch());
+        gateway.join_stage(Arc::clone(&props) as Arc<dyn Stage>);
         let below = Counter::seat(&mut listeners, gateway.broker().addresses()[0], "tidegate/demo/+");
         below.wait(true).await;
-        gateway.apply(plan::Plan { buses, sensors, ..plan }).await?;
+        // Set once, here.
+        let _ = props.below.set(below.clone());
+        gateway.apply(Plan { buses, sensors, ..plan }).await?;
 
         let bridge = gateway.bridge_status().remove(0).1;
-        Ok(Self { clock, start, cloud, link, gateway, bridge, above, below, listeners, mended: true, dir })
+        Ok(Self { clock, start, cloud, gateway, bridge, props, below, listeners, link, dir })
     }
 
     /// What there is to see.
@@ -143,41 +153,37 @@ impl Scene {
             clock,
             sensors: self.gateway.sensor_views(),
             bridge: self.bridge.borrow().clone(),
-            mended: self.mended,
+            mended: self.is_mended(),
             cloud_up: self.cloud.is_up(),
-            above: self.above.totals(),
+            above: self.props.above.totals(),
             below: self.below.totals(),
             local: self.gateway.broker().addresses()[0],
+            page: self.gateway.page(),
         }
     }
 
     /// Cuts or mends the cable. A mended cable is tried at once, as when a network comes up.
-    pub(super) fn set_link(&mut self, mended: bool) {
-        self.mended = mended;
-        self.link.set(mended);
-        if mended {
-            self.gateway.reconnect_now();
-        }
+    pub(super) fn set_link(&self, mended: bool) {
+        self.props.set_link(mended);
     }
 
     /// Whether the cable is whole.
     pub(super) fn is_mended(&self) -> bool {
-        self.mended
+        self.props.view().link
     }
 
     /// Kills the cloud, or starts it again. Its counter takes its seat before the gateway may come back, or it would miss the first.
     pub(super) async fn toggle_cloud(&mut self) -> Result<(), DemoError> {
         if self.cloud.is_up() {
             self.cloud.kill().await;
-            self.above.wait(false).await;
+            self.props.above.wait(false).await;
         } else {
-            self.link.set(false);
+            self.props.hold(true);
             self.cloud.restart().await?;
-            self.above.wait(true).await;
-            if self.mended {
-                self.set_link(true);
-            }
+            self.props.above.wait(true).await;
+            self.props.hold(false);
         }
+        self.props.set_cloud(self.cloud.is_up());
         Ok(())
     }
 
@@ -187,7 +193,7 @@ impl Scene {
         if !self.cloud.is_up() {
             self.toggle_cloud().await?;
         }
-        if !self.link.is_mended() {
+        if !self.is_mended() {
             self.set_link(true);
         }
         let arrived = async {
@@ -197,7 +203,7 @@ impl Scene {
         };
         // Past the limit, what is missing is called lost.
         let _ = tokio::time::timeout(DEMO_DRAIN, arrived).await;
-        let (above, below) = (self.above.totals(), self.below.totals());
+        let (above, below) = (self.props.above.totals(), self.below.totals());
         Ok(Verdict {
             told: below.arrived,
             arrived: above.arrived,
@@ -209,16 +215,29 @@ impl Scene {
 
     fn missing(&self) -> u64 {
         let below = self.below.tally.lock().unwrap_or_else(PoisonError::into_inner);
-        self.above.tally.lock().unwrap_or_else(PoisonError::into_inner).missing_of(&below)
+        self.props.above.tally.lock().unwrap_or_else(PoisonError::into_inner).missing_of(&below)
     }
 
     /// Takes the stage down.
     pub(super) async fn strike(self) {
-        let Self { gateway, mut cloud, mut listeners, dir, .. } = self;
+        let Self { gateway, mut cloud, mut listeners, link, dir, .. } = self;
         gateway.stop(std::future::pending()).await;
         listeners.shutdown().await;
         cloud.kill().await;
-        drop(dir);
+        drop((link, dir));
+    }
+}
+
+/// Starts the gateway with its page at the usual port, or, where that is taken, at any.
+async fn start_gateway(plan: &mut Plan, clock: &Arc<dyn Clock>) -> Result<Gateway, StartError> {
+    match Gateway::start(plan.clone(), Arc::clone(clock)).await {
+        Err(StartError::Http(_)) => {
+            if let Some(page) = &mut plan.http {
+                page.listen.set_port(0);
+            }
+            Gateway::start(plan.clone(), Arc::clone(clock)).await
+        }
+        outcome => outcome,
     }
 }
 
@@ -265,7 +284,8 @@ impl Counter {
         let _ = tokio::time::timeout(DEMO_SEAT, state.wait_for(|now| *now == seated)).await;
     }
 
-    fn totals(&self) -> Totals {
+    /// Counted so far.
+    pub(super) fn totals(&self) -> Totals {
         self.tally.lock().unwrap_or_else(PoisonError::into_inner).totals()
     }
 }

@@ -156,7 +156,11 @@ fn draw(frame: &mut Frame<'_>, view: &View, lines: &LogLines) {
 
 fn draw_head(frame: &mut Frame<'_>, area: Rect, view: &View) {
     let text = vec![
-        Line::from(vec!["tidegate demo".bold(), format!("   {:.0} s", view.elapsed.as_secs_f64()).into()]),
+        Line::from(vec![
+            "tidegate demo".bold(),
+            format!("   {:.0} s", view.elapsed.as_secs_f64()).into(),
+            view.page.map_or_else(String::new, |page| format!("   the page: http://{page}/")).into(),
+        ]),
         Line::from(format!("listen in from another terminal:  mosquitto_sub -p {} -t '#' -v", view.local.port())).dim(),
     ];
     frame.render_widget(Paragraph::new(text), area);

@@ -1,9 +1,12 @@
 //! The quiet room: every decision, made from its inputs alone. No clock, no socket, no file, no randomness of its own.
 
 pub mod availability;
+pub mod chronicle;
 pub mod command;
 pub mod counter;
 pub mod debounce;
+pub mod drain;
+pub mod failures;
 pub mod flight;
 pub mod health;
 pub mod keepalive;

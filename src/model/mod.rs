@@ -3,6 +3,7 @@
 pub mod command;
 pub mod id;
 pub mod message;
+pub mod overview;
 pub mod reading;
 pub mod secret;
 pub mod time;

@@ -148,7 +148,7 @@ impl Planner<'_> {
 }
 
 /// Whether the kernel would refuse the second of two listeners.
-fn same_port(a: SocketAddr, b: SocketAddr) -> bool {
+pub(super) fn same_port(a: SocketAddr, b: SocketAddr) -> bool {
     let overlap = a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified();
     // Port 0 asks for any free port.
     a.port() != 0 && a.port() == b.port() && overlap

@@ -9,6 +9,7 @@ mod buses;
 mod credentials;
 pub mod environment;
 mod hints;
+mod page;
 mod rules;
 mod sensors;
 mod topics;
@@ -22,6 +23,7 @@ use crate::bus::BusSettings;
 use crate::config::code::Code;
 use crate::config::{self, Loaded, Problems, Report, Sources, file};
 use crate::drivers::Factory;
+use crate::http;
 use crate::logic::pipeline::SensorSettings;
 use crate::logic::route::PublishSettings;
 use crate::model::{BusId, GatewayId, SensorId, TopicName};
@@ -49,6 +51,10 @@ pub struct Plan {
     pub broker: broker::Settings,
     /// The bridges.
     pub bridges: Vec<bridge::Settings>,
+    /// The page; `None` where there is to be none.
+    pub http: Option<http::Settings>,
+    /// The control socket, by which the command line reaches the running gateway.
+    pub control_socket: PathBuf,
 }
 
 /// One sensor.
@@ -172,6 +178,8 @@ impl<'a> Planner<'a> {
         let sensors = self.sensors(&mut buses);
         let broker = self.broker();
         let bridges = self.bridges();
+        let http = self.page();
+        let control_socket = self.control_socket();
         if !self.problems.no_error() {
             return None;
         }
@@ -186,6 +194,8 @@ impl<'a> Planner<'a> {
             sensors,
             broker,
             bridges,
+            http,
+            control_socket,
         })
     }
 

@@ -74,6 +74,24 @@ pub struct SensorView {
     pub frames: FrameCounts,
 }
 
+/// A way to see what the sensors say.
+#[derive(Clone, Default)]
+pub struct Gallery {
+    sensors: Vec<Sensors>,
+    order: Vec<SensorId>,
+}
+
+impl Gallery {
+    /// What each sensor said last, in the order of the plan.
+    pub fn views(&self) -> Vec<SensorView> {
+        let mut views: BTreeMap<SensorId, SensorView> = BTreeMap::new();
+        for sensors in &self.sensors {
+            views.extend(sensors.views().into_iter().map(|view| (view.id.clone(), view)));
+        }
+        self.order.iter().filter_map(|id| views.remove(id)).collect()
+    }
+}
+
 /// How many frames were what, since the sensor was started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct FrameCounts {
@@ -149,11 +167,12 @@ impl Sensing {
 
     /// What each sensor said last, in the order of the plan.
     pub fn views(&self) -> Vec<SensorView> {
-        let mut views: BTreeMap<SensorId, SensorView> = BTreeMap::new();
-        for bus in self.buses.values() {
-            views.extend(bus.sensors.views().into_iter().map(|view| (view.id.clone(), view)));
-        }
-        self.order.iter().filter_map(|id| views.remove(id)).collect()
+        self.gallery().views()
+    }
+
+    /// The same for somebody who does not own the sensors, until the next [`Self::apply`].
+    pub fn gallery(&self) -> Gallery {
+        Gallery { sensors: self.buses.values().map(|bus| bus.sensors.clone()).collect(), order: self.order.clone() }
     }
 
     /// Stops reading and says `offline` for each sensor; what has not ended after `budget` is cut off.

@@ -9,6 +9,7 @@
 pub mod desk;
 mod open;
 pub mod outbox;
+mod peek;
 mod quarantine;
 mod record;
 pub mod sessions;
@@ -17,6 +18,7 @@ pub mod state;
 pub use desk::{NotWritten, StateDesk, StateFile};
 pub use open::{Opened, Schema, Store};
 pub use outbox::Outbox;
+pub use peek::Peek;
 pub use record::{Dropped, NewRecord, Record};
 pub use sessions::{RetainedChange, RetainedRow, Sessions};
 pub use state::{State, Taken};

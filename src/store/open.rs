@@ -107,7 +107,11 @@ impl Store {
     /// # Errors
     /// [`StoreError::Sqlite`].
     pub fn bytes(&self) -> Result<u64, StoreError> {
-        let pragma = |name| pragma_u64(&self.connection, name);
+        Self::bytes_of(&self.connection)
+    }
+
+    pub(super) fn bytes_of(connection: &Connection) -> Result<u64, StoreError> {
+        let pragma = |name| pragma_u64(connection, name);
         Ok(pragma("page_count")?.saturating_sub(pragma("freelist_count")?) * pragma("page_size")?)
     }
 

@@ -169,6 +169,16 @@ impl Outbox {
         Ok(records)
     }
 
+    /// When the oldest record was accepted.
+    ///
+    /// # Errors
+    /// [`StoreError::Sqlite`].
+    pub fn oldest(&self) -> Result<Option<Timestamp>, StoreError> {
+        let sql = "SELECT ts_ms, synced FROM q ORDER BY seq LIMIT 1";
+        let accepted = |row: &Row<'_>| Ok(Timestamp { unix_ms: row.get(0)?, synced: row.get(1)?, at: None });
+        Ok(self.store.connection().prepare_cached(sql)?.query_row([], accepted).optional()?)
+    }
+
     /// One record.
     ///
     /// # Errors

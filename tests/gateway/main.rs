@@ -14,6 +14,7 @@ mod crash;
 mod demo;
 mod far_side;
 mod first_light;
+mod http;
 mod judge;
 mod life;
 mod manager;

@@ -185,3 +185,14 @@ fn the_config_reference_is_what_the_program_knows() {
 fn the_list_of_errors_is_what_the_program_tells() {
     assert_generated("docs/errors.md", &Code::page());
 }
+
+#[test]
+fn the_list_of_metrics_is_what_the_program_tells() {
+    const BEGIN: &str = "<!-- metrics: written by BLESS=1 cargo test --test house -->\n";
+    const END: &str = "<!-- end of metrics -->";
+
+    let page = read("docs/http.md");
+    let (before, rest) = page.split_once(BEGIN).unwrap();
+    let (_, after) = rest.split_once(END).unwrap();
+    assert_generated("docs/http.md", &format!("{before}{BEGIN}\n{}\n{END}{after}", tidegate::http::metrics::table()));
+}

@@ -50,6 +50,7 @@ impl Cause {
 #[derive(Debug, Default)]
 pub(in crate::bridge) struct Drops {
     total: u64,
+    by_cause: BTreeMap<Cause, u64>,
     untold: BTreeMap<Cause, Dropped>,
     told: Option<Moment>,
 }
@@ -59,6 +60,7 @@ impl Drops {
     pub(in crate::bridge) fn add(&mut self, cause: Cause, dropped: Dropped) {
         if dropped.count > 0 {
             self.total += dropped.count;
+            *self.by_cause.entry(cause).or_default() += dropped.count;
             let untold = self.untold.entry(cause).or_default();
             *untold = untold.and(dropped);
         }
@@ -77,6 +79,11 @@ impl Drops {
     /// All drops since start.
     pub(in crate::bridge) fn total(&self) -> u64 {
         self.total
+    }
+
+    /// All drops since start, by the word for their cause.
+    pub(in crate::bridge) fn by_cause(&self) -> Vec<(String, u64)> {
+        self.by_cause.iter().map(|(cause, count)| (cause.word(), *count)).collect()
     }
 
     /// When there is something to tell; QoS 0 drops wait for the link, so that an outage is not an event every few seconds.
@@ -163,7 +170,7 @@ mod tests {
         drops.add(Cause::StoreFull, dropped(1, 521, 521));
         assert!(told(&mut drops, true, start).is_empty(), "not twice at once");
         assert_eq!(told(&mut drops, true, start + DROPS_TOLD).len(), 1);
-        assert_eq!(drops.total(), 513);
+        assert_eq!((drops.total(), drops.by_cause()), (513, vec![("store-full".to_owned(), 513)]));
     }
 
     #[test]

@@ -395,6 +395,11 @@ impl Core {
         self.outbox.as_ref().and_then(|outbox| outbox.bytes().ok()).unwrap_or(0)
     }
 
+    /// When the oldest record was accepted that the cloud has not acknowledged.
+    pub(super) fn oldest(&self) -> Option<Timestamp> {
+        self.outbox.as_ref().and_then(|outbox| outbox.oldest().ok().flatten())
+    }
+
     /// Messages the cloud acknowledged since start.
     pub(super) fn delivered(&self) -> u64 {
         self.delivered

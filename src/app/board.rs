@@ -1,0 +1,224 @@
+//! What there is to see of the running gateway, gathered where each part keeps it. Nothing is copied until somebody asks.
+
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use crate::bridge::{Nudge, Status};
+use crate::broker::Counters;
+use crate::clock::Clock;
+use crate::health::Health;
+use crate::logic::chronicle::Watched;
+use crate::model::overview::{
+    BridgeOverview, BusOverview, DropOverview, Event, HealthReport, Overview, SensorOverview, ValueOverview,
+};
+use crate::model::{Moment, Timestamp, TopicName};
+use crate::plan::Plan;
+use crate::ports::{Commands, Stage, Watch};
+use crate::sensing::{Gallery, SensorView};
+
+use super::hub::Hub;
+
+/// See the module. The gateway hangs up new parts when it starts and with each reload.
+pub(super) struct Board {
+    clock: Arc<dyn Clock>,
+    start: Moment,
+    hub: Arc<Hub>,
+    health: Arc<Health>,
+    parts: RwLock<Parts>,
+    stage: OnceLock<Arc<dyn Stage>>,
+}
+
+/// What hangs on the board.
+#[derive(Default)]
+pub(super) struct Parts {
+    pub(super) frame: Frame,
+    pub(super) gallery: Gallery,
+    pub(super) counters: Option<Counters>,
+    pub(super) listen: Vec<String>,
+    pub(super) bridges: Vec<BridgePart>,
+    pub(super) commands: Option<Arc<dyn Commands>>,
+}
+
+/// One bridge.
+pub(super) struct BridgePart {
+    pub(super) id: String,
+    pub(super) url: String,
+    pub(super) status: watch::Receiver<Status>,
+    pub(super) nudge: Nudge,
+}
+
+/// What a plan says and the parts do not know themselves.
+#[derive(Default)]
+pub(super) struct Frame {
+    gateway: String,
+    /// Buses with their devices, in the order of the config.
+    buses: Vec<(String, String)>,
+}
+
+impl Frame {
+    pub(super) fn of(plan: &Plan) -> Self {
+        let buses = plan.buses.iter().map(|bus| (bus.id().to_string(), bus.to_string()));
+        Self { gateway: plan.gateway.to_string(), buses: buses.collect() }
+    }
+
+    /// The sensors by bus; a bus that nobody is on is not shown.
+    fn buses(&self, views: &[SensorView], now: Moment) -> Vec<BusOverview> {
+        let bus = |(id, device): &(String, String)| BusOverview {
+            id: id.clone(),
+            device: device.clone(),
+            sensors: Vec::new(),
+        };
+        let mut buses: Vec<BusOverview> = self.buses.iter().map(bus).collect();
+        for view in views {
+            match buses.iter_mut().find(|bus| bus.id == view.bus.as_str()) {
+                Some(bus) => bus.sensors.push(sensor(view, now)),
+                None => buses.push(BusOverview {
+                    id: view.bus.to_string(),
+                    device: String::new(),
+                    sensors: vec![sensor(view, now)],
+                }),
+            }
+        }
+        buses.retain(|bus| !bus.sensors.is_empty());
+        buses
+    }
+}
+
+fn sensor(view: &SensorView, now: Moment) -> SensorOverview {
+    let unit = |name: &str| view.units.iter().find(|(value, _)| **value == *name).map(|(_, unit)| &**unit);
+    SensorOverview {
+        id: view.id.to_string(),
+        driver: view.driver.to_owned(),
+        values: view.values.iter().map(|sample| ValueOverview::of(sample, unit(&sample.name))).collect(),
+        quality: SensorOverview::word(view.quality, view.at.is_some()).to_owned(),
+        online: view.online,
+        age_ms: view.at.map(|at| ms(now.since(at))),
+        good: view.frames.good,
+        bad: view.frames.bad,
+        ignored: view.frames.ignored,
+    }
+}
+
+impl BridgePart {
+    fn overview(&self, wall: Timestamp) -> BridgeOverview {
+        let status = self.status.borrow().clone();
+        // Between a clock that was set and one that was not there is no time that could be told.
+        let oldest = status.oldest.filter(|oldest| oldest.synced == wall.synced);
+        BridgeOverview {
+            id: self.id.clone(),
+            url: self.url.clone(),
+            state: status.state.word().to_owned(),
+            since_ms: status.since.unix_ms,
+            reason: status.reason,
+            queued: status.queued,
+            bytes: status.bytes,
+            oldest_ms: oldest.map(|oldest| u64::try_from(wall.unix_ms - oldest.unix_ms).unwrap_or(0)),
+            drain_ms: status.drain.map(ms),
+            delivered: status.delivered,
+            dropped: status.causes.into_iter().map(|(cause, count)| DropOverview { cause, count }).collect(),
+        }
+    }
+}
+
+impl Board {
+    pub(super) fn new(hub: Arc<Hub>, health: Arc<Health>, clock: Arc<dyn Clock>) -> Arc<Self> {
+        let start = clock.now();
+        Arc::new(Self { clock, start, hub, health, parts: RwLock::default(), stage: OnceLock::new() })
+    }
+
+    /// Hangs up other parts.
+    pub(super) fn hang(&self, parts: Parts) {
+        *self.parts.write().unwrap_or_else(PoisonError::into_inner) = parts;
+    }
+
+    /// The demo is on.
+    pub(super) fn join_stage(&self, stage: Arc<dyn Stage>) {
+        // There is one stage a process, and it is set before anybody looks.
+        let _ = self.stage.set(stage);
+    }
+
+    fn parts(&self) -> std::sync::RwLockReadGuard<'_, Parts> {
+        self.parts.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The topics whose messages are news for a person.
+pub(super) fn watched(plan: &Plan) -> Vec<(TopicName, Watched)> {
+    let mut topics = vec![(plan.event_topic.clone(), Watched::Events)];
+    topics
+        .extend(plan.bridges.iter().map(|bridge| (bridge.state_topic.clone(), Watched::Bridge(bridge.id.to_string()))));
+    topics.extend(plan.sensors.iter().map(|sensor| {
+        (sensor.publish.availability_topic.clone(), Watched::Availability(format!("sensor {}", sensor.id)))
+    }));
+    topics
+}
+
+impl Watch for Board {
+    fn overview(&self) -> Overview {
+        let (now, wall) = (self.clock.now(), self.clock.wall());
+        let parts = self.parts();
+        let mut broker = parts.counters.as_ref().map(Counters::read).unwrap_or_default();
+        broker.listen.clone_from(&parts.listen);
+        let commands = parts.commands.as_ref();
+        Overview {
+            gateway: parts.frame.gateway.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            now_ms: wall.unix_ms,
+            synced: wall.synced,
+            uptime_ms: ms(now.since(self.start)),
+            buses: parts.frame.buses(&parts.gallery.views(), now),
+            actuators: commands
+                .map(|commands| commands.actuators().iter().map(Into::into).collect())
+                .unwrap_or_default(),
+            bridges: parts.bridges.iter().map(|bridge| bridge.overview(wall)).collect(),
+            broker,
+            stage: self.stage.get().map(|stage| stage.view()),
+            events: self.hub.chronicle().after(0),
+        }
+    }
+
+    fn events_after(&self, number: u64) -> Vec<Event> {
+        self.hub.chronicle().after(number)
+    }
+
+    fn alive(&self) -> HealthReport {
+        let verdict = self.health.verdict(self.clock.now());
+        let late = verdict
+            .late
+            .iter()
+            .map(|late| format!("`{}` has made no progress for {:.0} s", late.name, late.silent.as_secs_f64()));
+        HealthReport::of(&self.parts().frame.gateway, late.collect())
+    }
+
+    fn ready(&self) -> HealthReport {
+        let parts = self.parts();
+        let mut reasons = Vec::new();
+        if !self.health.is_ready() {
+            reasons.push("the gateway is starting or stopping".to_owned());
+        }
+        if parts.listen.is_empty() {
+            reasons.push("the local broker does not listen".to_owned());
+        }
+        HealthReport::of(&parts.frame.gateway, reasons)
+    }
+
+    fn reconnect(&self, bridge: &str) -> bool {
+        let parts = self.parts();
+        let found = parts.bridges.iter().find(|part| part.id == bridge);
+        found.inspect(|part| part.nudge.reconnect_now()).is_some()
+    }
+
+    fn commands(&self) -> Option<Arc<dyn Commands>> {
+        self.parts().commands.clone()
+    }
+
+    fn stage(&self) -> Option<Arc<dyn Stage>> {
+        self.stage.get().cloned()
+    }
+}
+
+fn ms(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}
