@@ -219,6 +219,8 @@ pub const FRAME_VALUES_MAX: usize = 256;
 pub const REGEX_BYTES_MAX: usize = 1 << 20;
 /// Values a median looks at, at most.
 pub const MEDIAN_MAX: usize = 31;
+/// Largest file of recorded lines: it is held in memory. A larger one is a port that is away, told with its size.
+pub const REPLAY_BYTES_MAX: u64 = 16 << 20;
 /// Lines a second a simulated port makes, at most.
 pub const SIMULATED_RATE_MAX: u32 = 10_000;
 /// Record numbers taken from the file at a time. After a crash the numbers go on behind the lease: a gap of at most this many, for one

@@ -8,4 +8,4 @@ mod signals;
 mod watchdog;
 
 pub use gateway::{Gateway, StartError};
-pub use run::run;
+pub use run::{Options, run};

@@ -1,6 +1,6 @@
 //! `tidegate run`: from a config file to an exit code.
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -20,9 +20,29 @@ use super::gateway::{Gateway, StartError};
 use super::signals::{Signals, Wish};
 use super::watchdog;
 
+/// What is run.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The config file.
+    pub config: PathBuf,
+    /// Whether every bus is made of software.
+    pub simulate: bool,
+}
+
+impl Options {
+    /// Puts software in the place of every bus, where that is asked for.
+    fn adapt(&self, plan: &mut Plan) {
+        if self.simulate {
+            for sensor in plan.simulate() {
+                warn!(%sensor, "sensor stays silent: no line can be made up for a regular expression or a checksum");
+            }
+        }
+    }
+}
+
 /// Runs the gateway until it is asked to stop.
-pub fn run(config: &Path) -> ExitCode {
-    let plan = match plan::read(config, &Environment::of_process()) {
+pub fn run(options: &Options) -> ExitCode {
+    let mut plan = match plan::read(&options.config, &Environment::of_process()) {
         Ok((plan, warnings)) => {
             tell(&warnings, "");
             plan
@@ -36,6 +56,7 @@ pub fn run(config: &Path) -> ExitCode {
         eprintln!("tidegate: {error}");
         return exit::code(exit::UNAVAILABLE);
     }
+    options.adapt(&mut plan);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(RUNTIME_THREADS)
         .thread_name("tidegate")
@@ -43,7 +64,7 @@ pub fn run(config: &Path) -> ExitCode {
         .build();
     match runtime {
         Ok(runtime) => {
-            let outcome = runtime.block_on(live(config, plan));
+            let outcome = runtime.block_on(live(options, plan));
             // A name look-up that hangs cannot be ended; it must not hold the process either.
             runtime.shutdown_background();
             outcome
@@ -55,7 +76,7 @@ pub fn run(config: &Path) -> ExitCode {
     }
 }
 
-async fn live(config: &Path, plan: Plan) -> ExitCode {
+async fn live(options: &Options, plan: Plan) -> ExitCode {
     let mut signals = match Signals::catch() {
         Ok(signals) => signals,
         Err(error) => {
@@ -87,7 +108,7 @@ async fn live(config: &Path, plan: Plan) -> ExitCode {
         tokio::select! {
             wish = signals.next() => match wish {
                 Wish::Stop => break,
-                Wish::Reload => told = reload(&mut gateway, config, clock.as_ref()).await,
+                Wish::Reload => told = reload(&mut gateway, options, clock.as_ref()).await,
             },
             () = tokio::time::sleep(PULSE_EVERY) => {
                 let now = standing(&gateway, told.note);
@@ -107,14 +128,15 @@ async fn live(config: &Path, plan: Plan) -> ExitCode {
 }
 
 /// Reads and checks the whole config before anything is touched; a mistake changes nothing (README.md, P10). Returns what was told of it.
-async fn reload(gateway: &mut Gateway, config: &Path, clock: &dyn Clock) -> Standing {
+async fn reload(gateway: &mut Gateway, options: &Options, clock: &dyn Clock) -> Standing {
     notify::reloading();
-    let path = config.to_path_buf();
+    let path = options.config.clone();
     // Reading files may block on a slow card.
     let read = tokio::task::spawn_blocking(move || plan::read(&path, &Environment::of_process())).await;
     let outcome = match read {
-        Ok(Ok((plan, warnings))) => {
+        Ok(Ok((mut plan, warnings))) => {
             tell(&warnings, "");
+            options.adapt(&mut plan);
             let before = gateway.plan().log.clone();
             let outcome = gateway.apply(plan).await.map_err(|error| error.to_string());
             if outcome.is_ok() {

@@ -88,7 +88,7 @@ pub(super) fn locate(device: &Device, roots: &Roots) -> Result<PathBuf, OpenErro
     match device {
         Device::Path(path) => Ok(path.clone()),
         Device::Usb { vendor, product, serial } => locate_usb(*vendor, *product, serial.as_deref(), roots),
-        Device::Simulated(_) => Err(OpenError::NotThere),
+        Device::Simulated(_) | Device::Replay { .. } | Device::Templates(_) => Err(OpenError::NotThere),
     }
 }
 

@@ -16,6 +16,7 @@ use std::sync::Arc;
 pub use self::open::OpenError;
 pub use self::serial::SerialPort;
 pub use self::settings::{BusSettings, Device, FilesSettings, I2cDevice, I2cSettings, Parity, SerialSettings};
+use self::simulated::Simulated;
 pub use self::simulated::SimulatedPort;
 use crate::clock::Clock;
 
@@ -48,6 +49,13 @@ impl Port {
     pub fn new(settings: &SerialSettings, clock: Arc<dyn Clock>) -> Self {
         match &settings.device {
             Device::Simulated(name) => Self::Simulated(SimulatedPort::new(settings.id.clone(), name)),
+            Device::Replay { path, rate } => {
+                Self::Simulated(SimulatedPort::replaying(settings.id.clone(), path, *rate))
+            }
+            Device::Templates(lines) => {
+                let lines = Simulated::templates(lines.clone(), 1);
+                Self::Simulated(SimulatedPort::playing(settings.id.clone(), Ok(lines)))
+            }
             Device::Path(_) | Device::Usb { .. } => Self::Serial(Box::new(SerialPort::new(settings.clone(), clock))),
         }
     }

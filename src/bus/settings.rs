@@ -108,6 +108,15 @@ pub enum Device {
     },
     /// A simulated port: a generator of lines inside the process, by name (demo and tests).
     Simulated(String),
+    /// A file of recorded lines, played over and over.
+    Replay {
+        /// The file.
+        path: PathBuf,
+        /// Lines a second.
+        rate: u32,
+    },
+    /// A simulated port that makes lines by these templates: what a config's sensors would take (`tidegate run --simulate`).
+    Templates(Vec<String>),
 }
 
 /// As it is written in the config.
@@ -120,6 +129,8 @@ impl fmt::Display for Device {
                 write!(f, "usb:{vendor:04x}:{product:04x}:{serial}")
             }
             Device::Simulated(name) => write!(f, "sim:{name}"),
+            Device::Replay { path, rate } => write!(f, "replay:{}?rate={rate}", path.display()),
+            Device::Templates(lines) => write!(f, "simulated, {} templates", lines.len()),
         }
     }
 }

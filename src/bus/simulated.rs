@@ -1,16 +1,19 @@
 //! Ports without hardware: generators of believable lines, by name. For the demo, for tests, and to try a config before the cable is there.
 //!
 //! `sim:NAME`, with `?rate=LINES_A_SECOND` and `&seed=NUMBER` behind it. The same name and seed make the same lines; only their pace is
-//! the clock's.
+//! the clock's. A port may also play a file of recorded lines, over and over: `replay:FILE?rate=LINES_A_SECOND`.
 
 use std::f64::consts::TAU;
+use std::fmt::Write as _;
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Interval, MissedTickBehavior};
 use tracing::warn;
 
 use super::PortEvent;
-use crate::limits::SIMULATED_RATE_MAX;
+use crate::limits::{REPLAY_BYTES_MAX, SIMULATED_RATE_MAX};
 use crate::model::BusId;
 
 /// Names of the generators, and what they play.
@@ -47,8 +50,13 @@ pub struct Simulated {
     total: f64,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Kind {
+    /// Lines of somebody else's making: in turn, and again from the first. A `%` in a template is a number that wanders.
+    Given {
+        lines: Arc<[String]>,
+        templates: bool,
+    },
     Burst,
     Greenhouse,
     Meter,
@@ -90,6 +98,22 @@ impl Simulated {
         Ok(Self { kind, rate, random, line: 0, drift: [0.0; 2], total: 10_250.0 })
     }
 
+    /// Lines by templates in turn, once a second each: `%` stands for a number that wanders around 20.
+    pub fn templates(lines: Vec<String>, seed: u64) -> Self {
+        let rate = f64::from(u32::try_from(lines.len()).unwrap_or(u32::MAX).max(1));
+        Self::given(lines, true, rate, seed)
+    }
+
+    /// Recorded lines, over and over, `rate` a second.
+    pub fn recorded(lines: Vec<String>, rate: u32) -> Self {
+        Self::given(lines, false, f64::from(rate), 1)
+    }
+
+    fn given(lines: Vec<String>, templates: bool, rate: f64, seed: u64) -> Self {
+        let kind = Kind::Given { lines: lines.into(), templates };
+        Self { kind, rate, random: fastrand::Rng::with_seed(seed), line: 0, drift: [0.0; 2], total: 0.0 }
+    }
+
     /// The next line, its end included.
     pub fn next_line(&mut self) -> String {
         self.line += 1;
@@ -97,7 +121,24 @@ impl Simulated {
         #[allow(clippy::cast_precision_loss)] // 2^53 lines are 28 million years at ten a second.
         let day = (self.line as f64 / (self.rate * 600.0)).fract() * TAU;
         let [slow, quick] = self.wander();
-        match self.kind {
+        match &self.kind {
+            Kind::Given { lines, templates } => {
+                let Some(count) = u64::try_from(lines.len()).ok().filter(|count| *count > 0) else {
+                    return String::new();
+                };
+                let at = usize::try_from((self.line - 1) % count).unwrap_or(0);
+                if !templates {
+                    return lines[at].clone();
+                }
+                let mut parts = lines[at].split('%');
+                let mut text = parts.next().unwrap_or_default().to_owned();
+                for part in parts {
+                    let number = 20.0 + 3.0 * day.sin() + slow + 0.2 * self.random.f64();
+                    // Writing to a String cannot fail.
+                    let _ = write!(text, "{number:.2}{part}");
+                }
+                text + "\n"
+            }
             Kind::Burst => format!("{{\"n\":{}}}\n", self.line),
             Kind::Greenhouse => {
                 let temperature = 21.5 + 4.0 * day.sin() + 0.4 * slow;
@@ -142,8 +183,8 @@ pub struct SimulatedPort {
 }
 
 enum State {
-    /// Not yet opened; the error is what the name is wrong in.
-    Closed(Result<Simulated, SimulatedError>),
+    /// Not yet opened; the error is what the name is wrong in, or why its file cannot be played.
+    Closed(Result<Simulated, String>),
     Open {
         lines: Simulated,
         ticks: Interval,
@@ -157,7 +198,17 @@ enum State {
 impl SimulatedPort {
     /// The port of a generator. A name that names none makes a port that is away.
     pub fn new(bus: BusId, name: &str) -> Self {
-        Self { bus, state: State::Closed(Simulated::new(name)), buffer: Vec::new() }
+        Self::playing(bus, Simulated::new(name).map_err(|error| error.to_string()))
+    }
+
+    /// A port that plays these lines; an error makes one that is away.
+    pub fn playing(bus: BusId, lines: Result<Simulated, String>) -> Self {
+        Self { bus, state: State::Closed(lines), buffer: Vec::new() }
+    }
+
+    /// A port that plays a file.
+    pub fn replaying(bus: BusId, path: &Path, rate: u32) -> Self {
+        Self::playing(bus, recorded_lines(path).map(|lines| Simulated::recorded(lines, rate)))
     }
 
     /// Waits for what comes next. Cancel safe.
@@ -188,6 +239,23 @@ impl SimulatedPort {
             State::Away => std::future::pending().await,
         }
     }
+}
+
+/// The lines of a file, their ends included; the last one is given an end where it has none.
+fn recorded_lines(path: &Path) -> Result<Vec<String>, String> {
+    let told = |reason: &dyn std::fmt::Display| format!("`{}` cannot be played: {reason}", path.display());
+    let size = std::fs::metadata(path).map_err(|error| told(&error))?.len();
+    if size > REPLAY_BYTES_MAX {
+        return Err(told(&format!("it has {size} bytes, more than {REPLAY_BYTES_MAX}")));
+    }
+    let text = std::fs::read_to_string(path).map_err(|error| told(&error))?;
+    let mut lines: Vec<String> = text.split_inclusive('\n').map(str::to_owned).collect();
+    match lines.last_mut() {
+        None => return Err(told(&"it is empty")),
+        Some(last) if !last.ends_with('\n') => last.push('\n'),
+        Some(_) => {}
+    }
+    Ok(lines)
 }
 
 #[cfg(test)]
@@ -240,6 +308,43 @@ mod tests {
     #[test]
     fn a_burst_counts_its_lines() {
         assert_eq!(lines("burst?rate=500", 3), ["{\"n\":1}\n", "{\"n\":2}\n", "{\"n\":3}\n"]);
+    }
+
+    #[test]
+    fn a_template_s_holes_are_numbers_and_templates_take_turns() {
+        let mut simulated = Simulated::templates(vec!["%;%".into(), "t=%".into()], 1);
+        let (first, second) = (simulated.next_line(), simulated.next_line());
+        let numbers: Vec<f64> = first.trim_end().split(';').map(|number| number.parse().unwrap()).collect();
+        assert_eq!(numbers.len(), 2);
+        assert!(numbers.iter().all(|number| (10.0..30.0).contains(number)), "{first}");
+        assert!(second.starts_with("t="), "{second}");
+    }
+
+    #[tokio::test]
+    async fn a_recording_is_played_over_and_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("wind.txt");
+        std::fs::write(&path, "a\r\nb").unwrap();
+        let mut port = SimulatedPort::replaying(BusId::parse("wind").unwrap(), &path, 1_000);
+        assert_eq!(port.next().await, PortEvent::Opened);
+        let mut heard = Vec::new();
+        while heard.len() < 9 {
+            if let PortEvent::Bytes { bytes, .. } = port.next().await {
+                heard.extend_from_slice(bytes);
+            }
+        }
+        assert!(heard.starts_with(b"a\r\nb\na\r\n"), "{heard:?}");
+    }
+
+    #[tokio::test]
+    async fn a_recording_that_cannot_be_played_is_a_port_that_is_away() {
+        let folder = tempfile::tempdir().unwrap();
+        let empty = folder.path().join("empty.txt");
+        std::fs::write(&empty, "").unwrap();
+        for path in [empty, folder.path().join("missing.txt")] {
+            let mut port = SimulatedPort::replaying(BusId::parse("wind").unwrap(), &path, 1);
+            assert_eq!(port.next().await, PortEvent::Away);
+        }
     }
 
     #[test]

@@ -35,7 +35,9 @@ impl DeviceWatch {
                 let (folders, names) = appearances(path).into_iter().unzip();
                 (folders, Names::These(names))
             }
-            Device::Usb { .. } | Device::Simulated(_) => (vec![roots.dev.clone()], Names::Ttys),
+            Device::Usb { .. } | Device::Simulated(_) | Device::Replay { .. } | Device::Templates(_) => {
+                (vec![roots.dev.clone()], Names::Ttys)
+            }
         };
         match Self::watch(&folders, names) {
             Ok(watch) => Some(watch),

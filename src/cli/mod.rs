@@ -42,7 +42,13 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the gateway
-    Run(ConfigFile),
+    Run {
+        #[command(flatten)]
+        file: ConfigFile,
+        /// With software in the place of every bus: no hardware is touched, and the readings are made up
+        #[arg(long)]
+        simulate: bool,
+    },
     /// Try it without hardware, config or network
     Demo {
         /// Stop by itself after this long, and tell what arrived
@@ -148,7 +154,7 @@ pub fn main() -> ExitCode {
 impl Cli {
     fn run(self) -> ExitCode {
         match self.command {
-            Command::Run(file) => crate::app::run(&file.path),
+            Command::Run { file, simulate } => crate::app::run(&crate::app::Options { config: file.path, simulate }),
             Command::Demo { for_, plain } => crate::demo::run(crate::demo::Options { for_, plain }),
             Command::Check { file, no_secrets, json } => check::run(&file.path, no_secrets, json),
             Command::Drivers { name, json } => drivers::run(name.as_deref(), json),

@@ -69,7 +69,8 @@ block! {
     /// A serial port or an I²C bus.
     pub struct Bus {
         /// Which port: a path (best below `/dev/serial/by-id/`), a USB adapter whatever name it gets
-        /// (`usb:0403:6001`, with `:SERIAL` where there are two of a kind), or a simulated one (`sim:greenhouse`). An I²C bus is a path such as
+        /// (`usb:0403:6001`, with `:SERIAL` where there are two of a kind), a simulated one (`sim:greenhouse`) or a file of recorded lines (`replay:wind.txt`, relative to this
+        /// file, `?rate=N` for lines a second). An I²C bus is a path such as
         /// `/dev/i2c-1`, or `sim:i2c`.
         device: Text => required;
         /// What it is.

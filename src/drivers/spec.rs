@@ -159,6 +159,8 @@ pub trait StreamFactory: Send + Sync {
     fn make(&self) -> Box<dyn StreamDriver>;
     /// As [`Factory::channels`].
     fn channels(&self) -> Vec<Arc<str>>;
+    /// A line that this driver takes, without its end, with `%` for each number; `None` where that cannot be told from the options.
+    fn template(&self) -> Option<String>;
 }
 
 /// A driver of a bus that speaks by itself (UART): fed with bytes in the order they came, in pieces of any size.

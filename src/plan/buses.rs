@@ -1,6 +1,6 @@
 //! Buses.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::Planner;
 use crate::bus::settings::{BusSettings, Device, I2cDevice, I2cSettings, Parity, SerialSettings};
@@ -9,6 +9,7 @@ use crate::config::code::Code;
 use crate::config::file;
 use crate::config::kinds::{SerialLine, Text};
 use crate::config::{At, Problems, Span};
+use crate::limits::SIMULATED_RATE_MAX;
 use crate::model::BusId;
 
 /// Buses that are there without being declared.
@@ -64,7 +65,8 @@ impl Planner<'_> {
     }
 
     fn serial(&mut self, id: BusId, bus: &file::Bus, written: &At<Text>) -> Option<BusSettings> {
-        let device = device(written, self.problems)?;
+        let folder = self.sources.directory(written.span).to_path_buf();
+        let device = device(written, &folder, self.problems)?;
         let SerialLine { baud, data_bits, parity, stop_bits } = bus.serial.value;
         let parity = match parity {
             'E' => Parity::Even,
@@ -105,8 +107,11 @@ fn device_of(settings: &BusSettings) -> String {
 }
 
 /// Reads `device`.
-fn device(text: &At<Text>, problems: &mut Problems) -> Option<Device> {
+fn device(text: &At<Text>, folder: &Path, problems: &mut Problems) -> Option<Device> {
     let written = text.value.0.as_str();
+    if let Some(file) = written.strip_prefix("replay:") {
+        return replay(text, file, folder, problems);
+    }
     if let Some(name) = written.strip_prefix("sim:") {
         return match Simulated::new(name) {
             Ok(_) => Some(Device::Simulated(name.to_owned())),
@@ -134,6 +139,26 @@ fn device(text: &At<Text>, problems: &mut Problems) -> Option<Device> {
     }
     problems
         .error(Code::Malformed, text.span, format!("`{written}` names no port"))
-        .label("expected a path such as /dev/serial/by-id/…, usb:VENDOR:PRODUCT[:SERIAL] or sim:NAME");
+        .label("expected a path such as /dev/serial/by-id/…, usb:VENDOR:PRODUCT[:SERIAL], sim:NAME or replay:FILE");
     None
+}
+
+/// Reads what stands behind `replay:`.
+fn replay(text: &At<Text>, file: &str, folder: &Path, problems: &mut Problems) -> Option<Device> {
+    let (file, option) = file.split_once('?').map_or((file, None), |(file, option)| (file, Some(option)));
+    let rate = match option.map(|option| option.strip_prefix("rate=").and_then(|rate| rate.parse().ok())) {
+        None => Some(1),
+        Some(rate) => rate.filter(|rate| (1..=SIMULATED_RATE_MAX).contains(rate)),
+    };
+    match rate {
+        Some(rate) if !file.is_empty() && !file.contains('\0') => {
+            Some(Device::Replay { path: folder.join(file), rate })
+        }
+        _ => {
+            problems.error(Code::Malformed, text.span, format!("`{}` names no recording", text.value.0)).label(
+                format!("expected replay:FILE, or replay:FILE?rate=N with 1 to {SIMULATED_RATE_MAX} lines a second"),
+            );
+            None
+        }
+    }
 }

@@ -12,6 +12,7 @@ mod hints;
 mod page;
 mod rules;
 mod sensors;
+mod simulate;
 mod topics;
 
 use std::path::{Path, PathBuf};

@@ -4,6 +4,9 @@ use std::process::{Command, Output};
 
 use serde_json::Value;
 
+use crate::support::Gateway;
+use crate::support::client::Client;
+
 const CONFIG: &str = "\
 [bus.port]
 device = \"sim:greenhouse\"
@@ -65,6 +68,32 @@ fn a_sensor_that_is_not_configured_is_a_mistake_of_the_command_line() {
     let output = tidegate(&["read", "cellar"]);
     assert_eq!(output.status.code(), Some(64));
     assert_eq!(words(&output.stderr), "error: no sensor named `cellar`; there are: air, roof, boiler\n");
+}
+
+#[test]
+fn a_gateway_runs_without_its_hardware_when_it_is_asked_to() {
+    let config = "[gateway]\nid = \"box\"\nstate_dir = \"@state@\"\n[broker]\nlisten = \"@listen@\"\n\
+        [bus.port]\ndevice = \"/dev/nowhere\"\n[bus.i2c]\ndevice = \"/dev/i2c-77\"\n\
+        [[sensor]]\nid = \"tank\"\ndriver = \"uart\"\nbus = \"port\"\nmatch = { csv = [\"level\", \"t\"] }\n\
+        [[sensor]]\nid = \"roof\"\ndriver = \"bme280\"\nbus = \"i2c\"\nevery = \"100ms\"\n\
+        [[sensor]]\nid = \"boiler\"\ndriver = \"w1\"\ndevice = \"28-000000000000\"\nevery = \"100ms\"\n";
+    let mut gateway = Gateway::new(config, &[]).simulated();
+    gateway.start();
+    let mut watch = Client::connect(gateway.door().port, "watch").unwrap();
+    watch.subscribe("tidegate/box/+", 0).unwrap();
+    let mut heard = std::collections::BTreeSet::new();
+    while heard.len() < 3 {
+        let message = watch.next_message().unwrap();
+        let reading = String::from_utf8(message.payload).unwrap();
+        if reading.contains("\"ts\"") && !reading.contains("\"q\"") {
+            heard.insert(message.topic);
+        }
+    }
+    assert_eq!(
+        heard.into_iter().collect::<Vec<_>>(),
+        ["boiler", "roof", "tank"].map(|id| format!("tidegate/box/{id}"))
+    );
+    assert_eq!(gateway.stop().code(), Some(0));
 }
 
 #[test]

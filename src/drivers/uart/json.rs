@@ -73,6 +73,29 @@ fn all(line: &str, text: &TextNames) -> Result<Vec<Sample>, String> {
     Ok(samples.into_vec())
 }
 
+/// A document that has a number at each of these pointers, with `%` for the numbers. `None` where two of them cannot be in one document.
+pub(super) fn template(pointers: &[(Arc<str>, String)]) -> Option<String> {
+    const HOLE: &str = "\u{1}";
+    let mut document = serde_json::Value::Null;
+    for (_, pointer) in pointers {
+        let mut place = &mut document;
+        for step in pointer.split('/').skip(1) {
+            // RFC 6901, section 4.
+            let step = step.replace("~1", "/").replace("~0", "~");
+            if place.is_null() {
+                *place = serde_json::Value::Object(serde_json::Map::new());
+            }
+            place = place.as_object_mut()?.entry(step).or_insert(serde_json::Value::Null);
+        }
+        if !place.is_null() {
+            return None;
+        }
+        *place = HOLE.into();
+    }
+    let text = document.to_string();
+    (!text.contains('%')).then(|| text.replace("\"\\u0001\"", "%"))
+}
+
 /// What is wrong with a document, without the line number (a document is one line) and without its content.
 fn broken(error: &serde_json::Error) -> String {
     let text = error.to_string();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use regex::{Captures, Regex};
 
-use super::json::Selection;
+use super::json::{self, Selection};
 use super::value::{Samples, TextNames};
 use crate::model::Sample;
 
@@ -61,6 +61,17 @@ impl Matcher {
             MatchKind::Json(Selection::Pointers(pointers)) => pointers.iter().map(|(name, _)| name.clone()).collect(),
             MatchKind::Csv { names, .. } => names.iter().flatten().cloned().collect(),
             MatchKind::Json(Selection::All) | MatchKind::KeyValue { .. } => Vec::new(),
+        }
+    }
+
+    /// A line of this kind with `%` in the place of each number. None can be made up for a regular expression.
+    pub(super) fn template(&self) -> Option<String> {
+        match &self.kind {
+            MatchKind::Regex(_) => None,
+            MatchKind::Json(Selection::All) => Some("{\"value\":%}".into()),
+            MatchKind::Json(Selection::Pointers(pointers)) => json::template(pointers),
+            MatchKind::Csv { names, separator } => Some(vec!["%"; names.len()].join(&separator.to_string())),
+            MatchKind::KeyValue { sign, .. } => Some(format!("value{sign}%")),
         }
     }
 

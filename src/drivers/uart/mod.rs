@@ -46,6 +46,11 @@ impl StreamFactory for UartFactory {
     fn channels(&self) -> Vec<Arc<str>> {
         self.0.matcher.names()
     }
+
+    fn template(&self) -> Option<String> {
+        // The checksum of a line hangs on its numbers.
+        self.0.matcher.template().filter(|_| !self.0.nmea)
+    }
 }
 
 struct Uart {

@@ -38,6 +38,27 @@ fn the_example_of_the_spec_builds() {
 }
 
 #[test]
+fn a_template_is_a_line_that_the_driver_takes_once_its_holes_are_numbers() {
+    for options in [
+        "match = { json = true }",
+        "match = { json = { t = '/air/t', h = '/air/h', n = '/n' } }",
+        "match = { csv = ['level', '', 't'], separator = ';' }",
+        "match = { kv = ':' }",
+    ] {
+        let factory = build(options).unwrap();
+        let line = factory.template().unwrap().replace('%', "21.5") + "\n";
+        let taken = feed(&mut *factory.make(), line.as_bytes());
+        assert!(
+            matches!(&taken[..], [Outcome::Samples(samples)] if !samples.is_empty()),
+            "{options}: {line}: {taken:?}"
+        );
+    }
+    for options in ["match = { regex = '(?P<t>.*)' }", "match = { csv = ['a'] }\nframe = { check = 'nmea' }"] {
+        assert_eq!(build(options).unwrap().template(), None);
+    }
+}
+
+#[test]
 fn lines_become_samples() {
     let mut driver = driver("match = { json = true }");
     assert_eq!(

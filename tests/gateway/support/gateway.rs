@@ -23,6 +23,7 @@ pub(crate) struct Gateway {
     words: Vec<(String, String)>,
     port: u16,
     level: &'static str,
+    simulated: bool,
     process: Option<Process>,
     log: Log,
 }
@@ -41,6 +42,7 @@ impl Gateway {
             words: words.iter().map(|(word, value)| ((*word).to_owned(), (*value).to_owned())).collect(),
             port: free_port(),
             level: "info",
+            simulated: false,
             process: None,
             log: Log::default(),
         };
@@ -51,6 +53,12 @@ impl Gateway {
     /// The same with more in its log (`RUST_LOG` form), for looking into a failure.
     pub(crate) fn log_level(mut self, level: &'static str) -> Self {
         self.level = level;
+        self
+    }
+
+    /// The same with software in the place of every bus.
+    pub(crate) fn simulated(mut self) -> Self {
+        self.simulated = true;
         self
     }
 
@@ -117,7 +125,7 @@ impl Gateway {
 
     fn spawn(&self) -> Process {
         let mut command = self.command(&["run", "--config"]);
-        command.arg(self.config_path());
+        command.arg(self.config_path()).args(self.simulated.then_some("--simulate"));
         Process::start("tidegate", &mut command, &self.log)
     }
 
