@@ -226,6 +226,9 @@ pub const SIMULATED_RATE_MAX: u32 = 10_000;
 /// Record numbers taken from the file at a time. After a crash the numbers go on behind the lease: a gap of at most this many, for one
 /// write to `meta` in so many messages.
 pub const SEQ_LEASE: u64 = 65_536;
+/// Boots that a store remembers the clock of: one is added in each boot in which a record is accepted before the clock is set, and goes with
+/// its last record. Of a thousand boots in one outage the records of the oldest would stay unsynced.
+pub const BOOTS_MAX: u32 = 1_024;
 
 // ---- GPIO lines ----
 

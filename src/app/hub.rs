@@ -7,6 +7,7 @@ use tokio::sync::oneshot;
 
 use crate::clock::Clock;
 use crate::logic::chronicle::Chronicle;
+use crate::logic::restamp;
 use crate::model::Message;
 use crate::ports::{Acceptance, LocalBus, Publish, Uplink};
 
@@ -74,7 +75,11 @@ impl Hub {
 }
 
 impl Publish for Hub {
-    fn publish(&self, message: Message) {
+    fn publish(&self, mut message: Message) {
+        // Told late: a reading that a deadband held back, or one that is told again as stale, may be from before the clock was set.
+        if message.stamp.is_some() {
+            restamp::message(&mut message, self.clock.wall());
+        }
         let message = Arc::new(message);
         self.chronicle().take(&message, || self.clock.wall());
         if let Some(local) = &*self.local.read().unwrap_or_else(PoisonError::into_inner) {
@@ -132,7 +137,7 @@ mod tests {
 
     use super::*;
     use crate::clock::FakeClock;
-    use crate::model::{Origin, Qos, TopicName};
+    use crate::model::{Origin, Qos, Timestamp, TopicName};
     use crate::ports::NotAccepted;
 
     /// Takes what lies below its prefix, and remembers it; refuses when told to.
@@ -218,6 +223,37 @@ mod tests {
         assert!(matches!(refused, Err(NotAccepted::Store { .. })), "{refused:?}");
         assert_eq!(plants.taken(), ["plants/1", "plants/2"]);
         assert_eq!(all.taken(), ["plants/1", "plants/2"], "one that refuses does not keep it from the other");
+    }
+
+    /// Remembers the payloads it is given.
+    #[derive(Default)]
+    struct Broker(Mutex<Vec<String>>);
+
+    impl LocalBus for Broker {
+        fn deliver(&self, message: Arc<Message>) {
+            self.0.lock().unwrap().push(String::from_utf8(message.payload.to_vec()).unwrap());
+        }
+    }
+
+    #[test]
+    fn what_is_told_after_the_clock_was_set_has_its_true_time() {
+        let clock = FakeClock::new(0);
+        let wall = clock.wall();
+        clock.set_wall(Timestamp { synced: false, ..wall });
+        let (hub, broker) = (Hub::new(Arc::new(clock.clone())), Arc::new(Broker::default()));
+        hub.join_broker(Arc::clone(&broker) as Arc<dyn LocalBus>);
+        let time = clock.wall();
+        let topic = TopicName::parse("t").unwrap();
+        let payload = restamp::object(time, serde_json::Map::new());
+        let held = Message::new(topic, payload.into_bytes(), Qos::AtLeastOnce, false, Origin::Sensor).stamped(time);
+        hub.publish(held.clone());
+        clock.advance(std::time::Duration::from_secs(60));
+        clock.set_wall(Timestamp { unix_ms: 1_795_396_500_000, synced: true, at: None });
+        hub.publish(held);
+        assert_eq!(
+            *broker.0.lock().unwrap(),
+            [r#"{"ts":"1970-01-01T00:00:00.000Z","tq":"unsynced"}"#, r#"{"ts":"2026-11-23T01:14:00.000Z"}"#]
+        );
     }
 
     #[test]

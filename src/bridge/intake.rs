@@ -10,6 +10,7 @@ use super::rules::OutRules;
 use super::settings::Settings;
 use crate::clock::Clock;
 use crate::limits::{INTAKE_BYTES, INTAKE_QUEUE, INTAKE_QUEUE_CLIENTS};
+use crate::logic::restamp;
 use crate::model::{BridgeId, Message, Moment, Origin, Qos, Timestamp, TopicName};
 use crate::ports::{Acceptance, NotAccepted};
 
@@ -149,7 +150,12 @@ impl Shared {
         let waits = message.origin == Origin::Client && message.qos > Qos::AtMostOnce && up.qos > Qos::AtMostOnce;
         let (answer, committed) = if waits { Some(oneshot::channel()).unzip() } else { (None, None) };
         let at = self.clock.wall();
-        let offered = Offered { topic: up.topic, qos: up.qos, retain: up.retain, message: message.clone(), at, answer };
+        let mut message = Arc::clone(message);
+        if message.stamp.is_some() && at.synced {
+            // The clock was set between the telling and here. From here on a record with a stamp is one by a clock that was not set.
+            restamp::message(Arc::make_mut(&mut message), at);
+        }
+        let offered = Offered { topic: up.topic, qos: up.qos, retain: up.retain, message, at, answer };
         match (self.push(offered, waits), committed) {
             (Err(refusal), _) => Some(Box::pin(std::future::ready(Err(refusal)))),
             (Ok(()), None) => Some(Box::pin(std::future::ready(Ok(())))),
@@ -231,6 +237,22 @@ mod tests {
             offered.answer.map(|answer| answer.send(Ok(())));
         });
         assert_eq!(ready(waiting), Some(Ok(())));
+    }
+
+    #[test]
+    fn what_is_offered_when_the_clock_has_been_set_waits_with_its_true_time() {
+        let settings = settings(std::path::Path::new("/nowhere"));
+        let clock = FakeClock::new(1_795_396_500_000);
+        let shared = Shared::new(Arc::new(settings), Arc::new(clock.clone()));
+        let before = Timestamp { unix_ms: 0, synced: false, ..clock.wall() };
+        let text = restamp::object(before, serde_json::Map::new());
+        let message =
+            Message::new(TopicName::parse("a").unwrap(), text.as_bytes(), Qos::AtLeastOnce, false, Origin::Sensor);
+        clock.advance(std::time::Duration::from_secs(60));
+        let _ = shared.accept(&Arc::new(message.stamped(before)));
+        let mut queued = Vec::new();
+        shared.take(1, |offered| queued.push((offered.message.payload.to_vec(), offered.message.stamp)));
+        assert_eq!(queued, [(br#"{"ts":"2026-11-23T01:15:00.000Z"}"#.to_vec(), None)]);
     }
 
     #[test]

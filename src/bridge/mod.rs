@@ -161,7 +161,7 @@ impl Bridge {
         health: &Arc<Health>,
     ) -> Result<Self, BridgeError> {
         let settings = Arc::new(settings);
-        let core = Core::open(&settings, clock.now(), clock.wall())?;
+        let core = Core::open(&settings, &*clock)?;
         let shared = Arc::new(Shared::new(Arc::clone(&settings), Arc::clone(&clock)));
         let (sender, status) = watch::channel(Status {
             state: LinkState::Connecting,

@@ -10,6 +10,7 @@ use super::settings::Settings;
 use super::{LinkState, Status};
 use crate::limits::{STATE_TOLD, STATUS_EVERY};
 use crate::logic::drain::Drain;
+use crate::logic::restamp;
 use crate::model::time::rfc3339;
 use crate::model::{Message, Moment, Origin, Qos, Timestamp};
 use crate::ports::Publish;
@@ -87,8 +88,12 @@ impl Teller {
             (Some(fault), Some(reason)) => Some(format!("{reason}; store: {fault}")),
             (None, reason) => reason.clone(),
         };
-        let since = *self.since.get_or_insert(wall);
-        let news = self.told.as_ref().is_none_or(|(state, told, _)| *state != self.state || *told != reason);
+        let before = *self.since.get_or_insert(wall);
+        let since = restamp::mended(before, wall);
+        self.since = Some(since);
+        // A time that has become known is news too.
+        let news = self.told.as_ref().is_none_or(|(state, told, _)| *state != self.state || *told != reason)
+            || since.synced != before.synced;
         if news || now >= self.counted_at + STATUS_EVERY {
             self.counted_at = now;
             let queued = core.queued();
@@ -161,40 +166,79 @@ mod tests {
         }
     }
 
+    /// A teller with everything it looks at.
+    struct Scene {
+        _dir: tempfile::TempDir,
+        clock: FakeClock,
+        settings: Arc<Settings>,
+        core: Core,
+        teller: Teller,
+        heard: Heard,
+        status: watch::Receiver<Status>,
+    }
+
+    impl Scene {
+        fn new() -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let (settings, clock) = (Arc::new(settings(dir.path())), FakeClock::new(1_795_396_500_000));
+            let core = Core::open(&settings, &clock).unwrap();
+            let (state, reason) = (LinkState::Connecting, None);
+            let start = Status {
+                state,
+                since: clock.wall(),
+                reason,
+                queued: 0,
+                bytes: 0,
+                delivered: 0,
+                dropped: 0,
+                causes: Vec::new(),
+                oldest: None,
+                drain: None,
+            };
+            let (sender, status) = watch::channel(start);
+            let teller = Teller::new(Arc::new(sender));
+            Self { _dir: dir, clock, settings, core, teller, heard: Heard::default(), status }
+        }
+
+        fn tell(&mut self) {
+            let (now, wall) = (self.clock.now(), self.clock.wall());
+            self.teller.tell(&self.core, &self.settings, &self.heard, now, wall);
+        }
+    }
+
     #[test]
     fn a_change_is_told_at_once_and_nothing_is_due_while_nothing_changes() {
-        let dir = tempfile::tempdir().unwrap();
-        let (settings, clock) = (Arc::new(settings(dir.path())), FakeClock::new(1_795_396_500_000));
-        let core = Core::open(&settings, clock.now(), clock.wall()).unwrap();
-        let (state, reason) = (LinkState::Connecting, None);
-        let start = Status {
-            state,
-            since: clock.wall(),
-            reason,
-            queued: 0,
-            bytes: 0,
-            delivered: 0,
-            dropped: 0,
-            causes: Vec::new(),
-            oldest: None,
-            drain: None,
-        };
-        let (sender, status) = watch::channel(start);
-        let mut teller = Teller::new(Arc::new(sender));
-        let heard = Heard::default();
-        let tell = |teller: &mut Teller| teller.tell(&core, &settings, &heard, clock.now(), clock.wall());
-        tell(&mut teller);
-        teller.link(LinkState::Offline, Some("connection refused".into()), clock.wall());
-        tell(&mut teller);
-        assert_eq!(teller.due(&core), None);
-        tell(&mut teller);
+        let mut scene = Scene::new();
+        scene.tell();
+        scene.teller.link(LinkState::Offline, Some("connection refused".into()), scene.clock.wall());
+        scene.tell();
+        assert_eq!(scene.teller.due(&scene.core), None);
+        scene.tell();
         assert_eq!(
-            *heard.0.lock().unwrap(),
+            *scene.heard.0.lock().unwrap(),
             [
                 r#"{"state":"connecting","since":"2026-11-23T01:15:00.000Z","queued":0}"#,
                 r#"{"state":"offline","since":"2026-11-23T01:15:00.000Z","reason":"connection refused","queued":0}"#
             ]
         );
-        assert_eq!(status.borrow().reason.as_deref(), Some("connection refused"));
+        assert_eq!(scene.status.borrow().reason.as_deref(), Some("connection refused"));
+    }
+
+    #[test]
+    fn a_state_from_before_the_clock_was_set_is_told_again_with_its_true_time_once() {
+        let mut scene = Scene::new();
+        scene.clock.set_wall(Timestamp { unix_ms: 20_000, synced: false, at: None });
+        scene.tell();
+        scene.clock.advance(std::time::Duration::from_secs(60));
+        scene.clock.set_wall(Timestamp { unix_ms: 1_795_396_500_000, synced: true, at: None });
+        scene.tell();
+        scene.tell();
+        assert_eq!(
+            *scene.heard.0.lock().unwrap(),
+            [
+                r#"{"state":"connecting","since":"1970-01-01T00:00:20.000Z","tq":"unsynced","queued":0}"#,
+                r#"{"state":"connecting","since":"2026-11-23T01:14:00.000Z","queued":0}"#
+            ]
+        );
     }
 }

@@ -49,7 +49,7 @@ impl Parts {
                 if self.shared.is_abandoned() {
                     return;
                 }
-                match Core::open(&self.shared.settings(), self.clock.now(), self.clock.wall()) {
+                match Core::open(&self.shared.settings(), &*self.clock) {
                     Ok(core) => break core,
                     Err(error) => tracing::error!(bridge, %error, "the bridge cannot be started again yet"),
                 }

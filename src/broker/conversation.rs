@@ -201,6 +201,7 @@ impl Conversation {
             retain: publish.retain,
             origin: Origin::Client,
             properties: publish.properties,
+            stamp: None,
         });
         // A bridge that has committed it must not get it twice.
         let is_with_bridges = held.as_ref().is_some_and(Promise::is_with_bridges);

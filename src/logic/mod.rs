@@ -12,6 +12,7 @@ pub mod health;
 pub mod keepalive;
 pub mod output;
 pub mod pipeline;
+pub mod restamp;
 pub mod retry;
 pub mod route;
 pub mod schedule;

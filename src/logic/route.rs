@@ -1,7 +1,8 @@
 //! Which reading becomes which messages.
 //!
-//! `json`: one object a reading, `{"ts":"2026-11-23T01:15:00.123Z",<values>,"seq":7,"q":"stale","tq":"unsynced"}`: the time of measurement in
-//! UTC, the values in the order of the driver, then what is asked for (`seq`) and what is not as it should be (`q`, `tq`).
+//! `json`: one object a reading, `{"ts":"2026-11-23T01:15:00.123Z","tq":"unsynced",<values>,"seq":7,"q":"stale"}`: the time of measurement in
+//! UTC, marked where the clock was not set, the values in the order of the driver, then what is asked for (`seq`) and what is not as it
+//! should be (`q`).
 //! `value`: each value bare on `<topic>/<name>`, and the quality on `<topic>/q` whenever it changes, `good` included. It goes before values that
 //! are not good and after those that are, so that no follower of both takes a bad value for a good one.
 //!
@@ -9,7 +10,7 @@
 
 use std::borrow::Cow;
 
-use crate::model::time::rfc3339;
+use super::restamp;
 use crate::model::{Message, OWN_LEVELS, OWN_NAMES, Origin, Qos, Quality, Reading, TopicName, Value};
 
 /// How one sensor is published.
@@ -80,7 +81,7 @@ impl Route {
         match self.settings.payload {
             PayloadForm::Json => {
                 let seq = self.settings.seq.then_some(self.seq);
-                vec![self.message(self.settings.topic.clone(), json(reading, seq))]
+                vec![self.message(self.settings.topic.clone(), json(reading, seq)).stamped(reading.time)]
             }
             PayloadForm::Value => self.bare_values(reading),
         }
@@ -127,7 +128,7 @@ fn is_no_level(c: char) -> bool {
 }
 
 fn json(reading: &Reading, seq: Option<u64>) -> String {
-    let mut text = format!("{{\"ts\":\"{}\"", rfc3339(reading.time.unix_ms));
+    let mut text = restamp::head(reading.time);
     let mut field = |name: &str, value: &str| {
         text.push(',');
         text.push_str(&quoted(name));
@@ -146,9 +147,6 @@ fn json(reading: &Reading, seq: Option<u64>) -> String {
     }
     if let Some(word) = reading.quality.word() {
         field("q", &quoted(word));
-    }
-    if !reading.time.synced {
-        field("tq", "\"unsynced\"");
     }
     text.push('}');
     text
@@ -184,8 +182,10 @@ fn decimal(number: f64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
-    use crate::model::{Sample, SensorId, Timestamp};
+    use crate::model::{Moment, Sample, SensorId, Timestamp};
 
     fn settings(payload: PayloadForm, seq: bool) -> PublishSettings {
         PublishSettings {
@@ -229,10 +229,23 @@ mod tests {
         let first = route.reading(&reading(&values, Quality::Stale, false));
         assert_eq!(
             told(&first)[0].1,
-            r#"{"ts":"2026-11-23T01:15:00.123Z","state":"a \"b\"\n","on":true,"seq":1,"q":"stale","tq":"unsynced"}"#
+            r#"{"ts":"2026-11-23T01:15:00.123Z","tq":"unsynced","state":"a \"b\"\n","on":true,"seq":1,"q":"stale"}"#
         );
         let second = route.reading(&reading(&[], Quality::Good, true));
         assert_eq!(told(&second)[0].1, r#"{"ts":"2026-11-23T01:15:00.123Z","seq":2}"#);
+    }
+
+    #[test]
+    fn only_a_reading_timed_by_a_clock_that_was_not_set_can_be_mended() {
+        let at = Some(Moment::at(Duration::from_secs(7)));
+        let stamps = |form, synced| -> Vec<Option<Moment>> {
+            let mut reading = reading(&[("t", Value::Number(21.5))], Quality::Good, synced);
+            reading.time.at = at;
+            Route::new(settings(form, false)).reading(&reading).iter().map(|message| message.stamp).collect()
+        };
+        assert_eq!(stamps(PayloadForm::Json, false), [at]);
+        assert_eq!(stamps(PayloadForm::Json, true), [None]);
+        assert_eq!(stamps(PayloadForm::Value, false), [None, None], "there is no time in it");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::model::time::rfc3339;
+use super::restamp;
 use crate::model::{Message, Origin, Qos, Timestamp, TopicName};
 
 /// `online` or `offline` on the gateway's status topic, retained.
@@ -14,14 +14,10 @@ pub fn status(topic: &TopicName, online: bool) -> Message {
 /// An event: what happened (`kind`, kebab-case), when, and the particulars.
 pub fn event(topic: &TopicName, kind: &str, at: Timestamp, particulars: Map<String, Value>) -> Message {
     let mut object = Map::new();
-    object.insert("ts".into(), rfc3339(at.unix_ms).into());
-    if !at.synced {
-        object.insert("tq".into(), "unsynced".into());
-    }
     object.insert("kind".into(), kind.into());
     object.extend(particulars);
-    let payload = Value::Object(object).to_string().into_bytes();
-    Message::new(topic.clone(), payload, Qos::AtLeastOnce, false, Origin::Gateway)
+    let payload = restamp::object(at, object).into_bytes();
+    Message::new(topic.clone(), payload, Qos::AtLeastOnce, false, Origin::Gateway).stamped(at)
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{BridgeId, TopicName};
+use super::{BridgeId, Moment, Timestamp, TopicName};
 
 /// Quality of service of a delivery [MQTT-4.3].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -82,11 +82,20 @@ pub struct Message {
     pub origin: Origin,
     /// MQTT 5 properties, `None` when there are none.
     pub properties: Option<Arc<Properties>>,
+    /// When the time was taken that the payload begins with, where that was before the clock was set: it may be mended (`logic::restamp`).
+    /// Only what the gateway itself wrote has one.
+    pub stamp: Option<Moment>,
 }
 
 impl Message {
     /// A message without properties.
     pub fn new(topic: TopicName, payload: impl Into<Arc<[u8]>>, qos: Qos, retain: bool, origin: Origin) -> Self {
-        Self { topic, payload: payload.into(), qos, retain, origin, properties: None }
+        Self { topic, payload: payload.into(), qos, retain, origin, properties: None, stamp: None }
+    }
+
+    /// The same, for a payload that begins with this time, as `logic::restamp` writes it.
+    #[must_use]
+    pub fn stamped(self, time: Timestamp) -> Self {
+        Self { stamp: time.at.filter(|_| !time.synced), ..self }
     }
 }

@@ -19,7 +19,7 @@ pub use desk::{NotWritten, StateDesk, StateFile};
 pub use open::{Opened, Schema, Store};
 pub use outbox::Outbox;
 pub use peek::Peek;
-pub use record::{Dropped, NewRecord, Record};
+pub use record::{Dropped, NewRecord, Record, Waiting};
 pub use sessions::{RetainedChange, RetainedRow, Sessions};
 pub use state::{State, Taken};
 

@@ -1,22 +1,28 @@
 //! The outbox of one bridge: what is to reach the cloud, and how far each handshake has come, in one file and in the same transactions.
 //!
-//! Layout: `migrations/outbox_0001.sql`. The owner opens a transaction with [`Outbox::begin`], changes what it likes, and says
+//! Layout: `migrations/outbox_*.sql`. The owner opens a transaction with [`Outbox::begin`], changes what it likes, and says
 //! [`Outbox::commit`]; when that returns, the change survives a kill and a power cut.
 //!
 //! Nothing here decides: which row goes when, what is dropped and what a limit is, is `logic`'s and the engine's.
 
 use std::path::Path;
+use std::time::Duration;
 
 use rusqlite::{OptionalExtension, Row, params};
 
-use super::{Dropped, NewRecord, Opened, Record, Schema, Store, StoreError};
+use super::{NewRecord, Opened, Record, Schema, Store, StoreError, Waiting};
 use crate::limits::SEQ_LEASE;
 use crate::logic::flight::{Claim, Stage};
-use crate::model::{Qos, Seq, Timestamp};
+use crate::logic::restamp::Boots;
+use crate::model::{BootId, Moment, Qos, Seq, Timestamp};
+
+mod boots;
 
 /// Application id: "TGob" in ASCII.
-const SCHEMA: Schema =
-    Schema { application_id: 0x5447_6F62, migrations: &[include_str!("migrations/outbox_0001.sql")] };
+const SCHEMA: Schema = Schema {
+    application_id: 0x5447_6F62,
+    migrations: &[include_str!("migrations/outbox_0001.sql"), include_str!("migrations/outbox_0002.sql")],
+};
 
 /// The tables. See the module.
 #[derive(Debug)]
@@ -27,26 +33,28 @@ pub struct Outbox {
     /// Numbers below this may be used without writing to `meta`.
     leased: u64,
     count: u64,
-    /// `next`, `leased` and `count` at the start of the transaction, for a rollback.
-    before: (u64, u64, u64),
+    /// The boots that waiting records come from.
+    boots: Boots,
+    /// `next`, `leased`, `count` and `boots` at the start of the transaction, for a rollback.
+    before: (u64, u64, u64, Option<Boots>),
     /// Whether every commit ends in an I/O error.
     #[cfg(test)]
     broken: bool,
 }
 
 impl Outbox {
-    /// Opens the file, makes it if there is none.
+    /// Opens the file, makes it if there is none. `boot` is the one that runs.
     ///
     /// # Errors
     /// As [`Store::open`].
-    pub fn open(path: &Path) -> Result<(Self, Opened), StoreError> {
+    pub fn open(path: &Path, boot: BootId) -> Result<(Self, Opened), StoreError> {
         let (store, opened) = Store::open(path, SCHEMA)?;
-        match Self::load(store) {
+        match Self::load(store, boot) {
             Ok(outbox) => Ok((outbox, opened)),
             Err(failed) if failed.1.is_damage() => {
                 let (store, error) = *failed;
                 let (store, opened) = store.quarantine(error.to_string())?;
-                Self::load(store).map(|outbox| (outbox, opened)).map_err(|failed| failed.1)
+                Self::load(store, boot).map(|outbox| (outbox, opened)).map_err(|failed| failed.1)
             }
             Err(failed) => Err(failed.1),
         }
@@ -57,27 +65,29 @@ impl Outbox {
     /// # Errors
     /// As [`Store::quarantine`].
     pub fn quarantine(self, reason: String) -> Result<(Self, Opened), StoreError> {
+        let boot = self.boots.running();
         let (store, opened) = self.store.quarantine(reason)?;
-        Self::load(store).map(|outbox| (outbox, opened)).map_err(|failed| failed.1)
+        Self::load(store, boot).map(|outbox| (outbox, opened)).map_err(|failed| failed.1)
     }
 
-    fn load(store: Store) -> Result<Self, Box<(Store, StoreError)>> {
-        let read = || -> Result<(u64, u64), rusqlite::Error> {
+    fn load(store: Store, boot: BootId) -> Result<Self, Box<(Store, StoreError)>> {
+        let read = || -> Result<(u64, u64, Boots), rusqlite::Error> {
             let connection = store.connection();
             let number = |sql| connection.query_row(sql, [], |row| row.get::<_, Option<i64>>(0)).optional();
             let lease = number("SELECT v FROM meta WHERE k = 'seq_lease'")?.flatten().unwrap_or(1);
             let last = number("SELECT max(seq) FROM q")?.flatten().unwrap_or(0);
             // One walk over the leaves: about 0.1 s for a million records that are cached, and only at start.
             let count = number("SELECT count(*) FROM q")?.flatten().unwrap_or(0);
-            Ok((unsigned(lease.max(last + 1)), unsigned(count)))
+            Ok((unsigned(lease.max(last + 1)), unsigned(count), boots::load(connection, boot)?))
         };
         match read() {
-            Ok((next, count)) => Ok(Self {
+            Ok((next, count, boots)) => Ok(Self {
                 store,
                 next,
                 leased: next,
                 count,
-                before: (next, next, count),
+                boots,
+                before: (next, next, count, None),
                 #[cfg(test)]
                 broken: false,
             }),
@@ -90,7 +100,7 @@ impl Outbox {
     /// # Errors
     /// [`StoreError::Sqlite`], as all that follow.
     pub fn begin(&mut self) -> Result<(), StoreError> {
-        self.before = (self.next, self.leased, self.count);
+        self.before = (self.next, self.leased, self.count, None);
         self.run("BEGIN IMMEDIATE", params![]).map(drop)
     }
 
@@ -115,7 +125,10 @@ impl Outbox {
 
     /// Undoes everything since [`Outbox::begin`].
     pub fn rollback(&mut self) {
-        (self.next, self.leased, self.count) = self.before;
+        (self.next, self.leased, self.count) = (self.before.0, self.before.1, self.before.2);
+        if let Some(boots) = self.before.3.take() {
+            self.boots = boots;
+        }
         // SQLite may have rolled back by itself (disk full); then this is an error that says just that.
         let _ = self.store.connection().execute_batch("ROLLBACK");
     }
@@ -131,8 +144,13 @@ impl Outbox {
             self.set_meta("seq_lease", lease)?;
         }
         let seq = self.next;
+        let up = new.accepted.at.filter(|_| !new.accepted.synced);
+        if up.is_some() {
+            self.note_boot(Seq(seq))?;
+        }
         self.run(
-            "INSERT INTO q(seq, qos, retain, ts_ms, synced, exp_ms, topic, props, payload) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+            "INSERT INTO q(seq, qos, retain, ts_ms, synced, exp_ms, topic, props, payload, up_ms, stamp_ms) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
             params![
                 signed(seq),
                 new.qos.level(),
@@ -142,7 +160,9 @@ impl Outbox {
                 new.expires_ms,
                 new.topic,
                 new.properties,
-                new.payload
+                new.payload,
+                up.map(millis),
+                new.stamp.filter(|_| up.is_some()).map(millis)
             ],
         )?;
         self.next += 1;
@@ -155,7 +175,8 @@ impl Outbox {
     /// # Errors
     /// [`StoreError::Sqlite`].
     pub fn after(&self, cursor: Seq, limit: usize, bytes: usize) -> Result<Vec<Record>, StoreError> {
-        let sql = "SELECT seq, qos, retain, ts_ms, synced, exp_ms, topic, props, payload FROM q WHERE seq > ?1 ORDER BY seq LIMIT ?2";
+        let sql = "SELECT seq, qos, retain, ts_ms, synced, exp_ms, topic, props, payload, up_ms, stamp_ms FROM q \
+                   WHERE seq > ?1 ORDER BY seq LIMIT ?2";
         let mut statement = self.store.connection().prepare_cached(sql)?;
         let mut rows = statement.query(params![signed(cursor.0), i64::try_from(limit).unwrap_or(i64::MAX)])?;
         let mut records = Vec::new();
@@ -169,14 +190,14 @@ impl Outbox {
         Ok(records)
     }
 
-    /// When the oldest record was accepted.
+    /// When the oldest record was accepted, as far as that is known by now.
     ///
     /// # Errors
     /// [`StoreError::Sqlite`].
     pub fn oldest(&self) -> Result<Option<Timestamp>, StoreError> {
-        let sql = "SELECT ts_ms, synced FROM q ORDER BY seq LIMIT 1";
-        let accepted = |row: &Row<'_>| Ok(Timestamp { unix_ms: row.get(0)?, synced: row.get(1)?, at: None });
-        Ok(self.store.connection().prepare_cached(sql)?.query_row([], accepted).optional()?)
+        let sql = "SELECT seq, ts_ms, synced, up_ms FROM q ORDER BY seq LIMIT 1";
+        let found = self.store.connection().prepare_cached(sql)?.query_row([], waiting).optional()?;
+        Ok(found.map(|oldest| self.boots.mended(oldest.seq, oldest.accepted)))
     }
 
     /// One record.
@@ -184,7 +205,7 @@ impl Outbox {
     /// # Errors
     /// [`StoreError::Sqlite`].
     pub fn record(&self, seq: Seq) -> Result<Option<Record>, StoreError> {
-        let sql = "SELECT seq, qos, retain, ts_ms, synced, exp_ms, topic, props, payload FROM q WHERE seq = ?1";
+        let sql = "SELECT seq, qos, retain, ts_ms, synced, exp_ms, topic, props, payload, up_ms, stamp_ms FROM q WHERE seq = ?1";
         Ok(self.store.connection().prepare_cached(sql)?.query_row([signed(seq.0)], record).optional()?)
     }
 
@@ -239,11 +260,15 @@ impl Outbox {
         Ok(())
     }
 
-    /// The cloud forgot its session: every packet id is free, the records wait again.
+    /// The cloud forgot its session: every packet id is free, the records wait again, and their payloads stay what they were when they were sent.
     ///
     /// # Errors
     /// [`StoreError::Sqlite`].
     pub fn forget_session(&mut self) -> Result<(), StoreError> {
+        self.run(
+            "UPDATE q SET stamp_ms = NULL WHERE seq IN (SELECT seq FROM inflight) AND stamp_ms IS NOT NULL",
+            params![],
+        )?;
         self.run("DELETE FROM inflight", params![])?;
         self.run("DELETE FROM rx_q2", params![]).map(drop)
     }
@@ -274,31 +299,16 @@ impl Outbox {
         self.run("DELETE FROM rx_q2 WHERE pkid = ?1", params![pkid]).map(drop)
     }
 
-    /// Removes the oldest records that are not in flight, at most `limit`, and of those only the ones accepted before `older_than_ms` by
-    /// a clock that was set, when one is given.
+    /// The oldest records that are not in flight, at most `limit`.
     ///
     /// # Errors
     /// [`StoreError::Sqlite`].
-    pub fn drop_oldest(&mut self, limit: usize, older_than_ms: Option<i64>) -> Result<Dropped, StoreError> {
-        let sql = "SELECT count(*), min(seq), max(seq), min(ts_ms), max(ts_ms) FROM (SELECT seq, ts_ms, synced FROM q \
-                   WHERE seq NOT IN (SELECT seq FROM inflight) ORDER BY seq LIMIT ?1) WHERE ?2 IS NULL OR (synced AND ts_ms < ?2)";
-        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let dropped = self.store.connection().prepare_cached(sql)?.query_row(params![limit, older_than_ms], |row| {
-            let count = unsigned(row.get(0)?);
-            if count == 0 {
-                return Ok(Dropped::default());
-            }
-            Ok(Dropped { count, seqs: (seq(row, 1)?, seq(row, 2)?), times_ms: (row.get(3)?, row.get(4)?) })
-        })?;
-        if dropped.count > 0 {
-            let removed = self.run(
-                "DELETE FROM q WHERE seq BETWEEN ?1 AND ?2 AND seq NOT IN (SELECT seq FROM inflight) \
-                 AND (?3 IS NULL OR (synced AND ts_ms < ?3))",
-                params![signed(dropped.seqs.0.0), signed(dropped.seqs.1.0), older_than_ms],
-            )?;
-            self.count = self.count.saturating_sub(removed as u64);
-        }
-        Ok(dropped)
+    pub fn waiting(&self, limit: usize) -> Result<Vec<Waiting>, StoreError> {
+        let sql =
+            "SELECT seq, ts_ms, synced, up_ms FROM q WHERE seq NOT IN (SELECT seq FROM inflight) ORDER BY seq LIMIT ?1";
+        let mut statement = self.store.connection().prepare_cached(sql)?;
+        let rows = statement.query_map([i64::try_from(limit).unwrap_or(i64::MAX)], waiting)?;
+        Ok(rows.collect::<Result<_, _>>()?)
     }
 
     /// As [`Store::shrink`].
@@ -379,12 +389,27 @@ fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
         seq: seq(row, 0)?,
         qos: qos(row, 1)?,
         retain: row.get(2)?,
-        accepted: Timestamp { unix_ms: row.get(3)?, synced: row.get(4)?, at: None },
+        accepted: Timestamp { unix_ms: row.get(3)?, synced: row.get(4)?, at: moment(row, 9)? },
         expires_ms: row.get(5)?,
         topic: row.get(6)?,
         properties: row.get(7)?,
         payload: row.get(8)?,
+        stamp: moment(row, 10)?,
     })
+}
+
+fn waiting(row: &Row<'_>) -> rusqlite::Result<Waiting> {
+    let accepted = Timestamp { unix_ms: row.get(1)?, synced: row.get(2)?, at: moment(row, 3)? };
+    Ok(Waiting { seq: seq(row, 0)?, accepted })
+}
+
+fn moment(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Moment>> {
+    Ok(row.get::<_, Option<i64>>(column)?.map(|ms| Moment::at(Duration::from_millis(unsigned(ms)))))
+}
+
+/// A point on the monotonic clock as it is stored.
+fn millis(at: Moment) -> i64 {
+    i64::try_from(at.since_start().as_millis()).unwrap_or(i64::MAX)
 }
 
 fn seq(row: &Row<'_>, column: usize) -> rusqlite::Result<Seq> {

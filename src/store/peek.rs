@@ -43,14 +43,14 @@ impl Peek {
 mod tests {
     use super::super::{NewRecord, Outbox};
     use super::*;
-    use crate::model::{Qos, Timestamp};
+    use crate::model::{BootId, Qos, Timestamp};
 
     #[test]
     fn what_waits_is_seen_beside_the_owner_and_after_it() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("outbox-cloud.db");
         assert_eq!(Peek::at(&path).unwrap(), None);
-        let (mut outbox, _) = Outbox::open(&path).unwrap();
+        let (mut outbox, _) = Outbox::open(&path, BootId::new([1; 16])).unwrap();
         outbox.begin().unwrap();
         for time in [5_000, 6_000] {
             let accepted = Timestamp { unix_ms: time, synced: true, at: None };
@@ -62,6 +62,7 @@ mod tests {
                 accepted,
                 expires_ms: None,
                 properties: None,
+                stamp: None,
             };
             outbox.push(new).unwrap();
         }

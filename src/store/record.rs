@@ -1,6 +1,6 @@
 //! What goes into an outbox, what comes out, and what was removed unsent.
 
-use crate::model::{Qos, Seq, Timestamp};
+use crate::model::{Moment, Qos, Seq, Timestamp};
 
 /// A message on its way into the store.
 #[derive(Debug, Clone, Copy)]
@@ -19,6 +19,8 @@ pub struct NewRecord<'a> {
     pub expires_ms: Option<i64>,
     /// MQTT 5 properties as on the wire, length in front.
     pub properties: Option<&'a [u8]>,
+    /// When the time was taken that the payload begins with, where it may be mended.
+    pub stamp: Option<Moment>,
 }
 
 /// A message in the store.
@@ -34,12 +36,14 @@ pub struct Record {
     pub qos: Qos,
     /// Retain flag upstream.
     pub retain: bool,
-    /// When it was accepted.
+    /// When it was accepted, as the clock told it then. If that had not been set, with the point on the monotonic clock of its boot.
     pub accepted: Timestamp,
-    /// Wall clock in milliseconds when its publisher no longer wants it delivered.
+    /// Wall clock in milliseconds when its publisher no longer wants it delivered, by the same clock.
     pub expires_ms: Option<i64>,
     /// MQTT 5 properties as on the wire, length in front.
     pub properties: Option<Vec<u8>>,
+    /// When the time was taken that the payload begins with, while it may be mended: on the monotonic clock of its boot.
+    pub stamp: Option<Moment>,
 }
 
 impl Record {
@@ -47,6 +51,15 @@ impl Record {
     pub fn bytes(&self) -> usize {
         self.topic.len() + self.payload.len()
     }
+}
+
+/// A record that is not in flight, without what is in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Waiting {
+    /// Its number.
+    pub seq: Seq,
+    /// As [`Record::accepted`].
+    pub accepted: Timestamp,
 }
 
 /// What was removed unsent, for the one who must announce it.
@@ -58,9 +71,17 @@ pub struct Dropped {
     pub seqs: (Seq, Seq),
     /// Oldest and newest acceptance time among them, wall clock, milliseconds.
     pub times_ms: (i64, i64),
+    /// Whether one of those is by a clock that had not been set, and not known better.
+    pub unsynced: bool,
 }
 
 impl Dropped {
+    /// One record, accepted at this time.
+    pub fn one(seq: Seq, accepted: Timestamp) -> Self {
+        let ms = accepted.unix_ms;
+        Self { count: 1, seqs: (seq, seq), times_ms: (ms, ms), unsynced: !accepted.synced }
+    }
+
     /// Both together.
     #[must_use]
     pub fn and(self, other: Dropped) -> Dropped {
@@ -71,6 +92,7 @@ impl Dropped {
                 count: self.count + other.count,
                 seqs: (self.seqs.0.min(other.seqs.0), self.seqs.1.max(other.seqs.1)),
                 times_ms: (self.times_ms.0.min(other.times_ms.0), self.times_ms.1.max(other.times_ms.1)),
+                unsynced: self.unsynced || other.unsynced,
             },
         }
     }

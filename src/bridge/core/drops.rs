@@ -68,12 +68,12 @@ impl Drops {
 
     /// One record of the store.
     pub(in crate::bridge) fn add_record(&mut self, cause: Cause, seq: Seq, accepted: Timestamp) {
-        self.add(cause, Dropped { count: 1, seqs: (seq, seq), times_ms: (accepted.unix_ms, accepted.unix_ms) });
+        self.add(cause, Dropped::one(seq, accepted));
     }
 
     /// Messages that never became records.
     pub(in crate::bridge) fn add_unstored(&mut self, cause: Cause, count: u64, at: Timestamp) {
-        self.add(cause, Dropped { count, seqs: (Seq(0), Seq(0)), times_ms: (at.unix_ms, at.unix_ms) });
+        self.add(cause, Dropped { count, ..Dropped::one(Seq(0), at) });
     }
 
     /// All drops since start.
@@ -119,6 +119,9 @@ impl Drops {
                 more.insert("seq".into(), json!([dropped.seqs.0.0, dropped.seqs.1.0]));
             }
             more.insert("time".into(), json!([rfc3339(dropped.times_ms.0), rfc3339(dropped.times_ms.1)]));
+            if dropped.unsynced {
+                more.insert("time_tq".into(), "unsynced".into());
+            }
             messages.push(event(bridge, topic, "dropped", wall, more));
         }
         messages
@@ -151,7 +154,7 @@ mod tests {
     }
 
     fn dropped(count: u64, first: u64, last: u64) -> Dropped {
-        Dropped { count, seqs: (Seq(first), Seq(last)), times_ms: (1_000, 2_500) }
+        Dropped { count, seqs: (Seq(first), Seq(last)), times_ms: (1_000, 2_500), unsynced: false }
     }
 
     #[test]
@@ -171,6 +174,16 @@ mod tests {
         assert!(told(&mut drops, true, start).is_empty(), "not twice at once");
         assert_eq!(told(&mut drops, true, start + DROPS_TOLD).len(), 1);
         assert_eq!((drops.total(), drops.by_cause()), (513, vec![("store-full".to_owned(), 513)]));
+    }
+
+    #[test]
+    fn drops_of_a_time_that_nobody_knows_say_so() {
+        let mut drops = Drops::default();
+        drops.add(Cause::StoreFull, dropped(1, 5, 5));
+        drops.add_record(Cause::StoreFull, Seq(6), Timestamp { unix_ms: 500, synced: false, at: None });
+        let events = told(&mut drops, true, Moment::ZERO + DROPS_TOLD);
+        let range = r#""time":["1970-01-01T00:00:00.500Z","1970-01-01T00:00:02.500Z"],"time_tq":"unsynced"}"#;
+        assert!(events[0].ends_with(range), "{events:?}");
     }
 
     #[test]

@@ -89,7 +89,7 @@ impl Core {
         if self.outbox.is_some() {
             return true;
         }
-        match Outbox::open(&path(&self.settings)) {
+        match Outbox::open(&path(&self.settings), self.boot) {
             Ok((outbox, opened)) => {
                 self.outbox = Some(outbox);
                 self.loaded(&opened, now, wall);

@@ -1,9 +1,12 @@
 //! What goes on the wire next: first what an earlier connection left unfinished, then the next records, as far as the window goes.
 
+use std::time::Duration;
+
 use super::turn::Attempt;
 use super::{Cause, Core};
 use crate::limits::{FLIGHT_BYTES, OUT_BYTES};
 use crate::logic::flight::{Claim, Stage};
+use crate::logic::restamp;
 use crate::model::{Properties, Qos, Timestamp};
 use crate::mqtt::client::{self, Outgoing};
 use crate::mqtt::properties;
@@ -24,7 +27,12 @@ impl Core {
     }
 
     /// What an earlier connection left unfinished, under its old packet ids, within the cloud's window.
-    pub(super) fn say_again(&mut self, outbox: &Outbox, attempt: &mut Attempt) -> Result<(), StoreError> {
+    pub(super) fn say_again(
+        &mut self,
+        outbox: &Outbox,
+        attempt: &mut Attempt,
+        wall: Timestamp,
+    ) -> Result<(), StoreError> {
         let Some(link) = &mut self.link else { return Ok(()) };
         while let Some(claim) = link.resend.get(attempt.resent).copied() {
             if !self.window.admits(claim.qos, link.said(), link.said_qos2()) || attempt.bytes.len() > FLIGHT_BYTES {
@@ -35,17 +43,18 @@ impl Core {
             let Some(claim) = self.flight.get(claim.pkid).filter(|current| current.seq == claim.seq) else { continue };
             match (claim.stage, outbox.record(claim.seq)?) {
                 (Stage::Release, _) => client::put_pubrel(&mut attempt.bytes, claim.pkid),
+                // As it was: what may have been sent is not mended, though the clock may have been set since.
                 (Stage::Publish, Some(record)) => {
                     let publish = outgoing(&record, claim.qos, link.retain, true, claim.pkid);
                     let travelling = travelling(&record, None);
                     let publish = Outgoing { properties: travelling.as_ref(), ..publish };
                     if !client::put_publish(&mut attempt.bytes, link.version, &publish, link.max_packet) {
-                        attempt.unfit.push(claim);
+                        attempt.unfit.push((claim, outbox.boots().mended(record.seq, record.accepted)));
                         continue;
                     }
                 }
                 (Stage::Publish, None) => {
-                    attempt.unfit.push(claim);
+                    attempt.unfit.push((claim, wall));
                     continue;
                 }
             }
@@ -62,7 +71,7 @@ impl Core {
         attempt: &mut Attempt,
         wall: Timestamp,
     ) -> Result<(), StoreError> {
-        let oldest_ms = self.oldest_ms(wall);
+        let age_max = self.settings.outbox.max_age;
         let Some(link) = &mut self.link else { return Ok(()) };
         if link.resend.len() > attempt.resent {
             return Ok(());
@@ -75,11 +84,10 @@ impl Core {
         }
         let records = outbox.after(self.cursor, room, space)?;
         self.at_end = records.is_empty();
-        for record in records {
-            let stale = stale(&record, wall, oldest_ms);
-            if let Some(cause) = stale {
-                outbox.remove(record.seq)?;
-                attempt.drops.push((cause, one(&record)));
+        for mut record in records {
+            let age = outbox.boots().age(record.seq, record.accepted, wall);
+            if let Some(cause) = stale(&record, age, age_max) {
+                drop_one(outbox, attempt, cause, &record)?;
                 self.cursor = record.seq;
                 continue;
             }
@@ -90,14 +98,19 @@ impl Core {
             }
             let own = &link.own;
             let Some(pkid) = self.flight.free_pkid(|pkid| own.contains_key(&pkid)) else { break };
-            let travelling = travelling(&record, Some(wall));
+            let mended = true_payload(outbox, &record);
+            let is_mended = mended.is_some();
+            record.payload = mended.unwrap_or(record.payload);
+            let travelling = travelling(&record, age);
             let publish = outgoing(&record, qos, link.retain, false, pkid);
             let publish = Outgoing { properties: travelling.as_ref(), ..publish };
             if !client::put_publish(&mut attempt.bytes, link.version, &publish, link.max_packet) {
-                outbox.remove(record.seq)?;
-                attempt.drops.push((Cause::TooLarge, one(&record)));
+                drop_one(outbox, attempt, Cause::TooLarge, &record)?;
                 self.cursor = record.seq;
                 continue;
+            }
+            if is_mended {
+                outbox.restamp(record.seq, &record.payload)?;
             }
             outbox.claim(pkid, record.seq)?;
             self.flight.insert(Claim { pkid, seq: record.seq, qos, stage: Stage::Publish, bytes: record.bytes() });
@@ -109,32 +122,40 @@ impl Core {
     }
 }
 
-fn one(record: &Record) -> Dropped {
-    let ms = record.accepted.unix_ms;
-    Dropped { count: 1, seqs: (record.seq, record.seq), times_ms: (ms, ms) }
+fn drop_one(outbox: &mut Outbox, attempt: &mut Attempt, cause: Cause, record: &Record) -> Result<(), StoreError> {
+    outbox.remove(record.seq)?;
+    let accepted = outbox.boots().mended(record.seq, record.accepted);
+    attempt.drops.push((cause, Dropped::one(record.seq, accepted)));
+    Ok(())
 }
 
-/// Why a record is not worth sending any more. An age by a clock that was not set is no age.
-fn stale(record: &Record, wall: Timestamp, oldest_ms: Option<i64>) -> Option<Cause> {
-    if !(wall.synced && record.accepted.synced) {
-        return None;
-    }
-    if oldest_ms.is_some_and(|oldest_ms| record.accepted.unix_ms < oldest_ms) {
+/// The payload of a record that says when it was measured by a clock that was not set, with the time that is known by now.
+fn true_payload(outbox: &Outbox, record: &Record) -> Option<Vec<u8>> {
+    let time = outbox.boots().mended(record.seq, Timestamp { at: Some(record.stamp?), ..record.accepted });
+    if time.synced { restamp::payload(&record.payload, time.unix_ms) } else { None }
+}
+
+/// Why a record is not worth sending any more. Where its age is not known it is.
+fn stale(record: &Record, age: Option<Duration>, age_max: Option<Duration>) -> Option<Cause> {
+    let age = age?;
+    if age_max.is_some_and(|age_max| age > age_max) {
         return Some(Cause::Age);
     }
-    record.expires_ms.filter(|expires_ms| *expires_ms <= wall.unix_ms).map(|_| Cause::Expired)
+    life(record).filter(|life| *life <= age).map(|_| Cause::Expired)
+}
+
+/// How long its publisher wanted it delivered from when it was accepted: two times by one clock, whether that was set or not.
+fn life(record: &Record) -> Option<Duration> {
+    let life_ms = record.expires_ms?.saturating_sub(record.accepted.unix_ms);
+    Some(Duration::from_millis(u64::try_from(life_ms).unwrap_or(0)))
 }
 
 /// The properties to send, with what is left of the message's life [MQTT-3.3.2-6]. A message said again keeps the life it was first sent with.
-fn travelling(record: &Record, wall: Option<Timestamp>) -> Option<Properties> {
+fn travelling(record: &Record, age: Option<Duration>) -> Option<Properties> {
     let (found, _) = properties::decode(record.properties.as_deref()?).ok()?;
     let mut travelling = found.message;
-    if let (Some(expires_ms), Some(wall)) = (record.expires_ms, wall)
-        && wall.synced
-        && record.accepted.synced
-    {
-        let left_s = expires_ms.saturating_sub(wall.unix_ms) / 1_000;
-        travelling.expiry_s = Some(u32::try_from(left_s).unwrap_or(1).max(1));
+    if let (Some(life), Some(age)) = (life(record), age) {
+        travelling.expiry_s = Some(u32::try_from(life.saturating_sub(age).as_secs()).unwrap_or(u32::MAX).max(1));
     }
     Some(travelling)
 }

@@ -11,7 +11,6 @@ use crate::bridge::settings::OnSessionLoss;
 use crate::logic::flight::{Claim, FAILURE, Flight, Stage, Verdict};
 use crate::model::{Message, Moment, Origin, Qos, Seq, Timestamp, TopicFilter};
 use crate::mqtt::client::{self, Delivery, Incoming, Version, Welcome, WireError};
-use crate::store::Dropped;
 
 /// Why a connection is to end.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -242,10 +241,7 @@ impl Core {
                 self.end(claim);
             }
             Verdict::Refused(claim, reason) => {
-                self.drops.add(
-                    Cause::Refused(reason),
-                    Dropped { count: 1, seqs: (claim.seq, claim.seq), times_ms: (wall.unix_ms, wall.unix_ms) },
-                );
+                self.drops.add_record(Cause::Refused(reason), claim.seq, wall);
                 self.end(claim);
             }
             Verdict::Release(claim) => {
@@ -331,6 +327,7 @@ impl Core {
             retain: delivery.retain,
             origin: Origin::Bridge(self.settings.id.clone()),
             properties: delivery.properties,
+            stamp: None,
         });
     }
 }

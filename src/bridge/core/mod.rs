@@ -28,12 +28,13 @@ use serde_json::Map;
 use super::BridgeError;
 use super::intake::Offered;
 use super::settings::Settings;
+use crate::clock::Clock;
 use crate::limits::{
     ACKNOWLEDGED_LINGER, COMMIT_ROWS, DOWN_PACKET_MAX, DOWN_RECEIVE_MAXIMUM, GATHER, OUT_BYTES, SHRINK_PAUSE,
 };
 use crate::logic::flight::{Claim, Flight};
 use crate::logic::window::Window;
-use crate::model::{Message, Moment, Qos, Seq, Timestamp};
+use crate::model::{BootId, Message, Moment, Qos, Seq, Timestamp};
 use crate::mqtt::client::{self, Connect, Version};
 use crate::ports::NotAccepted;
 use crate::store::{Opened, Outbox, StoreError};
@@ -64,6 +65,8 @@ struct Fault {
 /// The engine without its socket.
 pub(super) struct Core {
     settings: Arc<Settings>,
+    /// The boot that runs.
+    boot: BootId,
     /// Missing while it cannot be opened, or a damaged file cannot be replaced; [`Core::turn`] tries again.
     outbox: Option<Outbox>,
     flight: Flight,
@@ -92,6 +95,8 @@ pub(super) struct Core {
     notes: Vec<(&'static str, String)>,
     /// Something of the above waits, and what may be said on the link waits for it.
     must_commit: bool,
+    /// The store has yet to learn that the clock was set.
+    clock_news: bool,
     /// The cloud may know a session that this store does not: it has to forget it once.
     clean_needed: bool,
     /// What subscriptions the cloud holds for us, as canonical text.
@@ -120,19 +125,15 @@ pub(super) struct Core {
 
 impl Core {
     /// Opens the store. Where that may go better in a while (disk full), the core starts without one and tries again.
-    pub(super) fn open(settings: &Arc<Settings>, now: Moment, wall: Timestamp) -> Result<Self, BridgeError> {
-        match Outbox::open(&path(settings)) {
+    pub(super) fn open(settings: &Arc<Settings>, clock: &dyn Clock) -> Result<Self, BridgeError> {
+        match Outbox::open(&path(settings), clock.boot()) {
             Err(error) if !error.may_pass() => Err(BridgeError::Store { bridge: settings.id.to_string(), error }),
-            found => Ok(Self::new(settings, found, now, wall)),
+            found => Ok(Self::new(settings, found, clock)),
         }
     }
 
-    fn new(
-        settings: &Arc<Settings>,
-        found: Result<(Outbox, Opened), StoreError>,
-        now: Moment,
-        wall: Timestamp,
-    ) -> Self {
+    fn new(settings: &Arc<Settings>, found: Result<(Outbox, Opened), StoreError>, clock: &dyn Clock) -> Self {
+        let (now, wall) = (clock.now(), clock.wall());
         let (outbox, opened) = match found {
             Ok((outbox, opened)) => (Some(outbox), Ok(opened)),
             Err(error) => (None, Err(error)),
@@ -140,6 +141,7 @@ impl Core {
         let window = Window::new(settings.window);
         let mut core = Self {
             settings: Arc::clone(settings),
+            boot: clock.boot(),
             outbox,
             flight: Flight::default(),
             cursor: Seq(0),
@@ -157,6 +159,7 @@ impl Core {
             forget: false,
             notes: Vec::new(),
             must_commit: false,
+            clock_news: false,
             clean_needed: false,
             subscribed: None,
             v5_of: None,

@@ -6,6 +6,7 @@ mod cloud;
 mod life;
 mod sim;
 mod slow;
+mod time;
 
 use std::path::Path;
 use std::time::Duration;

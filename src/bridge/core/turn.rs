@@ -14,7 +14,7 @@ use crate::logic::keepalive::Due;
 use crate::model::{Moment, Seq, Timestamp};
 use crate::mqtt::client::{self};
 use crate::mqtt::properties;
-use crate::store::{Dropped, NewRecord, Outbox, StoreError};
+use crate::store::{Dropped, NewRecord, Outbox, StoreError, Waiting};
 
 /// What a transaction did in memory beside the file, to be kept when it commits and undone when it does not.
 pub(super) struct Attempt {
@@ -23,7 +23,7 @@ pub(super) struct Attempt {
     pub(super) resent: usize,
     pub(super) said: Vec<u16>,
     /// Refused by our own checks while the window was filled.
-    pub(super) unfit: Vec<Claim>,
+    pub(super) unfit: Vec<(Claim, Timestamp)>,
     pub(super) bytes: BytesMut,
     pushed: usize,
     pub(super) drops: Vec<(Cause, Dropped)>,
@@ -37,6 +37,7 @@ impl Core {
         if !self.finished.is_empty() {
             self.finished_since.get_or_insert(now);
         }
+        self.clock_news = self.outbox.as_ref().is_some_and(|outbox| outbox.boots().has_news(wall));
         self.gather_since = self.link_work(unsent).then(|| self.gather_since.unwrap_or(now));
         if self.commit_wanted(now, unsent) && self.may_try(now) {
             self.commit(now, wall, unsent);
@@ -109,7 +110,7 @@ impl Core {
         let retry = self.fault.as_ref().is_some_and(|fault| now >= fault.retry_at);
         self.must_commit
             || retry
-            || (self.fault.is_none() && self.intake_due(now))
+            || (self.fault.is_none() && (self.intake_due(now) || self.clock_news))
             || self.finished_since.is_some_and(|since| now >= since + ACKNOWLEDGED_LINGER)
             || self.sweep_due(now)
             || (self.link_work(unsent) && self.gathered(now))
@@ -175,6 +176,7 @@ impl Core {
         with_intake: bool,
     ) -> Result<(), StoreError> {
         outbox.begin()?;
+        outbox.learn(wall)?;
         // Deletions first: what follows may use their packet ids.
         for claim in &self.finished {
             outbox.finish(claim.pkid, claim.seq)?;
@@ -197,12 +199,10 @@ impl Core {
         }
         if self.sweep_due(now) {
             attempt.swept = true;
-            if let Some(oldest_ms) = self.oldest_ms(wall) {
-                attempt.drops.push((Cause::Age, outbox.drop_oldest(DROP_ROWS, Some(oldest_ms))?));
-            }
+            attempt.drops.push((Cause::Age, self.drop_aged(outbox, wall)?));
         }
         if unsent < OUT_BYTES && self.link.as_ref().is_some_and(super::link::Link::is_online) {
-            self.say_again(outbox, attempt)?;
+            self.say_again(outbox, attempt, wall)?;
             self.fill(outbox, attempt, wall)?;
         }
         outbox.commit()
@@ -221,6 +221,7 @@ impl Core {
                 accepted: offered.at,
                 expires_ms: life_ms.map(|life_ms| offered.at.unix_ms.saturating_add(life_ms)),
                 properties: block.as_deref(),
+                stamp: offered.message.stamp,
             })?;
             attempt.pushed += 1;
         }
@@ -233,7 +234,7 @@ impl Core {
         let share = usize::try_from(limits.max_messages / 16).unwrap_or(usize::MAX).clamp(1, DROP_ROWS);
         let excess = usize::try_from(outbox.count().saturating_sub(limits.max_messages)).unwrap_or(usize::MAX);
         if excess > 0 {
-            attempt.drops.push((Cause::StoreFull, outbox.drop_oldest(excess.max(share), None)?));
+            attempt.drops.push((Cause::StoreFull, drop_oldest(outbox, excess.max(share))?));
         }
         if self.rows_since_check + attempt.pushed < SIZE_CHECK_ROWS {
             return Ok(());
@@ -247,7 +248,7 @@ impl Core {
             let row = (bytes / count).max(1);
             let excess = usize::try_from((bytes - limits.max_bytes) / row + 1).unwrap_or(DROP_ROWS);
             let share = usize::try_from(count / 16).unwrap_or(DROP_ROWS).clamp(1, DROP_ROWS);
-            let dropped = outbox.drop_oldest(excess.min(DROP_ROWS).max(share), None)?;
+            let dropped = drop_oldest(outbox, excess.min(DROP_ROWS).max(share))?;
             if dropped.count == 0 {
                 break;
             }
@@ -256,10 +257,12 @@ impl Core {
         Ok(())
     }
 
-    /// Wall clock before which a record is too old; `None` without a limit, or while nobody knows the time.
-    pub(super) fn oldest_ms(&self, wall: Timestamp) -> Option<i64> {
-        let age = self.settings.outbox.max_age.filter(|_| wall.synced)?;
-        Some(wall.unix_ms.saturating_sub(i64::try_from(age.as_millis()).unwrap_or(i64::MAX)))
+    /// Of the oldest records, those that are older than they may be.
+    fn drop_aged(&self, outbox: &mut Outbox, wall: Timestamp) -> Result<Dropped, StoreError> {
+        let Some(age_max) = self.settings.outbox.max_age else { return Ok(Dropped::default()) };
+        let mut rows = outbox.waiting(DROP_ROWS)?;
+        rows.retain(|row| outbox.boots().age(row.seq, row.accepted, wall).is_some_and(|age| age > age_max));
+        drop_all(outbox, &rows)
     }
 
     fn committed(&mut self, attempt: Attempt, now: Moment, with_intake: bool) {
@@ -273,6 +276,7 @@ impl Core {
         self.down_notes.clear();
         self.notes.clear();
         self.must_commit = false;
+        self.clock_news = false;
         self.gather_since = None;
         self.at_end &= attempt.pushed == 0;
         for offered in self.waiting.drain(..attempt.pushed) {
@@ -300,9 +304,9 @@ impl Core {
             link.resend.drain(..attempt.resent);
             link.replies.extend_from_slice(&attempt.bytes);
         }
-        for claim in attempt.unfit {
+        for (claim, accepted) in attempt.unfit {
             self.flight.remove(claim.pkid);
-            self.drops.add(Cause::TooLarge, Dropped { count: 1, seqs: (claim.seq, claim.seq), times_ms: (0, 0) });
+            self.drops.add_record(Cause::TooLarge, claim.seq, accepted);
             self.end(claim);
         }
         if with_intake && let Some(fault) = self.fault.take() {
@@ -322,4 +326,28 @@ impl Core {
             }
         }
     }
+}
+
+/// Drops the oldest that are not in flight, at most `limit`, in pieces that fit into memory.
+fn drop_oldest(outbox: &mut Outbox, limit: usize) -> Result<Dropped, StoreError> {
+    let mut dropped = Dropped::default();
+    let mut left = limit;
+    while left > 0 {
+        let rows = outbox.waiting(left.min(DROP_ROWS))?;
+        if rows.is_empty() {
+            break;
+        }
+        left -= rows.len();
+        dropped = dropped.and(drop_all(outbox, &rows)?);
+    }
+    Ok(dropped)
+}
+
+fn drop_all(outbox: &mut Outbox, rows: &[Waiting]) -> Result<Dropped, StoreError> {
+    let mut dropped = Dropped::default();
+    for row in rows {
+        outbox.remove(row.seq)?;
+        dropped = dropped.and(Dropped::one(row.seq, outbox.boots().mended(row.seq, row.accepted)));
+    }
+    Ok(dropped)
 }

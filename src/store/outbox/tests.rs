@@ -1,12 +1,12 @@
 use super::*;
 
 fn outbox(dir: &tempfile::TempDir) -> Outbox {
-    Outbox::open(&dir.path().join("outbox-cloud.db")).unwrap().0
+    Outbox::open(&dir.path().join("outbox-cloud.db"), BootId::new([1; 16])).unwrap().0
 }
 
 fn new(payload: &[u8], accepted: Timestamp) -> NewRecord<'_> {
     let (qos, topic) = (Qos::ExactlyOnce, "t");
-    NewRecord { topic, payload, qos, retain: false, accepted, expires_ms: None, properties: None }
+    NewRecord { topic, payload, qos, retain: false, accepted, expires_ms: None, properties: None, stamp: None }
 }
 
 fn at(unix_ms: i64) -> Timestamp {
@@ -30,7 +30,8 @@ fn seqs(outbox: &Outbox) -> Vec<u64> {
 fn a_record_comes_back_as_it_went_in() {
     let dir = tempfile::tempdir().unwrap();
     let mut outbox = outbox(&dir);
-    let accepted = Timestamp { unix_ms: 7, synced: false, at: None };
+    let accepted = unset(7, 20);
+    let stamp = Some(Moment::at(Duration::from_secs(15)));
     let block = [5, 2, 0, 0, 0, 60];
     outbox.begin().unwrap();
     let seq = outbox
@@ -39,6 +40,7 @@ fn a_record_comes_back_as_it_went_in() {
             retain: true,
             expires_ms: Some(60_007),
             properties: Some(&block),
+            stamp,
             ..new(b"21.5", accepted)
         })
         .unwrap();
@@ -52,6 +54,7 @@ fn a_record_comes_back_as_it_went_in() {
         accepted,
         expires_ms: Some(60_007),
         properties: Some(block.to_vec()),
+        stamp,
     };
     assert_eq!(outbox.after(Seq(0), 10, usize::MAX).unwrap(), std::slice::from_ref(&expected));
     assert_eq!(outbox.record(seq).unwrap(), Some(expected));
@@ -117,23 +120,109 @@ fn the_oldest_go_first_and_never_what_is_in_flight() {
     outbox.begin().unwrap();
     outbox.claim(1, Seq(1)).unwrap();
     outbox.claim(2, Seq(3)).unwrap();
-    let dropped = outbox.drop_oldest(2, None).unwrap();
     outbox.commit().unwrap();
-    assert_eq!(dropped, Dropped { count: 2, seqs: (Seq(2), Seq(4)), times_ms: (2_000, 4_000) });
-    assert_eq!((seqs(&outbox), outbox.count()), (vec![1, 3, 5, 6], 4));
+    let waiting = |seq: u64| Waiting { seq: Seq(seq), accepted: at(i64::try_from(seq).unwrap() * 1_000) };
+    assert_eq!(outbox.waiting(2).unwrap(), [waiting(2), waiting(4)]);
+    assert_eq!(outbox.waiting(100).unwrap(), [2, 4, 5, 6].map(waiting));
+}
+
+/// A record accepted by a clock that was not set.
+fn unset(unix_ms: i64, seconds: u64) -> Timestamp {
+    Timestamp { unix_ms, synced: false, at: Some(Moment::at(Duration::from_secs(seconds))) }
+}
+
+fn set(unix_ms: i64, seconds: u64) -> Timestamp {
+    Timestamp { synced: true, ..unset(unix_ms, seconds) }
+}
+
+fn open_in(dir: &tempfile::TempDir, boot: u8) -> Outbox {
+    Outbox::open(&dir.path().join("outbox-cloud.db"), BootId::new([boot; 16])).unwrap().0
+}
+
+/// Commits one record accepted 20 s after boot by a clock that was not set.
+fn push_unset(outbox: &mut Outbox) -> Seq {
+    outbox.begin().unwrap();
+    let seq = outbox.push(new(b"x", unset(0, 20))).unwrap();
+    outbox.commit().unwrap();
+    seq
+}
+
+fn learn(outbox: &mut Outbox, unix_ms: i64, seconds: u64) {
+    outbox.begin().unwrap();
+    outbox.learn(set(unix_ms, seconds)).unwrap();
+    outbox.commit().unwrap();
 }
 
 #[test]
-fn age_takes_only_what_is_old_by_a_clock_that_was_set() {
+fn what_was_known_of_a_boot_s_clock_is_known_in_later_boots() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut outbox = open_in(&dir, 1);
+    let known = push_unset(&mut outbox);
+    learn(&mut outbox, 1_000_000, 80);
+    drop(outbox);
+    let mut outbox = open_in(&dir, 2);
+    let unknown = push_unset(&mut outbox);
+    drop(outbox);
+    let mut outbox = open_in(&dir, 3);
+    let running = push_unset(&mut outbox);
+    learn(&mut outbox, 9_000_000, 80);
+    let times = [known, unknown, running].map(|seq| {
+        let time = outbox.boots().mended(seq, outbox.record(seq).unwrap().unwrap().accepted);
+        time.synced.then_some(time.unix_ms)
+    });
+    assert_eq!(times, [Some(940_000), None, Some(8_940_000)]);
+}
+
+#[test]
+fn a_boot_that_was_noted_in_a_change_that_failed_is_noted_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut outbox = open_in(&dir, 1);
+    outbox.begin().unwrap();
+    outbox.push(new(b"gone", unset(0, 20))).unwrap();
+    outbox.rollback();
+    let seq = push_unset(&mut outbox);
+    outbox.begin().unwrap();
+    outbox.learn(set(1_000_000, 80)).unwrap();
+    outbox.rollback();
+    learn(&mut outbox, 1_000_000, 80);
+    drop(outbox);
+    let outbox = open_in(&dir, 2);
+    assert_eq!(outbox.boots().mended(seq, unset(0, 20)).unix_ms, 940_000);
+}
+
+#[test]
+fn the_table_of_boots_does_not_grow_beyond_those_that_something_waits_of() {
+    let dir = tempfile::tempdir().unwrap();
+    let rows = |outbox: &Outbox| -> i64 {
+        outbox.store.connection().query_row("SELECT count(*) FROM boots", [], |row| row.get(0)).unwrap()
+    };
+    for boot in 1..=5 {
+        let mut outbox = open_in(&dir, boot);
+        fill(&mut outbox, 3);
+        push_unset(&mut outbox);
+        assert_eq!(rows(&outbox), i64::from(boot), "all of them wait");
+    }
+    let mut outbox = open_in(&dir, 6);
+    outbox.begin().unwrap();
+    for row in outbox.waiting(19).unwrap() {
+        outbox.remove(row.seq).unwrap();
+    }
+    outbox.commit().unwrap();
+    push_unset(&mut outbox);
+    assert_eq!(rows(&outbox), 2, "one record of boot 5 is left, and that of boot 6");
+}
+
+#[test]
+fn a_payload_that_was_sent_is_not_mended_any_more_once_the_session_is_lost() {
     let dir = tempfile::tempdir().unwrap();
     let mut outbox = outbox(&dir);
-    fill(&mut outbox, 4);
-    outbox.store.connection().execute_batch("UPDATE q SET synced = 0 WHERE seq = 2").unwrap();
+    let stamp = Some(Moment::at(Duration::from_secs(15)));
     outbox.begin().unwrap();
-    let dropped = outbox.drop_oldest(256, Some(3_500)).unwrap();
+    let seqs = [(); 2].map(|()| outbox.push(NewRecord { stamp, ..new(b"x", unset(0, 20)) }).unwrap());
+    outbox.claim(7, seqs[0]).unwrap();
+    outbox.forget_session().unwrap();
     outbox.commit().unwrap();
-    assert_eq!(dropped, Dropped { count: 2, seqs: (Seq(1), Seq(3)), times_ms: (1_000, 3_000) });
-    assert_eq!(seqs(&outbox), [2, 4]);
+    assert_eq!(seqs.map(|seq| outbox.record(seq).unwrap().unwrap().stamp), [None, stamp]);
 }
 
 #[test]
@@ -174,7 +263,9 @@ fn a_file_that_was_large_gives_its_space_back_piece_by_piece() {
     let large = pages(&outbox);
     assert!(!outbox.shrink(256).unwrap(), "nothing is free");
     outbox.begin().unwrap();
-    outbox.drop_oldest(1_000, None).unwrap();
+    for row in outbox.waiting(1_000).unwrap() {
+        outbox.remove(row.seq).unwrap();
+    }
     outbox.commit().unwrap();
     let mut rounds = 0;
     while outbox.shrink(256).unwrap() {

@@ -35,7 +35,7 @@ impl Bench {
         let clock = FakeClock::new(1_795_396_500_000);
         let mut settings = settings(dir.path());
         change(&mut settings);
-        let core = Core::open(&Arc::new(settings), clock.now(), clock.wall()).unwrap();
+        let core = Core::open(&Arc::new(settings), &clock).unwrap();
         Self { dir, clock, core, cloud: Cloud::new(100), version: Version::V5, local: Vec::new() }
     }
 
@@ -46,7 +46,7 @@ impl Bench {
         cloud.cut();
         let mut settings = settings(dir.path());
         change(&mut settings);
-        let core = Core::open(&Arc::new(settings), clock.now(), clock.wall()).unwrap();
+        let core = Core::open(&Arc::new(settings), &clock).unwrap();
         Self { dir, clock, core, cloud, version, local: Vec::new() }
     }
 

@@ -69,7 +69,7 @@ fn a_disk_that_is_full_at_start_delays_the_bridge_and_does_not_end_it() {
         StoreError::Sqlite(rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_FULL), None));
     assert!(full.may_pass());
     let settings = Arc::new(settings(bench.dir.path()));
-    bench.core = Core::new(&settings, Err(full), bench.clock.now(), bench.clock.wall());
+    bench.core = Core::new(&settings, Err(full), &bench.clock);
     bench.turn(0);
     assert!(!bench.core.has_store());
     assert!(bench.core.fault().is_some());

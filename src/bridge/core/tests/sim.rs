@@ -1,13 +1,14 @@
-//! Does anything get lost, doubled or out of order when the engine is killed, cut off or out of disk at any moment?
+//! Does anything get lost, doubled, out of order or a false time when the engine is killed, cut off or out of disk, the machine starts anew or
+//! its clock jumps, at any moment?
 //!
 //! The core runs against [`Cloud`], without sockets and without sleeping, on a real file. Each step does one random thing: offer, turn,
-//! move some bytes one way or the other, cut, kill, fill the disk. Since nothing leaves within a turn, a kill between a turn and its
+//! move some bytes one way or the other, cut, kill, fill the disk, set the clock or unset it. Since nothing leaves within a turn, a kill between a turn and its
 //! write is a kill between commit and write, and a kill before a turn is one before the commit. Afterwards everything is mended, the
 //! rest drains, and what arrived is compared with what was accepted.
 //!
 //! A failure prints its seed. Seeds that failed once are kept in `seeds.txt` and run first. `SIM_SEEDS=5000` runs more.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,10 +21,14 @@ use super::cloud::Cloud;
 use super::settings;
 use crate::bridge::intake::Offered;
 use crate::clock::{Clock, FakeClock};
-use crate::model::{Message, Origin, Qos, TopicName};
+use crate::logic::restamp;
+use crate::model::time::rfc3339;
+use crate::model::{Message, Moment, Origin, Qos, Timestamp, TopicName};
 use crate::mqtt::client::Version;
 use crate::ports::NotAccepted;
 
+/// The true time when a run begins, at a monotonic hour.
+const START_MS: i64 = 1_795_396_500_000;
 /// Messages of one run.
 const MESSAGES: u32 = 300;
 /// Steps after the mend within which everything has to be through.
@@ -32,6 +37,9 @@ const SETTLE: u32 = 20_000;
 struct Sent {
     topic: String,
     qos: Qos,
+    payload: String,
+    /// When it was measured in truth, and in which boot, where its payload says so by a clock that was not set.
+    guessed: Option<(i64, u32)>,
     accepted: bool,
     answer: Option<oneshot::Receiver<Result<(), NotAccepted>>>,
 }
@@ -53,6 +61,15 @@ struct World {
     cuts: u32,
     full_disks: u32,
     hang_ups: u32,
+    boot: u32,
+    /// The true time when this boot's monotonic clock began.
+    began_ms: i64,
+    /// By how much the clock was wrong while it counted as set, each time it was.
+    errors_ms: Vec<i64>,
+    jumps: u32,
+    mended: u32,
+    /// Numbers whose time was a guess when everything was mended, and had to be known when they were sent.
+    owed: BTreeSet<usize>,
 }
 
 impl World {
@@ -61,7 +78,7 @@ impl World {
         // A flush costs nothing in memory, and here it is the order of things that counts.
         let memory = std::path::Path::new("/dev/shm");
         let dir = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap();
-        let clock = FakeClock::new(1_795_396_500_000);
+        let clock = FakeClock::new(START_MS);
         let version = if rng.bool() { Version::V5 } else { Version::V311 };
         let mut cloud = Cloud::new(rng.u16(1..40));
         cloud.inflight_max_311 = rng.usize(1..30);
@@ -80,7 +97,14 @@ impl World {
             cuts: 0,
             full_disks: 0,
             hang_ups: 0,
+            boot: 0,
+            began_ms: START_MS - 3_600_000,
+            errors_ms: vec![0],
+            jumps: 0,
+            mended: 0,
+            owed: BTreeSet::new(),
         };
+        world.jump();
         world.open();
         world
     }
@@ -88,7 +112,7 @@ impl World {
     fn open(&mut self) {
         let mut settings = settings(self.dir.path());
         settings.window = self.rng.u16(1..60);
-        self.core = Some(Core::open(&Arc::new(settings), self.clock.now(), self.clock.wall()).unwrap());
+        self.core = Some(Core::open(&Arc::new(settings), &self.clock).unwrap());
     }
 
     fn core(&mut self) -> &mut Core {
@@ -101,20 +125,76 @@ impl World {
         let qos = if self.rng.bool() { Qos::AtLeastOnce } else { Qos::ExactlyOnce };
         // Half of them are a sensor's: nobody waits for the commit, and it may linger.
         let (sender, answer) = if self.rng.bool() { Some(oneshot::channel()).unzip() } else { (None, None) };
-        let payload = id.to_string().into_bytes();
-        let message = Message::new(TopicName::parse(&topic).unwrap(), payload, qos, false, Origin::Client);
+        let wall = self.clock.wall();
+        let mut message = Message::new(TopicName::parse(&topic).unwrap(), [], qos, false, Origin::Client);
+        // Of some the gateway wrote the time, some before they are told, and some are a client's that look the same.
+        let at = if self.rng.bool() { wall } else { self.earlier(wall) };
+        let kind = self.rng.u8(0..3);
+        let payload = if kind == 0 {
+            id.to_string()
+        } else {
+            restamp::object(at, serde_json::Map::from_iter([("n".to_owned(), id.into())]))
+        };
+        if kind == 2 {
+            message = message.stamped(at);
+        }
+        let guessed = message.stamp.map(|at| (self.true_ms(at), self.boot));
+        message.payload = payload.as_bytes().into();
         let offered = Offered {
             topic: message.topic.clone(),
             qos,
             retain: false,
             message: Arc::new(message),
-            at: self.clock.wall(),
+            at: wall,
             answer: sender,
         };
         let now = self.clock.now();
         let unsent = self.wire.len();
         self.core().offer(offered, now, unsent);
-        self.sent.push(Sent { topic, qos, accepted: false, answer });
+        self.sent.push(Sent { topic, qos, payload, guessed, accepted: false, answer });
+    }
+
+    /// The true time at a moment of this boot.
+    fn true_ms(&self, at: Moment) -> i64 {
+        self.began_ms + i64::try_from(at.since_start().as_millis()).unwrap()
+    }
+
+    /// A time by the same clock, some seconds ago.
+    fn earlier(&mut self, wall: Timestamp) -> Timestamp {
+        let ago_ms = self.rng.u16(0..8_000);
+        let at = wall.at.unwrap().since_start().saturating_sub(Duration::from_millis(ago_ms.into()));
+        Timestamp { unix_ms: wall.unix_ms - i64::from(ago_ms), at: Some(Moment::at(at)), ..wall }
+    }
+
+    /// The clock is set right, or wrong and counts as set all the same, or is a guess.
+    fn jump(&mut self) {
+        self.jumps += 1;
+        let error_ms = self.rng.i64(-3_600_000..3_600_000);
+        let (error_ms, synced) = match self.rng.u8(0..8) {
+            0..=2 => (0, true),
+            3 => (error_ms, true),
+            4 => (-self.true_ms(self.clock.now()), false),
+            _ => (error_ms, false),
+        };
+        if synced {
+            self.errors_ms.push(error_ms);
+        }
+        self.set_clock(error_ms, synced);
+    }
+
+    fn set_clock(&mut self, error_ms: i64, synced: bool) {
+        let unix_ms = self.true_ms(self.clock.now()) + error_ms;
+        self.clock.set_wall(Timestamp { unix_ms, synced, at: None });
+    }
+
+    /// The machine starts anew: some time later, with the clock anywhere.
+    fn reboot(&mut self) {
+        let now_ms = self.true_ms(self.clock.now()) + self.rng.i64(0..100_000);
+        self.clock.reboot();
+        self.boot += 1;
+        self.began_ms = 0;
+        self.began_ms = now_ms - self.true_ms(self.clock.now());
+        self.jump();
     }
 
     /// One turn; its bytes are written, in part, or not at all.
@@ -189,6 +269,9 @@ impl World {
             sent.answer = Some(oneshot::channel().1);
         }
         self.disk_full = false;
+        if self.rng.u8(0..4) == 0 {
+            self.reboot();
+        }
         self.open();
     }
 
@@ -212,7 +295,7 @@ impl World {
     }
 
     fn step(&mut self, faults: bool) {
-        let faulty = if faults { 1_000 } else { 940 };
+        let faulty = if faults { 1_010 } else { 940 };
         match self.rng.u32(0..faulty) {
             // Now one, now a burst that fills the window and then some.
             0..=119 => {
@@ -247,6 +330,7 @@ impl World {
                 self.fill_disk(true);
             }
             991..=999 if self.disk_full => self.fill_disk(false),
+            1_000..=1_009 => self.jump(),
             _ => {}
         }
     }
@@ -256,6 +340,8 @@ impl World {
         if self.disk_full {
             self.fill_disk(false);
         }
+        self.set_clock(0, true);
+        self.owed = self.unsent_guesses();
         for _ in 0..SETTLE {
             if !self.connected {
                 self.connect();
@@ -275,12 +361,50 @@ impl World {
         panic!("still {} waiting, {} in flight, fault {:?}", core.queued(), core.flight.len(), core.fault());
     }
 
+    /// Numbers of this boot whose time is a guess and that have never been sent.
+    fn unsent_guesses(&self) -> BTreeSet<usize> {
+        let outbox = self.core.as_ref().unwrap().outbox.as_ref().unwrap();
+        let claimed = outbox.claimed().unwrap().into_iter();
+        let sent = claimed.map(|claim| String::from_utf8(outbox.record(claim.seq).unwrap().unwrap().payload).unwrap());
+        let arrived = self.cloud.arrived.iter().map(|arrival| String::from_utf8(arrival.payload.clone()).unwrap());
+        let sent: BTreeSet<usize> = sent.chain(arrived).map(|payload| number(&payload)).collect();
+        let of_this_boot = |id: &usize| self.sent[*id].guessed.is_some_and(|(_, boot)| boot == self.boot);
+        (0..self.sent.len()).filter(of_this_boot).filter(|id| !sent.contains(id)).collect()
+    }
+
+    /// What arrived is what was offered, or the same with its true time; and always in the same words.
+    fn judge_payloads(&mut self) {
+        let mut first: BTreeMap<usize, String> = BTreeMap::new();
+        for arrival in &self.cloud.arrived {
+            let payload = String::from_utf8(arrival.payload.clone()).unwrap();
+            let id = number(&payload);
+            assert_eq!(*first.entry(id).or_insert_with(|| payload.clone()), payload, "{id} came in other words");
+        }
+        for (id, payload) in first {
+            let owed = self.owed.contains(&id);
+            if payload == self.sent[id].payload {
+                assert!(!owed, "{payload} was sent as a guess though the clock was set");
+                continue;
+            }
+            self.mended += 1;
+            let (true_ms, _) = self.sent[id].guessed.expect("only a guess of ours is mended");
+            let told: serde_json::Value = serde_json::from_str(&payload).unwrap();
+            let time: jiff::Timestamp = told["ts"].as_str().unwrap().parse().unwrap();
+            let off_ms = time.as_millisecond() - true_ms;
+            // A clock that counts as set and is wrong is believed: nobody can know better.
+            let errors_ms = if owed { &[0][..] } else { &self.errors_ms };
+            assert!(errors_ms.iter().any(|error_ms| (off_ms - error_ms).abs() <= 5), "{payload} is off by {off_ms} ms");
+            assert_eq!(payload, format!(r#"{{"ts":"{}","n":{id}}}"#, rfc3339(time.as_millisecond())));
+        }
+    }
+
     fn judge(&mut self) {
+        self.judge_payloads();
         assert_eq!(self.cloud.violations, Vec::<String>::new());
         let mut count: BTreeMap<usize, u32> = BTreeMap::new();
         let mut last: BTreeMap<(String, Qos), usize> = BTreeMap::new();
         for arrival in &self.cloud.arrived {
-            let id: usize = std::str::from_utf8(&arrival.payload).unwrap().parse().unwrap();
+            let id = number(std::str::from_utf8(&arrival.payload).unwrap());
             let times = count.entry(id).or_default();
             *times += 1;
             if *times == 1 {
@@ -296,6 +420,13 @@ impl World {
             assert!(!sent.accepted || count.contains_key(&id), "{id} was accepted and is lost");
         }
     }
+}
+
+/// The number of a message, from its payload.
+fn number(payload: &str) -> usize {
+    let told: serde_json::Value = serde_json::from_str(payload).unwrap();
+    let number = told.get("n").unwrap_or(&told).as_u64().unwrap();
+    usize::try_from(number).unwrap()
 }
 
 fn run(seed: u64) -> World {
@@ -314,6 +445,7 @@ fn nothing_is_lost_or_doubled_whatever_is_killed_cut_or_full() {
         include_str!("seeds.txt").lines().filter(|line| !line.starts_with('#')).map(|line| line.parse().unwrap());
     let more: u64 = std::env::var("SIM_SEEDS").ok().and_then(|count| count.parse().ok()).unwrap_or(120);
     let (mut kills, mut cuts, mut full_disks, mut hang_ups) = (0, 0, 0, 0);
+    let (mut boots, mut jumps, mut mended, mut owed) = (0, 0, 0, 0);
     for seed in kept.chain(1..=more) {
         let outcome = std::panic::catch_unwind(|| run(seed));
         match outcome {
@@ -322,6 +454,10 @@ fn nothing_is_lost_or_doubled_whatever_is_killed_cut_or_full() {
                 cuts += world.cuts;
                 full_disks += world.full_disks;
                 hang_ups += world.hang_ups;
+                boots += world.boot;
+                jumps += world.jumps;
+                mended += world.mended;
+                owed += world.owed.len();
             }
             Err(panic) => {
                 println!("seed {seed}");
@@ -330,5 +466,9 @@ fn nothing_is_lost_or_doubled_whatever_is_killed_cut_or_full() {
         }
     }
     println!("{kills} kills, {cuts} cuts, {full_disks} full disks, {hang_ups} hang-ups");
+    println!(
+        "{boots} starts of the machine, {jumps} jumps of the clock, {mended} times mended, {owed} of them at the end"
+    );
     assert!(kills > 0 && cuts > 0 && full_disks > 0, "the faults did not happen");
+    assert!(boots > 0 && jumps > 0 && mended > 0 && owed > 0, "nothing happened to the clock");
 }
