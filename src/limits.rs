@@ -200,6 +200,19 @@ pub const SAMPLE_RETRY_MAX: Duration = Duration::from_secs(60);
 /// Longest a measurement may take: a kernel call that has not returned by then holds the bus, and all its sensors are told as faulty. Longer
 /// than the second that I²C adapters wait by default, three times over, and than any conversion.
 pub const SAMPLE_DEADLINE: Duration = Duration::from_secs(10);
+/// Steps of an `i2c-map`, for `init` and `steps` each; more are refused in the config.
+pub const MAP_STEPS_MAX: usize = 32;
+/// Bytes one step of an `i2c-map` writes or reads. No chip that needs no code has more in a row.
+pub const MAP_BYTES_MAX: usize = 64;
+/// Values of an `i2c-map`.
+pub const MAP_VALUES_MAX: usize = 32;
+/// Longest that all delays and polls of an `i2c-map` may take together, for `init` and `steps` each; a longer plan is refused in the config. Both fit
+/// [`SAMPLE_DEADLINE`].
+pub const MAP_WAIT_MAX: Duration = Duration::from_secs(4);
+/// Most bytes of a formula: a screen line and more. A longer one is refused in the config.
+pub const FORMULA_BYTES_MAX: usize = 1024;
+/// Levels of a formula in one another; each takes a few frames of the stack. A deeper one is refused in the config.
+pub const FORMULA_DEPTH_MAX: usize = 32;
 /// A sensor that has given nothing for this long after start is `offline`: the `online` a broker kept from an earlier run would be a guess.
 pub const SENSOR_FIRST_READING: Duration = Duration::from_secs(10);
 /// Good frames in a row that end a time of bad ones. Fewer would turn a noisy line into two log lines a second.

@@ -175,10 +175,13 @@ impl<'i> Fields<'i> {
         }
     }
 
-    /// Ends with every mistake that was noted, each key that is left among them.
+    /// Ends with every mistake that was noted, each unknown key among them. A known key that is left stands beside a mistake that was told.
     pub(crate) fn finish(mut self) -> Vec<OptionsError> {
         for (name, _) in std::mem::take(&mut self.entries) {
             let word = name.get_ref().as_ref();
+            if self.known.contains(&word) {
+                continue;
+            }
             let help = match nearest(word, self.known.iter().copied()) {
                 Some(near) => format!("did you mean `{near}`?"),
                 None => format!("known: {}", list(self.known)),

@@ -1,17 +1,30 @@
 //! The table of drivers, sorted by name. A new driver is one file and one line here.
 
-use super::DriverSpec;
+use super::{DriverSpec, ads1115, bme280, i2c_map, ina219, kernel, presets, sht3x, uart};
 
 /// All drivers.
 pub const DRIVERS: &[DriverSpec] = &[
-    super::ads1115::SPEC,
-    super::bme280::SPEC,
-    super::kernel::hwmon::SPEC,
-    super::kernel::iio::SPEC,
-    super::ina219::SPEC,
-    super::sht3x::SPEC,
-    super::uart::SPEC,
-    super::kernel::w1::SPEC,
+    ads1115::SPEC,
+    presets::AHT20,
+    presets::BH1750,
+    bme280::SPEC,
+    presets::HDC1080,
+    presets::HTU21D,
+    kernel::hwmon::SPEC,
+    i2c_map::SPEC,
+    kernel::iio::SPEC,
+    ina219::SPEC,
+    presets::INA260,
+    presets::LM75,
+    presets::MCP9808,
+    sht3x::SPEC,
+    presets::SHT4X,
+    presets::SHTC3,
+    presets::SI7021,
+    presets::TMP102,
+    presets::TMP117,
+    uart::SPEC,
+    kernel::w1::SPEC,
 ];
 
 /// The driver of that name.

@@ -8,6 +8,7 @@ pub mod debounce;
 pub mod drain;
 pub mod failures;
 pub mod flight;
+pub mod formula;
 pub mod health;
 pub mod keepalive;
 pub mod output;
