@@ -36,7 +36,7 @@ struct Find {
     title: String,
     /// What to paste; empty where it is of no use by itself.
     block: String,
-    /// The same for programs.
+    /// The same for programs; null where another tells it too.
     json: Value,
 }
 
@@ -58,7 +58,7 @@ pub(super) fn run(what: What, as_json: bool) -> ExitCode {
         }
     };
     if as_json {
-        let all: Vec<Value> = found.into_iter().map(|find| find.json).collect();
+        let all: Vec<Value> = found.into_iter().map(|find| find.json).filter(|json| !json.is_null()).collect();
         return super::print(&format!("{:#}\n", Value::from(all)));
     }
     if found.is_empty() {

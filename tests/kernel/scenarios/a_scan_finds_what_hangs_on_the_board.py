@@ -1,0 +1,50 @@
+"""`tidegate scan` finds the chips on the bus, who holds one of them, the lines and who holds one of those, and the serial ports; `tidegate read`
+reads a sensor of the config once."""
+
+import json
+
+from bench.chips import Ads1115, Bme280, Sht3x
+from bench.gateway import HEAD
+from bench.waiting import check
+
+SYS = "/sys/bus/i2c/devices/i2c-1"
+LINE = 22
+
+
+def scenario(bench):
+    machine = bench.machine
+    weather = Bme280(bench.i2c)
+    temperature, _, _ = weather.measure(480000, 400000, 26000)
+    Sht3x(bench.i2c), Ads1115(bench.i2c)
+    base = int(machine.shell("cat $(grep -l bench-gpio /sys/class/gpio/*/label | sed 's/label$/base/')"))
+    machine.shell(f"echo lm75 0x48 >{SYS}/new_device; echo {base + LINE} >/sys/class/gpio/export")
+    try:
+        (bus,) = scan(bench, "i2c")
+        targets = {target["address"]: (target["held_by"], target["drivers"]) for target in bus["targets"]}
+        check(bus["path"] == "/dev/i2c-1" and bus["name"] == "bench-i2c", bus)
+        check(sorted(targets) == [0x44, 0x48, 0x76], f"found at {sorted(targets)}")
+        check(targets[0x76] == (None, ["bme280"]) and targets[0x44] == (None, ["sht3x"]), targets)
+        check(targets[0x48][0] == "lm75", "the kernel driver that holds it is named")
+
+        (chip,) = scan(bench, "gpio")
+        check((chip["label"], len(chip["lines"])) == ("bench-gpio", 32), chip["label"])
+        held = [(line["name"], line["consumer"]) for line in chip["lines"] if line["used"]]
+        check(held == [("GPIO22", "sysfs")], f"held are {held}")
+
+        (warm,) = scan(bench, "hwmon")
+        check((warm["name"], warm["inputs"]) == ("lm75", ["temp1"]), warm)
+
+        ports = [port["path"] for port in scan(bench, "serial")]
+        check("/dev/ttyS1" in ports and "/dev/ttyUSB0" in ports, f"ports are {ports}")
+    finally:
+        machine.shell(f"echo 0x48 >{SYS}/delete_device; echo {base + LINE} >/sys/class/gpio/unexport")
+
+    machine.write("tidegate.toml", HEAD + '[bus.b]\ndevice = "/dev/i2c-1"\n[[sensor]]\nid = "weather"\ndriver = "bme280"\nbus = "b"\n')
+    code, printed = bench.gateway.run("read weather --json --config /share/tidegate.toml")
+    check(code == 0 and abs(json.loads(printed)["values"]["temperature"]["value"] - temperature) < 0.01, f"{code}: {printed}")
+
+
+def scan(bench, what):
+    code, printed = bench.gateway.run(f"scan {what} --json")
+    check(code == 0, f"scan {what} ended with {code}: {printed}")
+    return json.loads(printed)
