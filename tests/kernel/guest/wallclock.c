@@ -3,12 +3,23 @@
  *
  *   wallclock set SECONDS     forward by so many (back, if negative), and set from now on
  *   wallclock unset SECONDS   the same, and no longer set
+ *
+ * Prints by how many milliseconds the wall clock is then ahead of CLOCK_MONOTONIC.
  */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/time.h>
 #include <sys/timex.h>
+#include <time.h>
+
+static long long ms(clockid_t clock)
+{
+	struct timespec now;
+
+	clock_gettime(clock, &now);
+	return now.tv_sec * 1000LL + now.tv_nsec / 1000000;
+}
 
 int main(int count, char **words)
 {
@@ -33,5 +44,6 @@ int main(int count, char **words)
 		perror("adjtimex");
 		return 1;
 	}
+	printf("%lld\n", ms(CLOCK_REALTIME) - ms(CLOCK_MONOTONIC));
 	return 0;
 }
