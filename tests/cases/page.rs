@@ -16,21 +16,31 @@ fn replaced(page: &str, mark: &str, part: &str) -> String {
     format!("{head}{begin}{part}{end}{tail}")
 }
 
-/// Rows for the keys of an object of the schema, those of tables inside it after them.
-fn keys(schema: &Value, object: &Value, prefix: &str, out: &mut String) {
+/// Rows for the keys of an object of the schema, those of tables inside it after them. What several keys lead to is told once.
+fn keys(schema: &Value, object: &Value, prefix: &str, told: &mut Vec<String>, out: &mut String) {
     let required: Vec<&str> = object["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     let mut inner = Vec::new();
     for (name, key) in object["properties"].as_object().unwrap() {
         let text = key["description"].as_str().unwrap().replace('\n', " ").replace('|', "\\|");
         let needed = if required.contains(&name.as_str()) { " *Required.*" } else { "" };
         let _ = writeln!(out, "| `{prefix}{name}` | {text}{needed} |");
-        let reference = key["$ref"].as_str().or_else(|| key["anyOf"][0]["$ref"].as_str());
-        if let Some(definition) = reference.and_then(|path| path.strip_prefix("#/$defs/")) {
-            inner.push((format!("{prefix}{name}."), &schema["$defs"][definition]));
+        let ways = [
+            (&key["$ref"], ""),
+            (&key["anyOf"][0]["$ref"], ""),
+            (&key["items"]["$ref"], "[]"),
+            (&key["additionalProperties"]["$ref"], ".NAME"),
+        ];
+        let definition =
+            ways.iter().find_map(|(reference, way)| Some((reference.as_str()?.strip_prefix("#/$defs/")?, way)));
+        if let Some((definition, way)) = definition
+            && !told.iter().any(|known| known == definition)
+        {
+            told.push(definition.to_owned());
+            inner.push((format!("{prefix}{name}{way}."), &schema["$defs"][definition]));
         }
     }
     for (prefix, object) in inner {
-        keys(schema, object, &prefix, out);
+        keys(schema, object, &prefix, told, out);
     }
 }
 
@@ -41,7 +51,7 @@ fn every_driver_has_a_page_that_says_what_it_says_of_itself() {
         let page = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         let schema = serde_json::to_value((driver.schema)()).unwrap();
         let mut table = String::from("| key | meaning |\n|---|---|\n");
-        keys(&schema, &schema, "", &mut table);
+        keys(&schema, &schema, "", &mut Vec::new(), &mut table);
         let mut made = replaced(&page, "keys", &table);
         if page.contains("<!-- begin simulated -->") {
             let mut ports = String::from("| name | what it plays | its first line |\n|---|---|---|\n");

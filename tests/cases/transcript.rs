@@ -3,8 +3,9 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use tidegate::bus::i2c::{I2cHandle, Pause, Replay};
 use tidegate::clock::{Clock, FakeClock};
-use tidegate::drivers::Factory;
+use tidegate::drivers::{Factory, PolledDriver, SampleError};
 use tidegate::model::{Message, Moment, Timestamp};
 use tidegate::plan::Plan;
 use tidegate::sensing::{Chain, StreamChain};
@@ -15,24 +16,53 @@ const START_UNIX_MS: i64 = 1_795_396_500_000;
 struct Stage {
     clock: FakeClock,
     start: Moment,
-    chains: Vec<StreamChain>,
+    chains: Vec<Player>,
+    wire: Replay,
     told: String,
+}
+
+/// A sensor, and how it is heard.
+enum Player {
+    Stream(StreamChain),
+    Polled(Chain, Box<dyn PolledDriver>),
+}
+
+impl Player {
+    fn chain(&self) -> &Chain {
+        match self {
+            Player::Stream(stream) => stream.chain(),
+            Player::Polled(chain, _) => chain,
+        }
+    }
+
+    fn chain_mut(&mut self) -> &mut Chain {
+        match self {
+            Player::Stream(stream) => stream.chain_mut(),
+            Player::Polled(chain, _) => chain,
+        }
+    }
 }
 
 /// The messages of a transcript, one JSON object a line.
 pub(crate) fn play(plan: &Plan, transcript: &str) -> String {
     let clock = FakeClock::new(START_UNIX_MS);
     let start = clock.now();
+    let wire = Replay::default();
     let chains = plan
         .sensors
         .iter()
         .map(|sensor| match &sensor.factory {
-            Factory::Stream(factory) => StreamChain::new(sensor.clone(), factory.as_ref(), start),
-            Factory::I2c(_) | Factory::Files(_) => panic!("no transcript of `{}` can be played", sensor.driver),
+            Factory::Stream(factory) => Player::Stream(StreamChain::new(sensor.clone(), factory.as_ref(), start)),
+            Factory::I2c(factory) => {
+                let driver = factory.make(I2cHandle::new(wire.clone()), Pause::None);
+                Player::Polled(Chain::new(sensor.clone(), start), driver)
+            }
+            Factory::Files(_) => panic!("no transcript of `{}` can be played", sensor.driver),
         })
         .collect();
-    let mut stage = Stage { clock, start, chains, told: String::new() };
-    for (index, line) in transcript.lines().enumerate() {
+    let mut stage = Stage { clock, start, chains, wire, told: String::new() };
+    let mut lines = transcript.lines().enumerate().peekable();
+    while let Some((index, line)) = lines.next() {
         let line = line.trim();
         if line.is_empty() || line.starts_with('#') {
             continue;
@@ -41,7 +71,15 @@ pub(crate) fn play(plan: &Plan, transcript: &str) -> String {
         let (time, what) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
         let wait = time.strip_prefix('+').and_then(duration).unwrap_or_else(|| panic!("{at}: no time in `{line}`"));
         stage.pass(wait);
-        stage.happen(what.trim_start(), &at);
+        let what = what.trim_start();
+        if let Some(id) = what.strip_prefix("read ") {
+            while let Some((_, operation)) = lines.next_if(|(_, line)| line.starts_with(' ')) {
+                stage.wire.expect(operation.trim()).unwrap_or_else(|error| panic!("{at}: {error}"));
+            }
+            stage.read(id.trim(), &at);
+        } else {
+            stage.happen(what, &at);
+        }
     }
     stage.count();
     stage.told
@@ -52,10 +90,10 @@ impl Stage {
     fn pass(&mut self, wait: Duration) {
         let end = self.clock.now() + wait;
         while let Some(deadline) =
-            self.chains.iter().map(StreamChain::chain).filter_map(Chain::timeout).min().filter(|at| *at <= end)
+            self.chains.iter().map(Player::chain).filter_map(Chain::timeout).min().filter(|at| *at <= end)
         {
             self.clock.advance(deadline.since(self.clock.now()));
-            self.each(|stream, now, out| stream.chain_mut().tick(now, out));
+            self.each(|player, now, out| player.chain_mut().tick(now, out));
         }
         self.clock.advance(end.since(self.clock.now()));
     }
@@ -66,18 +104,59 @@ impl Stage {
             None => {}
             Some((sign @ ("<" | "?"), text)) => {
                 let bytes = unescape(text.trim_start()).unwrap_or_else(|bad| panic!("{at}: `{bad}` is no escape"));
-                self.each(|chain, now, out| chain.received(&bytes, sign == "?", now, wall, out));
+                self.each(|player, now, out| {
+                    if let Player::Stream(stream) = player {
+                        stream.received(&bytes, sign == "?", now, wall, out);
+                    }
+                });
             }
             Some(_) => match what {
-                "away" => self.each(StreamChain::port_away),
-                "back" => self.each(|chain, _, _| chain.port_opened()),
+                "away" => self.each(|player, now, out| match player {
+                    Player::Stream(stream) => stream.port_away(now, out),
+                    Player::Polled(chain, _) => chain.port_away(now, out),
+                }),
+                "back" => self.each(|player, _, _| {
+                    if let Player::Stream(stream) = player {
+                        stream.port_opened();
+                    }
+                }),
                 "synced" | "unsynced" => self.clock.set_wall(Timestamp { synced: what == "synced", ..wall }),
                 other => panic!("{at}: `{other}` is nothing that happens"),
             },
         }
     }
 
-    fn each(&mut self, mut act: impl FnMut(&mut StreamChain, Moment, &mut Vec<Message>)) {
+    /// Asks one sensor once. The conversation must go as recorded.
+    fn read(&mut self, id: &str, at: &str) {
+        let (now, wall) = (self.clock.now(), self.clock.wall());
+        let mut out = Vec::new();
+        let mut reason = None;
+        let player = self.chains.iter_mut().find(|player| player.chain().plan().id.as_str() == id);
+        let Some(Player::Polled(chain, driver)) = player else { panic!("{at}: no sensor `{id}` is asked") };
+        match driver.sample() {
+            Ok(samples) => chain.sampled(samples, now, wall, &mut out),
+            Err(SampleError::Away(why)) => {
+                chain.port_away(now, &mut out);
+                reason = Some(why);
+            }
+            Err(SampleError::Device(why)) => {
+                driver.reset();
+                chain.unread(&why, now, &mut out);
+                reason = Some(why);
+            }
+        }
+        if let Some(difference) = self.wire.finish() {
+            panic!("{at}: {difference}");
+        }
+        if let Some(reason) = reason {
+            let _ = writeln!(self.told, r#"{{"sensor":"{id}","error":{reason:?}}}"#);
+        }
+        for message in out {
+            self.tell(&message, now);
+        }
+    }
+
+    fn each(&mut self, mut act: impl FnMut(&mut Player, Moment, &mut Vec<Message>)) {
         let now = self.clock.now();
         let mut out = Vec::new();
         for chain in &mut self.chains {
@@ -90,7 +169,7 @@ impl Stage {
 
     /// What became of each sensor's frames.
     fn count(&mut self) {
-        for view in self.chains.iter().map(StreamChain::chain).map(Chain::view) {
+        for view in self.chains.iter().map(Player::chain).map(Chain::view) {
             let (id, frames) = (&view.id, view.frames);
             let _ = writeln!(
                 self.told,
