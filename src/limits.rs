@@ -44,6 +44,14 @@ const _: () = assert!(
 
 /// Longest payload of a command, bytes: an id, a value and an expiry take a hundred. A longer one is rejected.
 pub const COMMAND_BYTES_MAX: usize = 4_096;
+/// Most words of an actuator on a serial port; more are a list, which belongs to the device.
+pub const UART_WORDS_MAX: usize = 64;
+/// Longest text of such a word on the wire, bytes: 256 take a quarter of a second at 9600 baud.
+pub const UART_WORD_BYTES_MAX: usize = 256;
+/// Shortest pulse: below, the hop to a thread that may block and back is as long as the pulse.
+pub const PULSE_MIN: Duration = Duration::from_millis(10);
+/// Longest pulse: its answer comes when it has ended. What is to be on for longer is a switch with `max_on`.
+pub const PULSE_MAX: Duration = Duration::from_secs(60);
 /// First wait before an output that failed is tried again: a chip that missed one transfer is in its safe state within a fifth of a second.
 pub const OUTPUT_RETRY_MIN: Duration = Duration::from_millis(200);
 /// Longest wait before an output that failed is tried again.

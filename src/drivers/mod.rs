@@ -9,7 +9,7 @@ mod i2c;
 pub mod i2c_map;
 pub mod ina219;
 pub mod kernel;
-mod options;
+pub(crate) mod options;
 pub mod presets;
 pub mod registry;
 pub mod sht3x;
