@@ -26,17 +26,26 @@ pub const RULE_STEPS_MAX: usize = 100_000;
 
 /// Sensors stop taking in and flush what is in their pipelines.
 pub const STOP_SENSORS: Duration = Duration::from_secs(2);
+/// Actuators go to their safe states: one move, within its deadline.
+pub const STOP_ACTUATORS: Duration = Duration::from_millis(2_500);
 /// Bridges say `offline` to the cloud and hand over what they can; the rest stays in the store.
 pub const STOP_BRIDGES: Duration = Duration::from_secs(5);
 /// The broker says goodbye to its clients and writes its retained messages.
 pub const STOP_BROKER: Duration = Duration::from_secs(3);
 /// The page and the control socket end last, so that a person can watch the stop: nothing waits for them.
 pub const STOP_HTTP: Duration = Duration::from_secs(1);
+/// What the gateway remembers is written and closed.
+pub const STOP_STATE: Duration = Duration::from_secs(1);
 /// `TimeoutStopSec` of the unit; the kill follows.
 pub const STOP_TOTAL: Duration = Duration::from_secs(15);
 const _: () = assert!(
-    STOP_SENSORS.as_secs() + STOP_BRIDGES.as_secs() + STOP_BROKER.as_secs() + STOP_HTTP.as_secs()
-        < STOP_TOTAL.as_secs(),
+    STOP_SENSORS.as_millis()
+        + STOP_ACTUATORS.as_millis()
+        + STOP_BRIDGES.as_millis()
+        + STOP_BROKER.as_millis()
+        + STOP_HTTP.as_millis()
+        + STOP_STATE.as_millis()
+        < STOP_TOTAL.as_millis(),
     "the stages of a stop must end before systemd kills"
 );
 
@@ -44,10 +53,16 @@ const _: () = assert!(
 
 /// Longest payload of a command, bytes: an id, a value and an expiry take a hundred. A longer one is rejected.
 pub const COMMAND_BYTES_MAX: usize = 4_096;
-/// Most words of an actuator on a serial port; more are a list, which belongs to the device.
-pub const UART_WORDS_MAX: usize = 64;
-/// Longest text of such a word on the wire, bytes: 256 take a quarter of a second at 9600 baud.
-pub const UART_WORD_BYTES_MAX: usize = 256;
+/// Commands that wait for one actuator. When full, the next is answered `refused`: an output that is asked faster than it moves would move
+/// long after it was meant to.
+pub const COMMAND_QUEUE: usize = 16;
+/// Longest a stopped actuator waits for the commit of a command that it had begun to note; without it the next start answers the command.
+pub const COMMAND_LAST_COMMIT: Duration = Duration::from_millis(300);
+/// Longest a move of an output may take, its read-back included. I²C adapters give up a transfer after a second; a device that takes longer
+/// counts as failed, and is waited for on a thread of its own.
+pub const OUTPUT_DEADLINE: Duration = Duration::from_secs(2);
+/// Longest the start waits for the outputs to be in their safe states before commands are let in. One that is not is offline.
+pub const OUTPUT_START: Duration = Duration::from_secs(3);
 /// Shortest pulse: below, the hop to a thread that may block and back is as long as the pulse.
 pub const PULSE_MIN: Duration = Duration::from_millis(10);
 /// Longest pulse: its answer comes when it has ended. What is to be on for longer is a switch with `max_on`.
@@ -186,7 +201,7 @@ pub const PORT_ERRORS_LOOK: Duration = Duration::from_secs(10);
 pub const PORT_LINKS_MAX: usize = 8;
 /// Bytes that come this soon after a port was opened may be the end of a line that began before.
 pub const PORT_JOIN: Duration = Duration::from_millis(100);
-/// First and longest wait before a bus whose task panicked is started again.
+/// First and longest wait before a bus, or an actuator, whose task panicked is started again.
 pub const BUS_RESTART_MIN: Duration = Duration::from_millis(500);
 /// See [`BUS_RESTART_MIN`].
 pub const BUS_RESTART_MAX: Duration = Duration::from_secs(60);

@@ -12,7 +12,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use crate::model::overview::{Event, HealthReport, Overview, StageOverview};
-use crate::model::{Ack, ActuatorId, ActuatorView, Command, Message};
+use crate::model::{Ack, ActuatorId, ActuatorView, Command, Message, TopicName};
 
 /// Takes messages that come from inside the process. Never blocks and never waits.
 pub trait Publish: Send + Sync + 'static {
@@ -40,6 +40,12 @@ pub enum NotAccepted {
         /// What the store said.
         reason: String,
     },
+    /// The actuator is stopping, and had not noted the command.
+    #[error("actuator `{actuator}`: is stopping")]
+    Actuator {
+        /// The actuator's id.
+        actuator: String,
+    },
     /// The bridge is stopping.
     #[error("bridge `{bridge}`: is stopping")]
     Stopping {
@@ -54,6 +60,11 @@ pub trait Uplink: Send + Sync + 'static {
     ///
     /// With QoS 0 upstream there is nothing to wait for: the future is ready once the message is queued.
     fn accept(&self, message: &Arc<Message>) -> Option<Acceptance>;
+
+    /// Whether a retained message may be kept under this topic. A command may not: it would be done again, and again.
+    fn keeps(&self, _topic: &TopicName) -> bool {
+        true
+    }
 }
 
 /// Resolves with the answer to a command.
@@ -67,6 +78,9 @@ pub trait Commands: Send + Sync + 'static {
 
     /// Gives one actuator a command. `None` when there is no such actuator. The command is on its way when this returns.
     fn command(&self, actuator: &ActuatorId, command: Command) -> Option<Answer>;
+
+    /// Whether a topic is one that takes commands: no broker of ours keeps what is published there.
+    fn takes(&self, topic: &TopicName) -> bool;
 
     /// What a screen shows of the actuators, in the order of the config.
     fn actuators(&self) -> Vec<ActuatorView>;

@@ -336,7 +336,7 @@ mod tests {
         assert_eq!(valve.set(&Setting::Off), Ok(Some(Setting::Off)));
         assert_eq!(
             bench.writes(),
-            [vec![0x00 + 1], vec![0x15], vec![0x15, 0x02], vec![0x01], vec![0x01, 0xfd], vec![0x01], vec![0x13]]
+            [vec![0x01], vec![0x15], vec![0x15, 0x02], vec![0x01], vec![0x01, 0xfd], vec![0x01], vec![0x13]]
         );
         assert_eq!(valve.set(&Setting::On), Ok(Some(Setting::On)));
         assert_eq!(bench.writes(), [vec![0x15], vec![0x15, 0x00], vec![0x01], vec![0x01], vec![0x13]]);

@@ -155,16 +155,16 @@ impl Device for Line {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
     use super::*;
     use crate::bus::gpio::{GpioError, SimulatedGpio};
     use crate::clock::FakeClock;
 
-    pub(in crate::actuators) fn board() -> SimulatedGpio {
+    fn board() -> SimulatedGpio {
         SimulatedGpio::new(Arc::new(FakeClock::new(0)))
     }
 
-    pub(in crate::actuators) fn way(board: &SimulatedGpio) -> Way {
+    fn way(board: &SimulatedGpio) -> Way {
         Way::Gpio(Arc::new(board.clone()), "tidegate pump".to_owned())
     }
 

@@ -41,8 +41,6 @@ pub enum Means {
         /// Number of the output, from 0.
         output: u8,
     },
-    /// A serial port, declared under `[bus]`.
-    Serial,
 }
 
 /// The way to what it hangs on.
@@ -51,23 +49,6 @@ pub enum Way {
     Gpio(Arc<dyn Gpio>, String),
     /// To an I²C bus, and the chip that its other outputs share.
     I2c(I2cHandle, Arc<Mutex<Chip>>),
-    /// To a serial port.
-    Serial(Arc<dyn SerialOut>),
-}
-
-/// A serial port to write to. It is opened, and opened again, by whoever holds it.
-pub trait SerialOut: Send + Sync {
-    /// Writes the bytes, all or none as far as the port can tell. Blocks until they have left, for so long at most.
-    ///
-    /// # Errors
-    /// Why they have not, in words.
-    fn write(&self, bytes: &[u8]) -> Result<(), String>;
-
-    /// Whether the port is open.
-    ///
-    /// # Errors
-    /// Why it is not, in words.
-    fn check(&self) -> Result<(), String>;
 }
 
 /// Makes the devices of one actuator from checked options.

@@ -7,20 +7,23 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
+use crate::actuating::Actuating;
 use crate::bridge::{self, Bridge, BridgeError, Status};
 use crate::broker::{Broker, BrokerError};
 use crate::clock::Clock;
 use crate::health::Health;
 use crate::http::{HttpError, Server};
-use crate::limits::{STOP_BRIDGES, STOP_BROKER, STOP_HTTP, STOP_SENSORS};
+use crate::limits::{STOP_ACTUATORS, STOP_BRIDGES, STOP_BROKER, STOP_HTTP, STOP_SENSORS, STOP_STATE};
 use crate::logic::status;
 use crate::model::BridgeId;
 use crate::plan::Plan;
-use crate::ports::{Publish, Stage, Uplink, Watch};
+use crate::ports::{Commands, Publish, Stage, Uplink, Watch};
 use crate::sensing::{Sensing, SensorView};
+use crate::store::{StateFile, StoreError};
 
 use super::board::{self, Board, BridgePart, Frame, Parts};
 use super::hub::Hub;
+use super::link;
 
 /// Why the gateway cannot start, or cannot become what the new plan says.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +37,9 @@ pub enum StartError {
     /// The page.
     #[error("page: {0}")]
     Http(#[from] HttpError),
+    /// What the gateway remembers.
+    #[error("open `state.db`: {0}")]
+    State(StoreError),
     /// The state directory.
     #[error("state directory `{path}`: {error}; set `[gateway] state_dir` to one that can be written")]
     StateDir {
@@ -52,7 +58,10 @@ pub struct Gateway {
     hub: Arc<Hub>,
     broker: Broker,
     bridges: Vec<Running>,
+    links: Option<tokio::task::JoinHandle<()>>,
     sensing: Sensing,
+    actuating: Actuating,
+    state: StateFile,
     board: Arc<Board>,
     server: Server,
 }
@@ -64,16 +73,29 @@ struct Running {
 }
 
 impl Gateway {
-    /// Starts broker, bridges and sensors, in this order: a reading has somewhere to go before there is one.
+    /// Starts outputs, broker, bridges and sensors, in this order: an output is in its safe state before anybody can ask it for another, and a
+    /// reading has somewhere to go before there is one.
     ///
     /// # Errors
     /// [`StartError`] when a port is taken or a store cannot be opened. What had started is stopped again.
     pub async fn start(plan: Plan, clock: Arc<dyn Clock>) -> Result<Self, StartError> {
         make_state_dir(&plan)?;
+        // First, and locked: a second process with the same directory must not come as far as the outputs.
+        let state = StateFile::open(&plan.state_dir).map_err(StartError::State)?;
         let hub = Hub::new(Arc::clone(&clock));
         let health = Health::new();
+        let publish = Arc::clone(&hub) as Arc<dyn Publish>;
+        let mut actuating = Actuating::new(Arc::clone(&publish), Arc::clone(&clock), state.desk());
+        actuating.apply(&plan.actuators).await;
+        hub.join_commands(actuating.commands());
         let uplink = Arc::clone(&hub) as Arc<dyn Uplink>;
-        let broker = Broker::start(plan.broker.clone(), uplink, Arc::clone(&clock), &health).await?;
+        let broker = match Broker::start(plan.broker.clone(), uplink, Arc::clone(&clock), &health).await {
+            Ok(broker) => broker,
+            Err(error) => {
+                actuating.stop(STOP_ACTUATORS).await;
+                return Err(error.into());
+            }
+        };
         hub.join_broker(broker.link());
         hub.publish(status::status(&plan.status_topic, true));
 
@@ -84,19 +106,24 @@ impl Gateway {
         let server = match Server::start(plan.http.clone(), &plan.control_socket, watch, Arc::clone(&clock)).await {
             Ok(server) => server,
             Err(error) => {
+                actuating.stop(STOP_ACTUATORS).await;
                 broker.stop(STOP_BROKER).await;
                 return Err(error.into());
             }
         };
 
-        let sensing = Sensing::start(&[], &[], Arc::clone(&hub) as Arc<dyn Publish>, Arc::clone(&clock), &health);
-        let mut gateway = Self { plan, clock, health, hub, broker, bridges: Vec::new(), sensing, board, server };
+        let sensing = Sensing::start(&[], &[], publish, Arc::clone(&clock), &health);
+        let (bridges, links) = (Vec::new(), None);
+        let mut gateway =
+            Self { plan, clock, health, hub, broker, bridges, links, sensing, actuating, state, board, server };
         let plan = gateway.plan.clone();
         if let Err(error) = gateway.apply_bridges(&plan).await {
+            gateway.actuating.stop(STOP_ACTUATORS).await;
             gateway.server.stop(STOP_HTTP).await;
             gateway.broker.stop(STOP_BROKER).await;
             return Err(error);
         }
+        gateway.actuating.open();
         gateway.sensing.apply(&plan.buses, &plan.sensors).await;
         gateway.show();
         info!(
@@ -104,6 +131,7 @@ impl Gateway {
             listen = ?gateway.broker.addresses(),
             page = gateway.page().map(|page| format!("http://{page}/")),
             sensors = plan.sensors.len(),
+            actuators = plan.actuators.len(),
             bridges = plan.bridges.len(),
             "gateway is up"
         );
@@ -137,6 +165,10 @@ impl Gateway {
         }
         self.hub.chronicle().watch(board::watched(&plan));
         self.sensing.apply(&plan.buses, &plan.sensors).await;
+        self.actuating.apply(&plan.actuators).await;
+        if plan.state_dir != self.plan.state_dir {
+            warn!("a change of the state directory takes effect for `state.db` at the next start");
+        }
         if plan.status_topic != self.plan.status_topic {
             self.hub.publish(status::status(&self.plan.status_topic, false));
             self.hub.publish(status::status(&plan.status_topic, true));
@@ -174,7 +206,7 @@ impl Gateway {
             counters: Some(self.broker.counters()),
             listen: self.broker.addresses().iter().map(ToString::to_string).collect(),
             bridges: bridges.collect(),
-            commands: None,
+            commands: Some(self.commands()),
         });
     }
 
@@ -212,8 +244,18 @@ impl Gateway {
         }
         self.bridges.extend(started);
         self.hub.join_bridges(self.bridges.iter().map(|running| Arc::new(running.bridge.intake()) as Arc<dyn Uplink>));
+        self.watch_links();
         stop_bridges(gone).await;
         Ok(())
+    }
+
+    /// Tells the actuators whether any bridge is online.
+    fn watch_links(&mut self) {
+        if let Some(before) = self.links.take() {
+            before.abort();
+        }
+        let links = self.bridges.iter().map(|running| running.bridge.status()).collect();
+        self.links = Some(tokio::spawn(link::watch(links, self.actuating.link())));
     }
 
     fn start_bridge(&self, settings: &bridge::Settings) -> Result<Running, BridgeError> {
@@ -269,6 +311,11 @@ impl Gateway {
         }
     }
 
+    /// Where commands are handed in.
+    pub fn commands(&self) -> Arc<dyn Commands> {
+        self.actuating.commands()
+    }
+
     /// What each sensor said last.
     pub fn sensor_views(&self) -> Vec<SensorView> {
         self.sensing.views()
@@ -283,11 +330,25 @@ impl Gateway {
     /// Stops in stages, each with its budget (docs/house.md). When `hurry` resolves, the rest is cut short: what is committed stays committed.
     pub async fn stop(self, hurry: impl Future<Output = ()>) {
         self.health.set_ready(false);
-        let Self { plan, hub, broker, bridges, sensing, server, .. } = self;
+        let Self { plan, hub, broker, bridges, links, sensing, actuating, state, server, .. } = self;
+        tokio::pin!(hurry);
+        let hurried = tokio::select! {
+            () = sensing.stop(STOP_SENSORS) => false,
+            () = &mut hurry => true,
+        };
+        // Whatever the hurry: an output that is let go of before it is safe may stay on for days.
+        actuating.stop(STOP_ACTUATORS).await;
+        if let Some(links) = links {
+            links.abort();
+        }
         let stages = async {
-            sensing.stop(STOP_SENSORS).await;
             hub.publish(status::status(&plan.status_topic, false));
             stop_bridges(bridges).await;
+        };
+        let hurry = async {
+            if !hurried {
+                hurry.await;
+            }
         };
         tokio::select! {
             () = stages => {}
@@ -295,6 +356,10 @@ impl Gateway {
         }
         // The crossing keeps the stopped bridges: they refuse, and what they refuse is not acknowledged to its publisher.
         broker.stop(STOP_BROKER).await;
+        let closed = tokio::task::spawn_blocking(move || state.close());
+        if tokio::time::timeout(STOP_STATE, closed).await.is_err() {
+            warn!("the state was not closed in time");
+        }
         server.stop(STOP_HTTP).await;
         info!("stopped");
     }

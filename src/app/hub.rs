@@ -1,5 +1,5 @@
 //! The crossing in the middle of the house: what comes from inside goes to the local broker and to every bridge that wants it; what local clients
-//! publish is offered to the bridges.
+//! publish is offered to the bridges. What is a command goes to its actuator, whoever publishes it.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
@@ -8,14 +8,15 @@ use tokio::sync::oneshot;
 use crate::clock::Clock;
 use crate::logic::chronicle::Chronicle;
 use crate::logic::restamp;
-use crate::model::Message;
-use crate::ports::{Acceptance, LocalBus, Publish, Uplink};
+use crate::model::{Message, TopicName};
+use crate::ports::{Acceptance, Commands, LocalBus, Publish, Uplink};
 
 /// The crossing. It exists before the rooms it joins, since each of them is given it at start.
 pub struct Hub {
     clock: Arc<dyn Clock>,
     chronicle: Mutex<Chronicle>,
     local: RwLock<Option<Arc<dyn LocalBus>>>,
+    commands: RwLock<Option<Arc<dyn Commands>>>,
     bridges: RwLock<Bridges>,
 }
 
@@ -39,6 +40,7 @@ impl Hub {
             clock,
             chronicle: Mutex::default(),
             local: RwLock::new(None),
+            commands: RwLock::new(None),
             bridges: RwLock::new(Bridges::Awaited(Vec::new())),
         })
     }
@@ -51,6 +53,15 @@ impl Hub {
     /// Joins the local broker.
     pub fn join_broker(&self, local: Arc<dyn LocalBus>) {
         *self.local.write().unwrap_or_else(PoisonError::into_inner) = Some(local);
+    }
+
+    /// Joins the actuators.
+    pub fn join_commands(&self, commands: Arc<dyn Commands>) {
+        *self.commands.write().unwrap_or_else(PoisonError::into_inner) = Some(commands);
+    }
+
+    fn commands(&self) -> Option<Arc<dyn Commands>> {
+        self.commands.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Joins these bridges, in place of those before. What waited for them is offered first, in the order it came.
@@ -82,6 +93,8 @@ impl Publish for Hub {
         }
         let message = Arc::new(message);
         self.chronicle().take(&message, || self.clock.wall());
+        // Nobody inside waits for its commit: a cloud is acknowledged by the bridge.
+        drop(self.commands().and_then(|commands| commands.offer(&message)));
         if let Some(local) = &*self.local.read().unwrap_or_else(PoisonError::into_inner) {
             local.deliver(Arc::clone(&message));
         }
@@ -94,6 +107,17 @@ impl Publish for Hub {
 
 impl Uplink for Hub {
     fn accept(&self, message: &Arc<Message>) -> Option<Acceptance> {
+        let command = self.commands().and_then(|commands| commands.offer(message));
+        both(command, self.to_bridges(message))
+    }
+
+    fn keeps(&self, topic: &TopicName) -> bool {
+        self.commands().is_none_or(|commands| !commands.takes(topic))
+    }
+}
+
+impl Hub {
+    fn to_bridges(&self, message: &Arc<Message>) -> Option<Acceptance> {
         if let Some(intakes) = self.joined() {
             return offer(&intakes, message);
         }
@@ -113,6 +137,17 @@ impl Uplink for Hub {
                 Err(_) => std::future::pending().await,
             }
         }))
+    }
+}
+
+/// Both, where there are two. The second is waited for also when the first is refused.
+fn both(one: Option<Acceptance>, other: Option<Acceptance>) -> Option<Acceptance> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(Box::pin(async {
+            let outcome = one.await;
+            outcome.and(other.await)
+        })),
+        (one, other) => one.or(other),
     }
 }
 

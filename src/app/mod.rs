@@ -3,6 +3,7 @@
 mod board;
 pub mod gateway;
 pub mod hub;
+mod link;
 mod run;
 mod signals;
 mod watchdog;

@@ -202,6 +202,7 @@ fn exit_of(error: &StartError) -> ExitCode {
     let io = match error {
         StartError::Broker(error) => error.is_io(),
         StartError::Bridge(error) => error.is_io(),
+        StartError::State(error) => !error.is_in_use(),
         StartError::StateDir { .. } => true,
         StartError::Http(_) => false,
     };

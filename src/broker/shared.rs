@@ -134,6 +134,10 @@ impl Shared {
     /// Routes a message. Returns what its acknowledgement waits for as far as the retained set is concerned.
     pub(super) fn publish(&self, sender: u64, message: &Arc<Message>, urgency: Urgency) -> Option<Pending> {
         let now = self.clock.now();
+        // What clears a topic may always do so.
+        let is_kept = !message.retain || message.payload.is_empty() || self.uplink.keeps(&message.topic);
+        let unkept = (!is_kept).then(|| Arc::new(Message { retain: false, ..Message::clone(message) }));
+        let message = unkept.as_ref().unwrap_or(message);
         let mut core = self.core();
         let outcome = core.publish(sender, message.clone(), now).retained?;
         // Noted under the lock, so that the store sees the messages of a topic in the order its subscribers do.

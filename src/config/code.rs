@@ -83,6 +83,11 @@ codes! {
     WrongBus = "G026" "a driver on the wrong kind of bus";
     /// Two sensors are at one address of one I²C bus. A chip has one driver.
     AddressTwice = "G027" "one address for two sensors";
+    /// Two sensors or actuators use one GPIO line. The kernel gives a line to one user.
+    LineTwice = "G028" "one line for two users";
+    /// What an actuator is to keep to does not fit it, or together: a safe state that it does not have, `max_on` for what is safe when it
+    /// is on, `link_loss` without a bridge.
+    Limits = "G029" "limits of an actuator that cannot be kept";
     /// The text is no topic, or no topic filter (MQTT 5, section 4.7).
     BadTopic = "G030" "not a topic";
     /// A template has a hole that cannot be filled: only `{gateway}`, `{sensor}` and, in rules, `{1}` to the number of
@@ -94,7 +99,7 @@ codes! {
     RulesLoop = "G033" "rules that make a loop";
     /// Two bridges use one client id at the same cloud: each would throw the other out.
     ClientIdTwice = "G034" "one client id for two bridges";
-    /// Two sensors would publish to one topic.
+    /// Two sensors or actuators would publish to one topic.
     TopicTwice = "G035" "one topic for two sensors";
     /// A password stands in the file. Secrets come from systemd (`credential:`), a file (`file:`) or the environment (`env:`).
     SecretInFile = "G040" "a secret stands in the file";

@@ -20,8 +20,12 @@ block! {
         log: Log => default({});
         /// Ports of this machine, each under a name for sensors to refer to.
         bus: Named<Bus> => default({});
+        /// GPIO lines.
+        gpio: Gpio => default({});
         /// What is measured.
         sensor: Vec<At<Sensor>> => default([]);
+        /// What is moved.
+        actuator: Vec<At<Actuator>> => default([]);
         /// The broker for local clients.
         broker: Broker => default({});
         /// Ways to the cloud.
@@ -89,6 +93,26 @@ choice! {
         Serial = "serial",
         /// an I²C bus
         I2c = "i2c",
+    }
+}
+
+block! {
+    /// GPIO lines.
+    pub struct Gpio {
+        /// Which version of the kernel's GPIO interface is spoken.
+        backend: GpioBackend => default("auto");
+    }
+}
+
+choice! {
+    /// Which version of the kernel's GPIO interface is spoken.
+    pub enum GpioBackend {
+        /// version 2 where the kernel offers it, else version 1
+        Auto = "auto",
+        /// version 2 (by gpiocdev), which Linux has since 5.10
+        V2 = "v2",
+        /// version 1 (by gpio-cdev), which newer kernels leave out: it keeps 16 edges of a line and does not number them
+        V1 = "v1",
     }
 }
 
@@ -161,6 +185,52 @@ block! {
         deadband: Decimal => optional, 0 to 1e300;
         /// Told at least this often, deadband or not.
         heartbeat: Duration => optional, "100ms" to "365d";
+    }
+}
+
+block! {
+    /// One actuator. Keys beyond these are its driver's (see actuators.md).
+    pub struct Actuator open options {
+        /// Its name: last level of its topic. No sensor has the same.
+        id: Id => required;
+        /// What it is: `gpio-out`, `gpio-pulse`, `i2c-write`.
+        driver: Text => required;
+        /// The bus it hangs on, as in `[bus.NAME]`. For drivers of serial ports and I²C.
+        bus: Text => optional;
+        /// Where it goes at start, at stop, when its device comes back and after `link_loss`. Left out, `off`; a `uart-write` is then left as
+        /// it is.
+        safe: Text => optional;
+        /// How long no bridge may be online before it goes to `safe`: once for each outage, and a later local command holds. Left out, it stays.
+        link_loss: Duration => optional, "1s" to "365d";
+        /// How long it may be on at a stretch; then it goes off by itself. A repeated `on` does not prolong it.
+        max_on: Duration => optional, "100ms" to "365d";
+        /// How long it stays off before it may be on again, also after the start.
+        min_off: Duration => optional, "100ms" to "7d";
+        /// From where commands are taken.
+        allow_from: Vec<At<From>> => default(["local", "cloud"]);
+        /// Where and how it publishes.
+        publish: ActuatorPublish => default({});
+    }
+}
+
+choice! {
+    /// From where commands are taken.
+    pub enum From {
+        /// clients of the local broker, the page and `tidegate set`
+        Local = "local",
+        /// a cloud, by an `in` rule
+        Cloud = "cloud",
+    }
+}
+
+block! {
+    /// How an actuator publishes its state, which is always retained, and its answers, which never are.
+    pub struct ActuatorPublish {
+        /// Topic of its state; `{gateway}` and `{actuator}` are filled in. Commands are taken at this topic with `/set` after it, answers are
+        /// told at `/ack`, availability at `/availability`.
+        topic: TopicText => default("tidegate/{gateway}/{actuator}");
+        /// 0: at most once, 1: at least once, 2: exactly once.
+        qos: Qos => default(1);
     }
 }
 

@@ -102,6 +102,11 @@ pub fn judge(command: &Command, rules: &Rules, wall: Timestamp, now: Moment) -> 
     wish.late(wall, now).map_or(Ok(wish), Err)
 }
 
+/// The id of a command that nobody has time to judge.
+pub fn id_of(command: &Command, rules: &Rules) -> Option<CommandId> {
+    read(&command.payload, rules, Moment::ZERO).map_or_else(|(id, _)| id, |wish| wish.id)
+}
+
 /// What is to be said of the answer that an id had before.
 pub fn duplicate(id: Option<CommandId>, before: Option<(Outcome, Option<Arc<str>>)>) -> Ack {
     let reason = match before {

@@ -18,4 +18,5 @@ pub mod retry;
 pub mod route;
 pub mod schedule;
 pub mod status;
+pub mod tell;
 pub mod window;

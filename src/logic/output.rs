@@ -141,6 +141,7 @@ impl Output {
             Input::Order { order, setting } => self.order(order, setting, now),
             Input::Moved { read } => self.moved(read, now),
             Input::Failed { reason, random } => self.work_failed(&reason, random, now),
+            Input::Back => self.retry_at = self.retry_at.map(|_| now),
             Input::Link(up) => self.link(up, now),
             Input::Stop => {
                 self.stopping = true;
@@ -201,10 +202,11 @@ impl Output {
             self.note(value, since, now);
         }
         if obeys {
-            self.recovered(now);
+            // The state goes before the word that it can be believed.
             if let Some(value) = value {
                 self.tell(value, true);
             }
+            self.recovered(now);
             self.order_moved(since, now);
         } else {
             // `expected` and `value` differ, so both are there.

@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
-use super::Planner;
 use super::brokers::number;
 use super::rules::{self, Rule};
 use super::topics::{self, Holes};
+use super::{ActuatorPlan, Planner};
 use crate::bridge::{
     self, CloudUrl, InRule, OnSessionLoss, OutRule, OutboxSettings, Reconnect, TopicTemplate, VersionChoice,
 };
@@ -17,8 +17,8 @@ use crate::model::{BridgeId, TopicFilter, TopicName};
 
 impl Planner<'_> {
     /// The declared bridges, and what must not be between them.
-    pub(super) fn bridges(&mut self) -> Vec<bridge::Settings> {
-        let never_out = self.never_out();
+    pub(super) fn bridges(&mut self, actuators: &[ActuatorPlan]) -> Vec<bridge::Settings> {
+        let never_out = self.never_out(actuators);
         let mut bridges = Vec::new();
         let mut all_rules = Vec::new();
         let mut ids: HashMap<&str, Span> = HashMap::new();
@@ -71,12 +71,15 @@ impl Planner<'_> {
     }
 
     /// What no `out` rule forwards (docs/topics.md).
-    fn never_out(&self) -> Vec<TopicFilter> {
-        let own = format!("tidegate/{}", self.gateway);
-        ["bridge/#", "status", "+/set", "+/+/set"]
-            .iter()
-            .filter_map(|rest| TopicFilter::parse(&format!("{own}/{rest}")).ok())
-            .collect()
+    fn never_out(&self, actuators: &[ActuatorPlan]) -> Vec<TopicFilter> {
+        let own = ["bridge/#", "status", "+/set", "+/+/set"].map(|rest| format!("tidegate/{}/{rest}", self.gateway));
+        let mut never: Vec<TopicFilter> = own.iter().filter_map(|text| TopicFilter::parse(text).ok()).collect();
+        for command in actuators.iter().map(|actuator| &actuator.topics.set) {
+            if !never.iter().any(|filter| filter.matches(command)) {
+                never.extend(TopicFilter::parse(command.as_str()));
+            }
+        }
+        never
     }
 
     fn tell_loops(&mut self, all: &[Rule], never_out: &[TopicFilter]) {

@@ -17,8 +17,9 @@ impl Planner<'_> {
                 .help("leave `state_dir` out: systemd gives the service /var/lib/tidegate");
         }
         for (name, _) in &self.file.bus.0 {
-            let mut buses = self.file.sensor.iter().filter_map(|sensor| sensor.bus.as_ref());
-            if !buses.any(|bus| bus.value.0 == name.value) {
+            let sensors = self.file.sensor.iter().filter_map(|sensor| sensor.bus.as_ref());
+            let actuators = self.file.actuator.iter().filter_map(|actuator| actuator.bus.as_ref());
+            if !sensors.chain(actuators).any(|bus| bus.value.0 == name.value) {
                 self.problems.warning(Code::Unused, name.span, format!("no sensor is on bus `{}`", name.value));
             }
         }
@@ -34,6 +35,11 @@ impl Planner<'_> {
             if publish.payload.value == crate::config::file::Payload::Value && publish.seq.value {
                 self.problems.warning(Code::Unused, publish.seq.span, "`seq` has no place in a bare value");
             }
+        }
+        for actuator in self.file.actuator.iter().filter(|actuator| actuator.allow_from.value.is_empty()) {
+            self.problems
+                .warning(Code::Unused, actuator.allow_from.span, "nobody may command this actuator")
+                .label("it stays in its safe state");
         }
         for user in &self.file.broker.users.value {
             let name = user.name.as_ref().map_or("", |name| name.value.0.as_str());

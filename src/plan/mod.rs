@@ -3,31 +3,40 @@
 //! No port, socket or database is opened to make one; only secrets and certificates are read, since a gateway that starts
 //! without them would fail later and farther from the mistake.
 
+mod actuators;
 mod bridges;
 mod brokers;
 mod buses;
 mod credentials;
 pub mod environment;
 mod hints;
+mod lines;
 mod page;
 mod rules;
 mod sensors;
 mod simulate;
 mod topics;
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::actuators::ActuatorFactory;
 use crate::bridge;
 use crate::broker;
 use crate::bus::BusSettings;
+use crate::bus::gpio::{GpioSettings, LineRef};
 use crate::config::code::Code;
-use crate::config::{self, Loaded, Problems, Report, Sources, file};
+use crate::config::{self, Loaded, Problems, Report, Sources, Span, file};
 use crate::drivers::Factory;
 use crate::http;
+use crate::logic::command::Rules;
+use crate::logic::output::OutputSettings;
 use crate::logic::pipeline::SensorSettings;
 use crate::logic::route::PublishSettings;
-use crate::model::{BusId, GatewayId, SensorId, TopicName};
+use crate::logic::tell::ActuatorTopics;
+use crate::model::{ActuatorId, BusId, GatewayId, SensorId, TopicName};
 use crate::telemetry::{LogFormat, LogSettings};
 pub use environment::{Environment, Secrets};
 
@@ -48,6 +57,8 @@ pub struct Plan {
     pub buses: Vec<BusSettings>,
     /// Sensors.
     pub sensors: Vec<SensorPlan>,
+    /// Actuators.
+    pub actuators: Vec<ActuatorPlan>,
     /// The local broker.
     pub broker: broker::Settings,
     /// The bridges.
@@ -106,6 +117,50 @@ impl std::fmt::Debug for SensorPlan {
     }
 }
 
+/// One actuator.
+#[derive(Debug, Clone)]
+pub struct ActuatorPlan {
+    /// Who it is.
+    pub id: ActuatorId,
+    /// Name of its driver.
+    pub driver: &'static str,
+    /// The bus it hangs on; `None` for a GPIO line.
+    pub bus: Option<BusSettings>,
+    /// How lines are spoken to.
+    pub gpio: GpioSettings,
+    /// The driver's own keys as canonical text: two equal texts make equal devices.
+    pub options: String,
+    /// Makes its device.
+    pub factory: Arc<dyn ActuatorFactory>,
+    /// Which commands it takes.
+    pub rules: Rules,
+    /// How it is kept.
+    pub output: OutputSettings,
+    /// Where it hears and speaks.
+    pub topics: ActuatorTopics,
+}
+
+impl ActuatorPlan {
+    /// Whether its device is the same, so that a reload need not let go of it.
+    pub fn same_device(&self, other: &Self) -> bool {
+        self.driver == other.driver
+            && self.bus == other.bus
+            && self.gpio == other.gpio
+            && self.options == other.options
+            && self.id == other.id
+    }
+}
+
+/// Whether a reload may leave the actuator as it is. The factory follows from driver and options.
+impl PartialEq for ActuatorPlan {
+    fn eq(&self, other: &Self) -> bool {
+        self.same_device(other)
+            && self.rules == other.rules
+            && self.output == other.output
+            && self.topics == other.topics
+    }
+}
+
 /// Reads a config file and makes its plan. The report beside a plan holds warnings alone.
 ///
 /// # Errors
@@ -133,6 +188,9 @@ pub fn plan(loaded: Loaded, environment: &Environment) -> Result<(Plan, Report),
     }
 }
 
+/// Levels below `tidegate/<gateway>/` that are the gateway's own.
+const RESERVED: [&str; 4] = ["status", "bridge", "event", "health"];
+
 /// Everything the parts of a plan are made from.
 struct Planner<'a> {
     file: &'a file::File,
@@ -143,6 +201,8 @@ struct Planner<'a> {
     state_dir: PathBuf,
     status_topic: TopicName,
     event_topic: TopicName,
+    /// The lines that have a user, and where it says so.
+    lines: HashMap<LineRef, Span>,
 }
 
 impl<'a> Planner<'a> {
@@ -170,15 +230,17 @@ impl<'a> Planner<'a> {
             ),
         };
         let (status_topic, event_topic) = (own("status"), own("event"));
-        Self { file, sources, environment, problems, gateway, state_dir, status_topic, event_topic }
+        let lines = HashMap::new();
+        Self { file, sources, environment, problems, gateway, state_dir, status_topic, event_topic, lines }
     }
 
     fn plan(mut self) -> Option<Plan> {
         let log = self.log();
         let mut buses = self.buses();
         let sensors = self.sensors(&mut buses);
+        let actuators = self.actuators(&buses, &sensors);
         let broker = self.broker();
-        let bridges = self.bridges();
+        let bridges = self.bridges(&actuators);
         let http = self.page();
         let control_socket = self.control_socket();
         if !self.problems.no_error() {
@@ -193,11 +255,25 @@ impl<'a> Planner<'a> {
             log,
             buses,
             sensors,
+            actuators,
             broker,
             bridges,
             http,
             control_socket,
         })
+    }
+
+    /// No sensor and no actuator publishes where the gateway itself does.
+    fn own_topic(&mut self, topic: &TopicName, id: &str, span: Span, what: &str) {
+        let own = format!("tidegate/{}/", self.gateway);
+        if let Some(level) = topic.as_str().strip_prefix(&own).and_then(|rest| rest.split('/').next())
+            && RESERVED.contains(&level)
+            && level != id
+        {
+            self.problems
+                .error(Code::ReservedId, span, format!("no {what} can publish to `{topic}`"))
+                .label("a topic of the gateway itself");
+        }
     }
 
     fn log(&mut self) -> LogSettings {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::topics::{self, Holes};
-use super::{Planner, SensorPlan};
+use super::{Planner, RESERVED, SensorPlan};
 use crate::bus::settings::{BusSettings, FilesSettings};
 use crate::config::code::Code;
 use crate::config::file::{self, Payload};
@@ -15,9 +15,6 @@ use crate::limits::{SENSOR_AGE, SENSOR_AGE_POLLS, SENSOR_AGE_SLACK, SENSOR_EVERY
 use crate::logic::pipeline::{Range, SensorSettings, ValueSettings};
 use crate::logic::route::{PayloadForm, PublishSettings};
 use crate::model::{BusId, OWN_NAMES, SensorId, TopicName};
-
-/// Levels below `tidegate/<gateway>/` that are the gateway's own.
-const RESERVED: [&str; 4] = ["status", "bridge", "event", "health"];
 
 impl Planner<'_> {
     /// The declared sensors.
@@ -153,7 +150,7 @@ impl Planner<'_> {
         Some(named)
     }
 
-    fn declared_bus(&mut self, bus: &At<crate::config::kinds::Text>) -> Option<BusId> {
+    pub(super) fn declared_bus(&mut self, bus: &At<crate::config::kinds::Text>) -> Option<BusId> {
         let declared = || self.file.bus.0.iter().map(|(name, _)| name.value.as_str());
         if !declared().any(|name| name == bus.value.0) {
             let unknown = self.problems.error(Code::UnknownBus, bus.span, format!("no bus named `{}`", bus.value.0));
@@ -294,15 +291,7 @@ impl Planner<'_> {
             Holes { filled: &[("gateway", self.gateway.as_str()), ("sensor", id.as_str())], numbered: 0, later: &[] };
         let text = topics::fill("topic", &publish.topic.value, span, &holes, self.problems)?;
         let topic = topics::name("topic", &text, span, self.problems)?;
-        let own = format!("tidegate/{}/", self.gateway);
-        if let Some(level) = topic.as_str().strip_prefix(&own).and_then(|rest| rest.split('/').next())
-            && RESERVED.contains(&level)
-            && level != id.as_str()
-        {
-            self.problems
-                .error(Code::ReservedId, span, format!("no sensor can publish to `{topic}`"))
-                .label("a topic of the gateway itself");
-        }
+        self.own_topic(&topic, id.as_str(), span, "sensor");
         let availability_topic = topics::name("topic", &format!("{topic}/availability"), span, self.problems)?;
         Some(PublishSettings {
             topic,

@@ -12,7 +12,7 @@ use tokio::net::{TcpStream, UnixStream};
 use crate::clock::SystemClock;
 use crate::http::{HttpError, Patience, Server, Settings};
 use crate::model::overview::{BusOverview, Event, HealthReport, Overview, SensorOverview, Shown, ValueOverview};
-use crate::model::{Ack, ActuatorId, ActuatorView, Command, Message, Outcome, Secret};
+use crate::model::{Ack, ActuatorId, ActuatorView, Command, Message, Outcome, Secret, TopicName};
 use crate::ports::{Acceptance, Answer, Commands, Stage, Watch};
 
 const WAIT: Duration = Duration::from_secs(60);
@@ -44,6 +44,10 @@ impl Commands for Hand {
             Some((outcome, reason)) => Ack::because(None, outcome, reason),
         };
         Some(Box::pin(std::future::ready(ack)))
+    }
+
+    fn takes(&self, _topic: &TopicName) -> bool {
+        false
     }
 
     fn actuators(&self) -> Vec<ActuatorView> {

@@ -92,7 +92,7 @@ fn it_begins_in_its_safe_state_and_is_online_when_that_is_read_back() {
     assert_eq!(output.may(&Setting::On, at(0)).unwrap_err().0, Outcome::Failed, "its device was not heard of yet");
     output.handle(Input::Moved { read: Some(Setting::Off) }, at(0));
     let online = Action::Online { failed: 0, outage: Duration::ZERO };
-    assert_eq!(drain(&mut output), [online, told(Setting::Off)]);
+    assert_eq!(drain(&mut output), [told(Setting::Off), online]);
 }
 
 #[test]
@@ -276,6 +276,17 @@ fn without_a_safe_state_it_is_opened_and_left_as_it_is() {
     assert_eq!(drain(&mut output), [told(eco), done(1)]);
     output.handle(Input::Stop, at(2));
     assert_eq!(drain(&mut output), [Action::Stopped]);
+}
+
+#[test]
+fn a_device_that_is_at_hand_again_is_brought_to_its_safe_state_at_once() {
+    let mut output = started(settings());
+    output.handle(Input::Order { order: 1, setting: Setting::On }, at(1));
+    drain(&mut output);
+    failed(&mut output, at(3));
+    drain(&mut output);
+    output.handle(Input::Back, at(3));
+    assert_eq!(drain(&mut output), [Action::Move(Setting::Off)]);
 }
 
 mod any_sequence {

@@ -44,6 +44,8 @@ pub enum Input {
         /// In 0..=1, to draw the wait from.
         random: f64,
     },
+    /// Its device is at hand again after a move that took too long: what it made of that is unknown, so it is not waited for any longer.
+    Back,
     /// The link to the cloud is up, or down.
     Link(bool),
     /// The output is given up: to its safe state, and no further.

@@ -1,0 +1,236 @@
+//! Joins devices, outputs and commands: one supervised task an actuator, which judges what it is asked, notes it, moves, reads back, and tells.
+
+mod board;
+mod hands;
+mod task;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, Weak};
+use std::time::Duration;
+
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+pub use self::board::Board;
+use self::task::{Context, Orders, supervise};
+use crate::actuators::{Chip, Means, Way};
+use crate::bus::gpio::{BoardGpio, Gpio, GpioSettings};
+use crate::bus::i2c::I2cHandle;
+use crate::bus::settings::{BusSettings, I2cDevice};
+use crate::clock::Clock;
+use crate::limits::{OUTPUT_START, STOP_ACTUATORS, STORE_RETRY};
+use crate::model::{Ack, ActuatorId, BusId, Outcome};
+use crate::plan::ActuatorPlan;
+use crate::ports::{Commands, Publish};
+use crate::store::{NotWritten, State, StateDesk};
+
+/// The running actuators.
+pub struct Actuating {
+    publish: Arc<dyn Publish>,
+    clock: Arc<dyn Clock>,
+    desk: StateDesk,
+    board: Arc<Board>,
+    running: BTreeMap<ActuatorId, Running>,
+    gpio: Option<(GpioSettings, Arc<dyn Gpio>)>,
+    chips: HashMap<(BusId, u8), Weak<Mutex<Chip>>>,
+    link: watch::Sender<bool>,
+    /// Whether what the actuators have to say is told, and commands are done. Not before there is somebody to hear.
+    open: watch::Sender<bool>,
+    unanswered: Option<JoinHandle<()>>,
+}
+
+struct Running {
+    plans: watch::Sender<ActuatorPlan>,
+    settled: watch::Receiver<bool>,
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Actuating {
+    /// No actuators yet.
+    pub fn new(publish: Arc<dyn Publish>, clock: Arc<dyn Clock>, desk: StateDesk) -> Self {
+        Self {
+            publish,
+            clock,
+            desk,
+            board: Arc::new(Board::default()),
+            running: BTreeMap::new(),
+            gpio: None,
+            chips: HashMap::new(),
+            link: watch::Sender::new(false),
+            open: watch::Sender::new(false),
+            unanswered: None,
+        }
+    }
+
+    /// The same, with lines of another board.
+    #[must_use]
+    pub fn with_gpio(mut self, settings: GpioSettings, gpio: Arc<dyn Gpio>) -> Self {
+        self.gpio = Some((settings, gpio));
+        self
+    }
+
+    /// Where commands are handed in.
+    pub fn commands(&self) -> Arc<dyn Commands> {
+        Arc::clone(&self.board) as Arc<dyn Commands>
+    }
+
+    /// Makes what runs equal to the plan, and waits until each output is in its safe state, has said that it cannot, or a limit of time. An
+    /// unchanged actuator is not touched. A changed one keeps hold of its device, where that is the same, and goes to its new safe state;
+    /// else it goes to its old one and lets go.
+    pub async fn apply(&mut self, plans: &[ActuatorPlan]) {
+        let stays = |id: &ActuatorId, running: &Running| {
+            plans.iter().any(|plan| plan.id == *id && plan.same_device(&running.plans.borrow()))
+        };
+        let gone: Vec<ActuatorId> =
+            self.running.iter().filter(|(id, running)| !stays(id, running)).map(|(id, _)| id.clone()).collect();
+        let gone: Vec<(ActuatorId, Running)> =
+            gone.into_iter().filter_map(|id| self.running.remove(&id).map(|running| (id, running))).collect();
+        self.board.keep(plans.iter().map(|plan| &plan.id));
+        // A line is let go of before another actuator asks for it.
+        stop_all(gone, STOP_ACTUATORS).await;
+        for plan in plans {
+            let Some(running) = self.running.get(&plan.id) else {
+                self.start(plan);
+                continue;
+            };
+            running.plans.send_if_modified(|now| {
+                let changed = now != plan;
+                *now = plan.clone();
+                changed
+            });
+        }
+        self.board.set_order(plans);
+        let settled = async {
+            for running in self.running.values_mut() {
+                // A task that is gone will not settle.
+                let _ = running.settled.wait_for(|settled| *settled).await;
+            }
+        };
+        if tokio::time::timeout(OUTPUT_START, settled).await.is_err() {
+            warn!("not every output was asked for its safe state in time");
+        }
+    }
+
+    /// There is somebody to hear: tells what there is to tell, and lets commands in. Commands that an earlier process took and did not answer
+    /// are answered.
+    pub fn open(&mut self) {
+        if self.open.send_replace(true) {
+            return;
+        }
+        let (board, desk) = (Arc::clone(&self.board), self.desk.clone());
+        self.unanswered = Some(tokio::spawn(answer_what_was_left(board, desk)));
+    }
+
+    /// Whether the link to a cloud is up.
+    pub fn link(&self) -> watch::Sender<bool> {
+        self.link.clone()
+    }
+
+    /// Every output to its safe state, and let go. What has not ended after `budget` is cut off.
+    pub async fn stop(mut self, budget: Duration) {
+        if let Some(task) = self.unanswered.take() {
+            task.abort();
+        }
+        let running = std::mem::take(&mut self.running);
+        stop_all(running.into_iter().collect(), budget).await;
+        self.board.keep(std::iter::empty());
+        // The answers that were given are noted, and told, before this.
+        let (tell, told) = oneshot::channel::<Result<(), NotWritten>>();
+        self.desk.write(|_| Ok(()), |outcome| drop(tell.send(outcome)));
+        let _ = tokio::time::timeout(budget, told).await;
+    }
+
+    fn start(&mut self, plan: &ActuatorPlan) {
+        let Some(device) = self.way(plan).and_then(|way| plan.factory.make(way)) else {
+            warn!(actuator = %plan.id, "there is no way to this actuator");
+            return;
+        };
+        let (settled, has_settled) = watch::channel(false);
+        let (plans, plans_seen) = watch::channel(plan.clone());
+        let stop = CancellationToken::new();
+        let door = self.board.door(plan, Arc::clone(&self.publish), Arc::clone(&self.clock), self.desk.clone());
+        let context = Context {
+            door,
+            plans: plans_seen,
+            device: hands::Hands::new(device),
+            link: self.link.subscribe(),
+            open: self.open.subscribe(),
+            settled: Arc::new(settled),
+            stop: stop.clone(),
+            orders: Orders::default(),
+        };
+        let task = tokio::spawn(supervise(context));
+        self.running.insert(plan.id.clone(), Running { plans, settled: has_settled, stop, task });
+    }
+
+    fn way(&mut self, plan: &ActuatorPlan) -> Option<Way> {
+        match (plan.factory.means(), &plan.bus) {
+            (Means::Line(_), _) => {
+                let gpio = match &self.gpio {
+                    Some((settings, gpio)) if *settings == plan.gpio => Arc::clone(gpio),
+                    _ => {
+                        let gpio = Arc::new(BoardGpio::new(plan.gpio, Arc::clone(&self.clock))) as Arc<dyn Gpio>;
+                        self.gpio = Some((plan.gpio, Arc::clone(&gpio)));
+                        gpio
+                    }
+                };
+                Some(Way::Gpio(gpio, format!("tidegate {}", plan.id)))
+            }
+            (Means::I2c { address, .. }, Some(BusSettings::I2c(bus))) => {
+                let handle = match &bus.device {
+                    I2cDevice::Path(path) => I2cHandle::open(path),
+                    I2cDevice::Simulated => I2cHandle::simulated(address, plan.factory.simulated()?),
+                };
+                let chip = self.chips.entry((bus.id.clone(), address)).or_default();
+                let shared = chip.upgrade().unwrap_or_default();
+                *chip = Arc::downgrade(&shared);
+                Some(Way::I2c(handle, shared))
+            }
+            _ => None,
+        }
+    }
+}
+
+async fn stop_all(actuators: Vec<(ActuatorId, Running)>, budget: Duration) {
+    for (_, actuator) in &actuators {
+        actuator.stop.cancel();
+    }
+    let mut stopping = tokio::task::JoinSet::new();
+    for (id, mut actuator) in actuators {
+        stopping.spawn(async move {
+            if tokio::time::timeout(budget, &mut actuator.task).await.is_err() {
+                warn!(actuator = %id, "actuator does not reach its safe state in time; it is cut off");
+                actuator.task.abort();
+            }
+        });
+    }
+    while stopping.join_next().await.is_some() {}
+}
+
+/// Answers `interrupted` to what an earlier process took and left: told first, noted then, so that it is told in any case.
+async fn answer_what_was_left(board: Arc<Board>, desk: StateDesk) {
+    loop {
+        let (tell, told) = oneshot::channel();
+        desk.write(State::unanswered, |outcome| drop(tell.send(outcome)));
+        // A disk without room may have some later.
+        let Ok(Ok(left)) = told.await else {
+            tokio::time::sleep(STORE_RETRY).await;
+            continue;
+        };
+        for left in left {
+            let reason: Arc<str> = "the gateway was stopped before it had an answer; it is not done again".into();
+            if let Ok(id) = ActuatorId::parse(&left.actuator) {
+                let ack = Ack::because(left.id.clone(), Outcome::Interrupted, Arc::clone(&reason));
+                board.tell_left(&id, ack);
+            }
+            let number = left.number;
+            desk.write(move |state| state.answer(number, Outcome::Interrupted, Some(&reason)), |_| {});
+        }
+        return;
+    }
+}
