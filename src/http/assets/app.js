@@ -209,7 +209,7 @@ function buildOutput(actuator) {
   const words = make("div", { class: "words", role: "group", "aria-label": `set ${actuator.id}` });
   if (commands) {
     for (const word of actuator.words) {
-      const button = make("button", { type: "button", text: word, "aria-pressed": "false", onclick: () => set(known, word) });
+      const button = make("button", { type: "button", text: word, "data-word": word, "aria-pressed": "false", onclick: () => set(known, word) });
       known.buttons.push(button);
       words.append(button);
     }
