@@ -111,7 +111,8 @@ impl Planner<'_> {
         factory: Option<&Factory>,
         buses: &mut Vec<BusSettings>,
     ) -> Option<BusId> {
-        let named = sensor.value.bus.as_ref().and_then(|bus| self.declared_bus(bus));
+        let declared = spec.is_none_or(|spec| spec.bus().is_declared());
+        let named = sensor.value.bus.as_ref().filter(|_| declared).and_then(|bus| self.declared_bus(bus));
         let spec = spec?;
         if !spec.bus().is_declared() {
             if let Some(bus) = &sensor.value.bus {

@@ -17,6 +17,8 @@
 //!   w 76 d0                    said on the bus, and what is answered (see `bus::i2c::Replay`)
 //!   r 76 60
 //!   w 76 f4 nack               nobody acknowledges
+//! +0s    file bus/w1/devices/28-000000000001/temperature 21562
+//!                              the kernel shows a file below /sys; without content, it is gone
 //! ```
 
 #![allow(clippy::unwrap_used, clippy::print_stdout)] // a test that cannot go on ends here, with its place

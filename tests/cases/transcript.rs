@@ -18,6 +18,8 @@ struct Stage {
     start: Moment,
     chains: Vec<Player>,
     wire: Replay,
+    /// What the kernel shows.
+    sys: tempfile::TempDir,
     told: String,
 }
 
@@ -48,6 +50,7 @@ pub(crate) fn play(plan: &Plan, transcript: &str) -> String {
     let clock = FakeClock::new(START_UNIX_MS);
     let start = clock.now();
     let wire = Replay::default();
+    let sys = tempfile::tempdir().unwrap();
     let chains = plan
         .sensors
         .iter()
@@ -57,10 +60,10 @@ pub(crate) fn play(plan: &Plan, transcript: &str) -> String {
                 let driver = factory.make(I2cHandle::new(wire.clone()), Pause::None);
                 Player::Polled(Chain::new(sensor.clone(), start), driver)
             }
-            Factory::Files(_) => panic!("no transcript of `{}` can be played", sensor.driver),
+            Factory::Files(factory) => Player::Polled(Chain::new(sensor.clone(), start), factory.make(sys.path())),
         })
         .collect();
-    let mut stage = Stage { clock, start, chains, wire, told: String::new() };
+    let mut stage = Stage { clock, start, chains, wire, sys, told: String::new() };
     let mut lines = transcript.lines().enumerate().peekable();
     while let Some((index, line)) = lines.next() {
         let line = line.trim();
@@ -77,6 +80,8 @@ pub(crate) fn play(plan: &Plan, transcript: &str) -> String {
                 stage.wire.expect(operation.trim()).unwrap_or_else(|error| panic!("{at}: {error}"));
             }
             stage.read(id.trim(), &at);
+        } else if let Some(file) = what.strip_prefix("file ") {
+            stage.show(file);
         } else {
             stage.happen(what, &at);
         }
@@ -123,6 +128,19 @@ impl Stage {
                 "synced" | "unsynced" => self.clock.set_wall(Timestamp { synced: what == "synced", ..wall }),
                 other => panic!("{at}: `{other}` is nothing that happens"),
             },
+        }
+    }
+
+    /// The kernel shows a file below `/sys`, or shows it no more.
+    fn show(&self, file: &str) {
+        let (path, content) = file.split_once(' ').map_or((file, None), |(path, content)| (path, Some(content)));
+        let path = self.sys.path().join(path);
+        match content {
+            Some(content) => {
+                std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+                std::fs::write(path, format!("{content}\n")).unwrap();
+            }
+            None => std::fs::remove_file(path).unwrap(),
         }
     }
 
