@@ -18,7 +18,7 @@ use tracing::warn;
 pub use self::board::Board;
 use self::task::{Context, Orders, supervise};
 use crate::actuators::{Chip, Means, Way};
-use crate::bus::gpio::{BoardGpio, Gpio, GpioSettings};
+use crate::bus::gpio::{BoardGpio, Gpio, GpioSettings, SimulatedGpio};
 use crate::bus::i2c::I2cHandle;
 use crate::bus::settings::{BusSettings, I2cDevice};
 use crate::clock::Clock;
@@ -36,6 +36,8 @@ pub struct Actuating {
     board: Arc<Board>,
     running: BTreeMap<ActuatorId, Running>,
     gpio: Option<(GpioSettings, Arc<dyn Gpio>)>,
+    /// Lines made of software, for actuators that are not to touch any other.
+    software: Option<SimulatedGpio>,
     chips: HashMap<(BusId, u8), Weak<Mutex<Chip>>>,
     link: watch::Sender<bool>,
     /// Whether what the actuators have to say is told, and commands are done. Not before there is somebody to hear.
@@ -60,6 +62,7 @@ impl Actuating {
             board: Arc::new(Board::default()),
             running: BTreeMap::new(),
             gpio: None,
+            software: None,
             chips: HashMap::new(),
             link: watch::Sender::new(false),
             open: watch::Sender::new(false),
@@ -170,6 +173,10 @@ impl Actuating {
 
     fn way(&mut self, plan: &ActuatorPlan) -> Option<Way> {
         match (plan.factory.means(), &plan.bus) {
+            (Means::Line(_), _) if plan.simulated => {
+                let board = self.software.get_or_insert_with(|| SimulatedGpio::new(Arc::clone(&self.clock)));
+                Some(Way::Gpio(Arc::new(board.clone()), format!("tidegate {}", plan.id)))
+            }
             (Means::Line(_), _) => {
                 let gpio = match &self.gpio {
                     Some((settings, gpio)) if *settings == plan.gpio => Arc::clone(gpio),

@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 
 use super::*;
-use crate::bus::gpio::{GpioError, SimulatedGpio};
+use crate::bus::gpio::GpioError;
 use crate::clock::{FakeClock, SystemClock};
 use crate::model::{Command, Message, Origin, Qos, TopicName};
 use crate::plan::{Environment, Plan, Secrets};
@@ -257,6 +257,16 @@ async fn a_lost_link_takes_it_to_its_safe_state_after_the_grace() {
     assert_eq!(bench.ask("pump", "on").await.outcome, Outcome::Done, "a later local command holds");
     tokio::time::sleep(Duration::from_millis(1_500)).await;
     assert_eq!(bench.trace("pump"), [false, true, false, true]);
+}
+
+#[tokio::test]
+async fn a_simulated_plan_touches_no_line_of_the_board() {
+    let mut plan = plan(&PUMP.replace("sim:pump", "GPIO23"));
+    plan.simulate();
+    let mut bench = Bench::started("").await;
+    bench.actuating().apply(&plan.actuators).await;
+    assert_eq!(bench.ask("pump", "on").await.outcome, Outcome::Done);
+    assert_eq!(bench.trace("GPIO23"), [false; 0]);
 }
 
 #[tokio::test]

@@ -152,6 +152,9 @@ pub(super) fn watched(plan: &Plan) -> Vec<(TopicName, Watched)> {
     topics.extend(plan.sensors.iter().map(|sensor| {
         (sensor.publish.availability_topic.clone(), Watched::Availability(format!("sensor {}", sensor.id)))
     }));
+    topics.extend(plan.actuators.iter().map(|actuator| {
+        (actuator.topics.availability.clone(), Watched::Availability(format!("actuator {}", actuator.id)))
+    }));
     topics
 }
 

@@ -104,6 +104,7 @@ impl Planner<'_> {
             driver: spec.name,
             bus: bus?,
             gpio: self.gpio(),
+            simulated: false,
             options: written.options.canonical(),
             rules: Rules { vocabulary: factory.vocabulary(), allow: sides.collect(), repeatable: factory.repeatable() },
             output: output?,
@@ -182,19 +183,19 @@ impl Planner<'_> {
                 }
                 return Ok(None);
             }
-            Means::I2c { .. } => "I²C bus",
+            Means::I2c { .. } => "an I²C bus",
         };
         let Some((at, named)) = named else {
             self.problems
                 .error(Code::MissingKey, written.span, "`bus` is missing")
-                .label(format!("driver `{}` needs one, a {word}", spec.name));
+                .label(format!("driver `{}` needs {word}", spec.name));
             return Err(Told);
         };
         let named = named.ok_or(Told)?;
         let settings = buses.iter().find(|bus| *bus.id() == named).ok_or(Told)?;
         if !matches!((factory.means(), settings), (Means::I2c { .. }, BusSettings::I2c(_))) {
             self.problems
-                .error(Code::WrongBus, at.span, format!("`{named}` is no {word}"))
+                .error(Code::WrongBus, at.span, format!("`{named}` is not {word}"))
                 .label(format!("driver `{}` needs one", spec.name));
             return Err(Told);
         }

@@ -128,6 +128,8 @@ pub struct ActuatorPlan {
     pub bus: Option<BusSettings>,
     /// How lines are spoken to.
     pub gpio: GpioSettings,
+    /// Whether its line is one of software, whatever the config says.
+    pub simulated: bool,
     /// The driver's own keys as canonical text: two equal texts make equal devices.
     pub options: String,
     /// Makes its device.
@@ -146,6 +148,7 @@ impl ActuatorPlan {
         self.driver == other.driver
             && self.bus == other.bus
             && self.gpio == other.gpio
+            && self.simulated == other.simulated
             && self.options == other.options
             && self.id == other.id
     }

@@ -30,6 +30,12 @@ impl Plan {
                 BusSettings::Files(settings) => settings.sys = None,
             }
         }
+        for actuator in &mut self.actuators {
+            actuator.simulated = true;
+            if let Some(BusSettings::I2c(bus)) = &mut actuator.bus {
+                bus.device = I2cDevice::Simulated;
+            }
+        }
         silent
     }
 }

@@ -5,6 +5,7 @@
 // The tests stand outside the gateway: they measure real time, and panic where they cannot go on.
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, clippy::print_stdout)]
 
+mod actuators;
 mod ask;
 mod bench;
 mod broker;
