@@ -273,6 +273,40 @@ pub const BOOTS_MAX: u32 = 1_024;
 pub const GPIO_KERNEL_EDGES: u32 = 256;
 /// Edges taken at once. More wait for the next turn, so that a line that storms takes turns with everything else.
 pub const GPIO_EDGES_AT_ONCE: usize = 64;
+/// Longest debounce of a line. A contact is at rest within milliseconds; what takes longer is a signal.
+pub const LINE_DEBOUNCE_MAX: Duration = Duration::from_secs(10);
+/// How often an input's state and a counter's values are told when nothing happens, unless the config says otherwise. A state is told when it
+/// changes; a total that is a minute old is new enough for a graph.
+pub const INPUT_EVERY: Duration = Duration::from_secs(600);
+/// See [`INPUT_EVERY`].
+pub const COUNTER_EVERY: Duration = Duration::from_secs(60);
+/// How often a counter's total is written while it rises: what a kill or a power cut may cost is a minute's pulses. 1,440 small writes a day are
+/// little to a card.
+pub const TOTALS_WRITE: Duration = Duration::from_secs(60);
+/// Longest the last total may take to be written at a stop.
+pub const TOTALS_LAST_WORD: Duration = Duration::from_secs(1);
+/// Longest the tasks of lines may take to end: within [`STOP_SENSORS`], so that one that hangs in the kernel takes nobody with it.
+pub const LINES_END: Duration = Duration::from_millis(1_500);
+const _: () = assert!(
+    TOTALS_LAST_WORD.as_millis() < LINES_END.as_millis() && LINES_END.as_millis() < STOP_SENSORS.as_millis(),
+    "the last total must be written before its task is cut off, and that before its bus is"
+);
+/// How often a line is looked at though nothing was heard of it: an edge that was lost with nothing behind it, and a chip that was unplugged from
+/// a kernel that does not say so, show then.
+pub const GPIO_LOOK: Duration = Duration::from_secs(10);
+/// Pause after a read that was full. A line that storms is so read 1,000 times a second at most; what the kernel has no room for meanwhile, it
+/// counts.
+pub const GPIO_EDGES_PAUSE: Duration = Duration::from_millis(1);
+/// How long a level of an input must hold, unless the config says otherwise: buttons and relays bounce for up to 10 ms, and a person does not
+/// see 20.
+pub const INPUT_DEBOUNCE: Duration = Duration::from_millis(20);
+/// The same of a counter: reed contacts bounce for about 1 ms, and give pulses of 30 ms and more (IEC 62053-31 for meters). 100 pulses a
+/// second pass.
+pub const COUNTER_DEBOUNCE: Duration = Duration::from_millis(5);
+/// Longest name of a line or label of a chip; the kernel has 32 bytes for it, of which the last is zero (linux/gpio.h).
+pub const LINE_NAME_BYTES_MAX: usize = 31;
+/// Greatest offset of a line in its chip. The largest chips have some hundred.
+pub const LINE_OFFSET_MAX: i64 = 65_535;
 /// Longest a level that no edge told waits for its edge before it counts all the same: an edge is there within a millisecond, or it is lost.
 pub const LINE_CONFIRM: Duration = Duration::from_millis(10);
 /// Longest a line may move without holding a level before it is said to be restless: nobody presses a button for that long.

@@ -6,13 +6,14 @@
 //! - [`Commands`]: where a command for an actuator is handed in, whoever gives it.
 //! - [`Watch`]: what there is to see of the gateway, for the page, the metrics and the command line; [`Stage`] is what the demo adds.
 //! - [`LocalBus`]: the local broker's in-process door.
+//! - [`Totals`]: where a counter's total outlives a restart.
 
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
 use crate::model::overview::{Event, HealthReport, Overview, StageOverview};
-use crate::model::{Ack, ActuatorId, ActuatorView, Command, Message, TopicName};
+use crate::model::{Ack, ActuatorId, ActuatorView, Command, LineTotals, Message, SensorId, TopicName};
 
 /// Takes messages that come from inside the process. Never blocks and never waits.
 pub trait Publish: Send + Sync + 'static {
@@ -65,6 +66,21 @@ pub trait Uplink: Send + Sync + 'static {
     fn keeps(&self, _topic: &TopicName) -> bool {
         true
     }
+}
+
+/// Resolves with what was remembered, if anything was; or why that cannot be read.
+pub type Recall = Pin<Box<dyn Future<Output = Result<Option<LineTotals>, Arc<str>>> + Send>>;
+
+/// Resolves when something is on disk, or is not; whether it is.
+pub type Remembered = Pin<Box<dyn Future<Output = bool> + Send>>;
+
+/// Remembers what counters have counted, over restarts.
+pub trait Totals: Send + Sync + 'static {
+    /// Reads what a sensor had counted.
+    fn recall(&self, sensor: &SensorId) -> Recall;
+
+    /// Writes what a sensor has counted in all. That it fails is told by whoever owns the file.
+    fn remember(&self, sensor: &SensorId, totals: LineTotals) -> Remembered;
 }
 
 /// Resolves with the answer to a command.

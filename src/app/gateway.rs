@@ -24,6 +24,7 @@ use crate::store::{StateFile, StoreError};
 use super::board::{self, Board, BridgePart, Frame, Parts};
 use super::hub::Hub;
 use super::link;
+use super::totals::KeptTotals;
 
 /// Why the gateway cannot start, or cannot become what the new plan says.
 #[derive(Debug, thiserror::Error)]
@@ -112,7 +113,8 @@ impl Gateway {
             }
         };
 
-        let sensing = Sensing::start(&[], &[], publish, Arc::clone(&clock), &health);
+        let mut sensing = Sensing::start(&[], &[], publish, Arc::clone(&clock), &health);
+        sensing.keep_totals(Arc::new(KeptTotals(state.desk())));
         let (bridges, links) = (Vec::new(), None);
         let mut gateway =
             Self { plan, clock, health, hub, broker, bridges, links, sensing, actuating, state, board, server };

@@ -6,6 +6,7 @@ pub mod hub;
 mod link;
 mod run;
 mod signals;
+mod totals;
 mod watchdog;
 
 pub use gateway::{Gateway, StartError};

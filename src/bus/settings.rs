@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use super::gpio::{Backend, GpioSettings};
 use crate::model::BusId;
 
 /// Settings of one bus. Two equal values mean that a reload need not reopen it.
@@ -14,6 +15,8 @@ pub enum BusSettings {
     I2c(I2cSettings),
     /// Files of the kernel's own drivers.
     Files(FilesSettings),
+    /// Lines of GPIO chips.
+    Lines(LinesSettings),
 }
 
 impl BusSettings {
@@ -23,6 +26,7 @@ impl BusSettings {
             BusSettings::Serial(settings) => &settings.id,
             BusSettings::I2c(settings) => &settings.id,
             BusSettings::Files(settings) => &settings.id,
+            BusSettings::Lines(settings) => &settings.id,
         }
     }
 }
@@ -34,6 +38,10 @@ impl fmt::Display for BusSettings {
             BusSettings::Serial(settings) => settings.device.fmt(f),
             BusSettings::I2c(settings) => settings.device.fmt(f),
             BusSettings::Files(settings) => settings.sys.as_ref().map_or(Ok(()), |sys| sys.display().fmt(f)),
+            BusSettings::Lines(settings) => match settings.gpio.backend {
+                Backend::Simulated => Ok(()),
+                Backend::Auto | Backend::V2 | Backend::V1 => f.write_str("/dev/gpiochip*"),
+            },
         }
     }
 }
@@ -73,6 +81,15 @@ pub struct FilesSettings {
     pub id: BusId,
     /// Where the kernel shows its devices: `/sys`. `None`: every sensor is made of software.
     pub sys: Option<PathBuf>,
+}
+
+/// Settings of the lines of GPIO chips.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LinesSettings {
+    /// Name of the bus that all of them share: `gpio`.
+    pub id: BusId,
+    /// How they are spoken to.
+    pub gpio: GpioSettings,
 }
 
 /// Settings of one serial port. Two equal values mean that a reload need not reopen it.

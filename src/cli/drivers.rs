@@ -81,7 +81,7 @@ fn example(spec: &DriverSpec) -> String {
     let bus = match spec.bus() {
         BusKind::Serial => "bus = \"usb\"\n",
         BusKind::I2c => "bus = \"i2c-1\"\n",
-        BusKind::Files => "",
+        BusKind::Files | BusKind::Line => "",
     };
     format!("[[sensor]]\nid = \"my-{}\"\ndriver = \"{}\"\n{bus}{}", spec.name, spec.name, spec.example)
 }

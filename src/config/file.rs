@@ -125,7 +125,8 @@ block! {
         driver: Text => required;
         /// The bus it hangs on, as in `[bus.NAME]`. For drivers of serial ports and I²C.
         bus: Text => optional;
-        /// How often it is asked. For drivers that ask; left out, `30s`.
+        /// How often it is asked, for drivers that ask; left out, `30s`. For drivers of GPIO lines, how often their values are told when nothing
+        /// happens; left out, the driver's own.
         every: Duration => optional, "20ms" to "7d";
         /// Age from which its last good frame no longer counts: the last reading is told again as `stale`, and the sensor is offline. A few
         /// times the pause between its frames; `never` for a device that speaks only when something happens. Left out, `1h`, and for a sensor

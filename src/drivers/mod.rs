@@ -5,6 +5,7 @@
 pub mod ads1115;
 pub mod bme280;
 pub mod framing;
+pub mod gpio;
 mod i2c;
 pub mod i2c_map;
 pub mod ina219;
@@ -17,6 +18,6 @@ pub mod spec;
 pub mod uart;
 
 pub use spec::{
-    Build, Built, BusKind, Channel, DriverSpec, Factory, FilesFactory, I2cFactory, OptionsError, Outcome, PolledDriver,
-    SampleError, StreamDriver, StreamFactory,
+    Build, Built, BusKind, Channel, DriverSpec, Factory, FilesFactory, I2cFactory, LineDriver, LineFactory,
+    LineOutcome, OptionsError, Outcome, PolledDriver, SampleError, StreamDriver, StreamFactory,
 };

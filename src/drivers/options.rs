@@ -3,12 +3,14 @@
 //! By hand rather than by derive: serde stops at the first mistake of a table, and a person wants to hear of all of them at once.
 
 use std::ops::{Range, RangeInclusive};
+use std::time::Duration;
 
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
 use super::OptionsError;
 use crate::config::diagnostic::nearest;
+use crate::config::kinds::duration;
 
 /// A text and where it stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -131,6 +133,36 @@ impl<'i> Fields<'i> {
         Some(tables)
     }
 
+    /// Takes true or false.
+    pub(crate) fn flag(&mut self, key: &str) -> Option<bool> {
+        let value = self.take(key)?;
+        match value.get_ref() {
+            DeValue::Boolean(flag) => Some(*flag),
+            other => {
+                let message = format!("`{key}` must be true or false, not {}", kind(other));
+                self.error(value.span(), message, None);
+                None
+            }
+        }
+    }
+
+    /// Takes a duration within a range.
+    pub(crate) fn duration(&mut self, key: &str, range: RangeInclusive<Duration>) -> Option<Duration> {
+        let text = self.text(key)?;
+        match duration(&text.content) {
+            Ok(duration) if range.contains(&duration) => Some(duration),
+            Ok(_) => {
+                let message = format!("`{key}` must be {} to {}", told(*range.start()), told(*range.end()));
+                self.error(text.span, message, None);
+                None
+            }
+            Err(reason) => {
+                self.error(text.span, format!("`{key}` {reason}"), None);
+                None
+            }
+        }
+    }
+
     /// Takes a list of texts.
     pub(crate) fn texts(&mut self, key: &str) -> Option<Vec<Text>> {
         let value = self.take(key)?;
@@ -215,6 +247,14 @@ pub(crate) fn kind(value: &DeValue<'_>) -> &'static str {
         DeValue::Datetime(_) => "a date",
         DeValue::Array(_) => "a list",
         DeValue::Table(_) => "a table",
+    }
+}
+
+/// A duration as the config writes it.
+fn told(duration: Duration) -> String {
+    match duration.as_millis() {
+        ms if ms % 1_000 == 0 => format!("{}s", ms / 1_000),
+        ms => format!("{ms}ms"),
     }
 }
 

@@ -1,6 +1,6 @@
 //! The table of drivers, sorted by name. A new driver is one file and one line here.
 
-use super::{DriverSpec, ads1115, bme280, i2c_map, ina219, kernel, presets, sht3x, uart};
+use super::{DriverSpec, ads1115, bme280, gpio, i2c_map, ina219, kernel, presets, sht3x, uart};
 
 /// All drivers.
 pub const DRIVERS: &[DriverSpec] = &[
@@ -8,6 +8,8 @@ pub const DRIVERS: &[DriverSpec] = &[
     presets::AHT20,
     presets::BH1750,
     bme280::SPEC,
+    gpio::counter::SPEC,
+    gpio::input::SPEC,
     presets::HDC1080,
     presets::HTU21D,
     kernel::hwmon::SPEC,

@@ -1,13 +1,15 @@
 //! What a driver tells of itself, and what is asked of it.
 //!
 //! There are as many kinds of driver as there are ways for a device to be heard: [`StreamDriver`] is fed what a serial port received,
-//! [`PolledDriver`] is asked for a sample when one is due.
+//! [`PolledDriver`] is asked for a sample when one is due, [`LineDriver`] is told the edges of a line.
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
+use crate::bus::gpio::{InputRequest, LineEdge};
 use crate::bus::i2c::{I2cHandle, Pause, Target};
-use crate::model::Sample;
+use crate::model::{LineTotals, Moment, Sample};
 
 /// A row of the table of drivers (docs/house.md).
 pub struct DriverSpec {
@@ -32,6 +34,7 @@ impl DriverSpec {
             Build::Stream(_) => BusKind::Serial,
             Build::I2c(_) => BusKind::I2c,
             Build::Files(_) => BusKind::Files,
+            Build::Line(_) => BusKind::Line,
         }
     }
 
@@ -44,6 +47,7 @@ impl DriverSpec {
             Build::Stream(build) => build(options).map(Factory::Stream),
             Build::I2c(build) => build(options).map(Factory::I2c),
             Build::Files(build) => build(options).map(Factory::Files),
+            Build::Line(build) => build(options).map(Factory::Line),
         }
     }
 }
@@ -57,6 +61,8 @@ pub enum BusKind {
     I2c,
     /// Files of the kernel's own drivers, below `/sys`.
     Files,
+    /// A line of a GPIO chip.
+    Line,
 }
 
 impl BusKind {
@@ -66,6 +72,7 @@ impl BusKind {
             BusKind::Serial => "serial port",
             BusKind::I2c => "I²C bus",
             BusKind::Files => "kernel driver",
+            BusKind::Line => "GPIO line",
         }
     }
 
@@ -106,6 +113,8 @@ pub enum Build {
     I2c(fn(toml::de::DeTable<'_>) -> Built<dyn I2cFactory>),
     /// Files of the kernel.
     Files(fn(toml::de::DeTable<'_>) -> Built<dyn FilesFactory>),
+    /// A GPIO line.
+    Line(fn(toml::de::DeTable<'_>) -> Built<dyn LineFactory>),
 }
 
 /// A factory, or every mistake in the keys.
@@ -120,6 +129,8 @@ pub enum Factory {
     I2c(Arc<dyn I2cFactory>),
     /// On files of the kernel.
     Files(Arc<dyn FilesFactory>),
+    /// On a GPIO line.
+    Line(Arc<dyn LineFactory>),
 }
 
 impl Factory {
@@ -129,13 +140,14 @@ impl Factory {
             Factory::Stream(factory) => factory.channels(),
             Factory::I2c(factory) => factory.channels(),
             Factory::Files(factory) => factory.channels(),
+            Factory::Line(factory) => factory.channels(),
         }
     }
 
     /// Units of those values, where the driver knows them.
     pub fn units(&self) -> Vec<(Arc<str>, Arc<str>)> {
         match self {
-            Factory::Stream(_) => Vec::new(),
+            Factory::Stream(_) | Factory::Line(_) => Vec::new(),
             Factory::I2c(factory) => factory.units(),
             Factory::Files(factory) => factory.units(),
         }
@@ -221,6 +233,52 @@ pub trait PolledDriver: Send {
     fn sample(&mut self) -> Result<Vec<Sample>, SampleError>;
     /// Something failed: the next sample sets the device up anew.
     fn reset(&mut self);
+}
+
+/// Makes drivers of a GPIO line from checked options.
+pub trait LineFactory: Send + Sync {
+    /// A fresh driver.
+    fn make(&self) -> Box<dyn LineDriver>;
+    /// As [`Factory::channels`].
+    fn channels(&self) -> Vec<Arc<str>>;
+    /// The line, and how it is wanted. Whoever asks for it fills in who they are.
+    fn request(&self) -> InputRequest;
+    /// How often its values are told when nothing happens, unless the config says otherwise.
+    fn every(&self) -> Duration;
+    /// Whether it counts something whose total outlives restarts.
+    fn counts(&self) -> bool;
+}
+
+/// A driver of a line: told each edge, and the level whenever it asks for it.
+pub trait LineDriver: Send {
+    /// The line was taken, and is active or not.
+    fn opened(&mut self, active: bool, now: Moment, out: &mut Vec<LineOutcome>);
+    /// An edge.
+    fn edge(&mut self, edge: &LineEdge, now: Moment, out: &mut Vec<LineOutcome>);
+    /// The line was looked at: because the time came that [`Self::timeout`] had told, or just to be sure.
+    fn level(&mut self, active: bool, now: Moment, out: &mut Vec<LineOutcome>);
+    /// It is time to tell the values again.
+    fn tell(&mut self, now: Moment, out: &mut Vec<LineOutcome>);
+    /// When the line is to be looked at.
+    fn timeout(&self) -> Option<Moment>;
+    /// What it has counted.
+    fn totals(&self) -> LineTotals;
+    /// What earlier processes had counted is added.
+    fn restore(&mut self, totals: LineTotals);
+}
+
+/// What a line turned out to say.
+#[derive(Debug, Clone, PartialEq)]
+pub enum LineOutcome {
+    /// Values.
+    Samples {
+        /// The values.
+        samples: Vec<Sample>,
+        /// When they became true.
+        at: Moment,
+    },
+    /// There are none, and why.
+    Unread(String),
 }
 
 /// Why there is no sample.

@@ -49,9 +49,13 @@ impl Counter {
         Self { edge, debounce: None, quiet, totals: LineTotals::default(), since: None, restless: None }
     }
 
-    /// Counts on from what an earlier process had counted.
+    /// Adds what earlier processes had counted. It may be known only when this one has counted for a while.
     pub fn restore(&mut self, totals: LineTotals) {
-        self.totals = totals;
+        self.totals.count = self.totals.count.saturating_add(totals.count);
+        self.totals.missed = self.totals.missed.saturating_add(totals.missed);
+        if let Some((_, before)) = &mut self.since {
+            *before = before.saturating_add(totals.count);
+        }
     }
 
     /// What was counted.
@@ -168,9 +172,11 @@ mod tests {
     #[test]
     fn totals_go_on_where_they_were_and_the_rate_does_not_see_the_gap() {
         let mut counter = Counter::new(CountedEdge::Rising, Duration::ZERO);
-        counter.restore(LineTotals { count: 1_000, missed: 3 });
         counter.opened(false, at(0));
         for ms in 0..30 {
+            if ms == 10 {
+                counter.restore(LineTotals { count: 1_000, missed: 3 });
+            }
             edge(&mut counter, ms, true, 0);
         }
         assert_eq!(counter.totals(), LineTotals { count: 1_030, missed: 3 });

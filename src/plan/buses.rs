@@ -103,6 +103,7 @@ fn device_of(settings: &BusSettings) -> String {
         BusSettings::Serial(settings) => settings.device.to_string(),
         BusSettings::I2c(settings) => settings.device.to_string(),
         BusSettings::Files(settings) => settings.id.to_string(),
+        BusSettings::Lines(settings) => settings.id.to_string(),
     }
 }
 

@@ -78,7 +78,7 @@ pub struct SensorPlan {
     pub bus: BusId,
     /// Name of its driver.
     pub driver: &'static str,
-    /// How often it is asked; `None` where it speaks by itself.
+    /// How often it is asked, or tells its values when nothing happens; `None` where it speaks by itself.
     pub every: Option<Duration>,
     /// The driver's own keys as canonical text: two equal texts make equal drivers.
     pub options: String,

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::topics::{self, Holes};
-use super::{Planner, RESERVED, SensorPlan};
-use crate::bus::settings::{BusSettings, FilesSettings};
+use super::{Planner, RESERVED, SensorPlan, lines};
+use crate::bus::settings::{BusSettings, FilesSettings, LinesSettings};
 use crate::config::code::Code;
 use crate::config::file::{self, Payload};
 use crate::config::{At, Problems, Span};
@@ -60,7 +60,7 @@ impl Planner<'_> {
         let spec = sensor.driver.as_ref().and_then(|driver| find_driver(driver, self.problems));
         let factory = spec.and_then(|spec| self.driver(spec, sensor));
         let bus = self.bus_of_sensor(sensor, spec, factory.as_ref(), buses);
-        let every = self.every(sensor, spec);
+        let every = self.every(sensor, spec, factory.as_ref());
         let channels = factory.as_ref().map(Factory::channels).unwrap_or_default();
         let form = form(sensor.publish.payload.value);
         let mut values = self.values(sensor, &channels, form);
@@ -89,9 +89,17 @@ impl Planner<'_> {
         })
     }
 
-    /// How often the sensor is asked; `None` where it speaks by itself.
-    fn every(&mut self, sensor: &file::Sensor, spec: Option<&DriverSpec>) -> Option<Duration> {
+    /// How often the sensor is asked, or tells its values when nothing happens; `None` where it speaks by itself.
+    fn every(
+        &mut self,
+        sensor: &file::Sensor,
+        spec: Option<&DriverSpec>,
+        factory: Option<&Factory>,
+    ) -> Option<Duration> {
         let spec = spec?;
+        if let Some(Factory::Line(factory)) = factory {
+            return Some(sensor.every.as_ref().map_or(factory.every(), |every| every.value.0));
+        }
         if spec.bus().is_polled() {
             return Some(sensor.every.as_ref().map_or(SENSOR_EVERY, |every| every.value.0));
         }
@@ -120,10 +128,20 @@ impl Planner<'_> {
                     .error(Code::WrongBus, bus.span, format!("driver `{}` hangs on no declared bus", spec.name))
                     .label("leave `bus` out");
             }
-            let Factory::Files(factory) = factory? else { return None };
-            let id = BusId::parse(factory.group()).ok()?;
+            let settings = match factory? {
+                Factory::Files(factory) => BusSettings::Files(FilesSettings {
+                    id: BusId::parse(factory.group()).ok()?,
+                    sys: Some("/sys".into()),
+                }),
+                Factory::Line(factory) => {
+                    self.has_line(factory.request().line, lines::place(&sensor.options).unwrap_or(sensor.span));
+                    BusSettings::Lines(LinesSettings { id: BusId::parse("gpio").ok()?, gpio: self.gpio() })
+                }
+                Factory::Stream(_) | Factory::I2c(_) => return None,
+            };
+            let id = settings.id().clone();
             if !buses.iter().any(|bus| *bus.id() == id) {
-                buses.push(BusSettings::Files(FilesSettings { id: id.clone(), sys: Some("/sys".into()) }));
+                buses.push(settings);
             }
             return Some(id);
         }
@@ -141,6 +159,7 @@ impl Planner<'_> {
             BusSettings::Serial(_) => BusKind::Serial,
             BusSettings::I2c(_) => BusKind::I2c,
             BusSettings::Files(_) => BusKind::Files,
+            BusSettings::Lines(_) => BusKind::Line,
         };
         if found != spec.bus() {
             self.problems

@@ -1,6 +1,7 @@
 //! A plan without hardware: every bus is made of software, and everything else stays as it is.
 
 use super::Plan;
+use crate::bus::gpio::Backend;
 use crate::bus::settings::{BusSettings, Device, I2cDevice};
 use crate::drivers::Factory;
 use crate::model::SensorId;
@@ -28,6 +29,7 @@ impl Plan {
                 }
                 BusSettings::I2c(settings) => settings.device = I2cDevice::Simulated,
                 BusSettings::Files(settings) => settings.sys = None,
+                BusSettings::Lines(settings) => settings.gpio.backend = Backend::Simulated,
             }
         }
         for actuator in &mut self.actuators {

@@ -2,6 +2,9 @@
 
 pub mod chain;
 mod chains;
+mod ledger;
+pub mod line;
+mod lines;
 mod polled;
 pub mod stream;
 mod task;
@@ -18,15 +21,17 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 pub use self::chain::Chain;
+pub use self::line::LineChain;
 pub use self::stream::StreamChain;
 use self::task::{BusContext, Plans, Sensors, supervise};
 use crate::bus::BusSettings;
+use crate::bus::gpio::Gpio;
 use crate::clock::Clock;
 use crate::health::{Health, Supervised};
 use crate::limits::{PULSE_LIMIT, SAMPLE_DEADLINE, STOP_SENSORS};
-use crate::model::{BusId, Moment, Quality, Sample, SensorId};
+use crate::model::{BusId, LineTotals, Moment, Quality, Sample, SensorId};
 use crate::plan::SensorPlan;
-use crate::ports::Publish;
+use crate::ports::{Publish, Recall, Remembered, Totals};
 
 /// The running sensors.
 pub struct Sensing {
@@ -38,6 +43,10 @@ pub struct Sensing {
     order: Vec<SensorId>,
     /// Longest a measurement may take.
     deadline: Duration,
+    /// Where counters keep their totals.
+    totals: Arc<dyn Totals>,
+    /// The lines of a test; `None`: the board's.
+    gpio: Option<Arc<dyn Gpio>>,
 }
 
 struct RunningBus {
@@ -112,9 +121,17 @@ impl Sensing {
         clock: Arc<dyn Clock>,
         health: &Arc<Health>,
     ) -> Self {
-        let (health, buses_running) = (Arc::clone(health), BTreeMap::new());
-        let mut sensing =
-            Self { publish, clock, health, buses: buses_running, order: Vec::new(), deadline: SAMPLE_DEADLINE };
+        let health = Arc::clone(health);
+        let mut sensing = Self {
+            publish,
+            clock,
+            health,
+            buses: BTreeMap::new(),
+            order: Vec::new(),
+            deadline: SAMPLE_DEADLINE,
+            totals: Arc::new(Forgetful),
+            gpio: None,
+        };
         for settings in buses {
             let plans = plans_of(settings.id(), sensors);
             if !plans.is_empty() {
@@ -123,6 +140,11 @@ impl Sensing {
         }
         sensing.order = sensors.iter().map(|sensor| sensor.id.clone()).collect();
         sensing
+    }
+
+    /// Says where counters keep their totals. Sensors that run are not told: it is said before there are any.
+    pub fn keep_totals(&mut self, totals: Arc<dyn Totals>) {
+        self.totals = totals;
     }
 
     /// Makes what runs equal to the plan: a changed sensor restarts, an unchanged one on the same port does not miss a byte.
@@ -202,6 +224,8 @@ impl Sensing {
             stop: stop.clone(),
             deadline: self.deadline,
             pulse: supervised.pulse(),
+            totals: self.totals.clone(),
+            gpio: self.gpio.clone(),
         }));
         let bus = RunningBus {
             settings: settings.clone(),
@@ -235,6 +259,19 @@ impl RunningBus {
             warn!(bus = %self.settings.id(), "task of the bus does not end; it is cut off");
             self.task.abort();
         }
+    }
+}
+
+/// Counters begin at zero with the process.
+struct Forgetful;
+
+impl Totals for Forgetful {
+    fn recall(&self, _: &SensorId) -> Recall {
+        Box::pin(std::future::ready(Ok(None)))
+    }
+
+    fn remember(&self, _: &SensorId, _: LineTotals) -> Remembered {
+        Box::pin(std::future::ready(true))
     }
 }
 

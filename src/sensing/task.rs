@@ -10,7 +10,9 @@ use tracing::error;
 
 use super::SensorView;
 use super::chains::Chains;
+use super::lines::{self, SharedLines};
 use super::polled::{self, SharedPolled};
+use crate::bus::gpio::{BoardGpio, Gpio};
 use crate::bus::{BusSettings, Port, PortEvent, SerialSettings};
 use crate::clock::Clock;
 use crate::health::Pulse;
@@ -18,7 +20,7 @@ use crate::limits::{BUS_RESTART_MAX, BUS_RESTART_MIN, PULSE_EVERY};
 use crate::logic::retry::Backoff;
 use crate::model::{Message, Moment};
 use crate::plan::SensorPlan;
-use crate::ports::Publish;
+use crate::ports::{Publish, Totals};
 
 /// The sensors of a bus: its task works on them, a screen looks at them. Held for the length of one event, never over an await.
 pub(super) type SharedChains = Arc<Mutex<Chains>>;
@@ -33,6 +35,8 @@ pub(super) enum Sensors {
     Stream(SharedChains),
     /// Of a bus whose devices are asked.
     Polled(SharedPolled),
+    /// Of GPIO lines.
+    Lines(SharedLines),
 }
 
 impl Sensors {
@@ -41,6 +45,7 @@ impl Sensors {
         match settings {
             BusSettings::Serial(_) => Self::Stream(SharedChains::default()),
             BusSettings::I2c(_) | BusSettings::Files(_) => Self::Polled(SharedPolled::default()),
+            BusSettings::Lines(_) => Self::Lines(SharedLines::default()),
         }
     }
 
@@ -49,6 +54,7 @@ impl Sensors {
         match self {
             Self::Stream(chains) => chains.lock().unwrap_or_else(PoisonError::into_inner).views().cloned().collect(),
             Self::Polled(polled) => polled.lock().unwrap_or_else(PoisonError::into_inner).views(),
+            Self::Lines(lines) => lines.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect(),
         }
     }
 }
@@ -68,6 +74,10 @@ pub(super) struct BusContext {
     pub(super) deadline: Duration,
     /// Beats in each turn of the task: it makes progress, whatever its devices do.
     pub(super) pulse: Pulse,
+    /// Where counters keep their totals.
+    pub(super) totals: Arc<dyn Totals>,
+    /// The lines of a test; `None`: the board's.
+    pub(super) gpio: Option<Arc<dyn Gpio>>,
 }
 
 /// Runs the bus until it is stopped. A panic ends this bus's task alone, is counted, and is followed by a new start after a back-off.
@@ -106,8 +116,14 @@ async fn run(context: BusContext) -> std::io::Result<()> {
             listen(context, &settings, &chains).await;
             Ok(())
         }
+        (BusSettings::Lines(settings), Sensors::Lines(shared)) => {
+            let board = || Arc::new(BoardGpio::new(settings.gpio, context.clock.clone())) as Arc<dyn Gpio>;
+            let gpio = context.gpio.clone().unwrap_or_else(board);
+            lines::run(context, gpio, shared).await;
+            Ok(())
+        }
         (_, Sensors::Polled(polled)) => polled::run(context, polled).await,
-        (_, Sensors::Stream(_)) => Ok(()),
+        (_, Sensors::Stream(_) | Sensors::Lines(_)) => Ok(()),
     }
 }
 

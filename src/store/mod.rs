@@ -14,6 +14,7 @@ mod quarantine;
 mod record;
 pub mod sessions;
 pub mod state;
+mod totals;
 
 pub use desk::{NotWritten, StateDesk, StateFile};
 pub use open::{Opened, Schema, Store};

@@ -13,7 +13,10 @@ use crate::limits::{COMMANDS_AGE, COMMANDS_KEPT};
 use crate::model::{Ack, ActuatorId, CommandId, Outcome, Timestamp};
 
 /// Application id: "TGst" in ASCII.
-const SCHEMA: Schema = Schema { application_id: 0x5447_7374, migrations: &[include_str!("migrations/state_0001.sql")] };
+const SCHEMA: Schema = Schema {
+    application_id: 0x5447_7374,
+    migrations: &[include_str!("migrations/state_0001.sql"), include_str!("migrations/state_0002.sql")],
+};
 
 /// The number of a command that was taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -177,6 +180,11 @@ impl State {
             Ok(Unanswered { number: Number(row.get(0)?), actuator: row.get(1)?, id })
         })?;
         Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// For the tables of another file of this room.
+    pub(super) fn connection(&self) -> &rusqlite::Connection {
+        self.store.connection()
     }
 
     /// Closes the file in order.

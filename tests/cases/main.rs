@@ -11,6 +11,10 @@
 //! +1s    ? 1.5\n               bytes come, of which the first may stand in the middle of a line
 //! +250ms away                  the port goes away
 //! +2s    back                  it is open again
+//! +0s    opened inactive       a GPIO line is held, and is inactive or active; `away` as above
+//! +5ms   edge active           an edge; `edge inactive`
+//! +1ms   lost 3                so many edges happened that the kernel does not tell
+//! +0s    total 1000            an earlier process had counted so many; without it, none
 //! +0s    unsynced              the wall clock is not to be trusted; `synced`: it is
 //! +1m                          time passes
 //! +30s   read air              the sensor `air` is asked; the lines below it, each behind a space, are what must be

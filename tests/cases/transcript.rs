@@ -3,12 +3,13 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use tidegate::bus::gpio::LineEdge;
 use tidegate::bus::i2c::{I2cHandle, Pause, Replay};
 use tidegate::clock::{Clock, FakeClock};
 use tidegate::drivers::{Factory, PolledDriver, SampleError};
-use tidegate::model::{Message, Moment, Timestamp};
+use tidegate::model::{LineTotals, Message, Moment, Timestamp};
 use tidegate::plan::Plan;
-use tidegate::sensing::{Chain, StreamChain};
+use tidegate::sensing::{Chain, LineChain, StreamChain};
 
 /// 2026-11-23T01:15:00Z, when every transcript begins.
 const START_UNIX_MS: i64 = 1_795_396_500_000;
@@ -21,12 +22,16 @@ struct Stage {
     /// What the kernel shows.
     sys: tempfile::TempDir,
     told: String,
+    /// Of the line: whether it is active, and how many edges were lost since the last that was told.
+    active: bool,
+    lost: u32,
 }
 
 /// A sensor, and how it is heard.
 enum Player {
     Stream(StreamChain),
     Polled(Chain, Box<dyn PolledDriver>),
+    Line(LineChain),
 }
 
 impl Player {
@@ -34,13 +39,28 @@ impl Player {
         match self {
             Player::Stream(stream) => stream.chain(),
             Player::Polled(chain, _) => chain,
+            Player::Line(line) => line.chain(),
         }
     }
 
-    fn chain_mut(&mut self) -> &mut Chain {
+    /// When its task would wake: to tick, or to look at the line.
+    fn timeout(&self) -> Option<Moment> {
         match self {
-            Player::Stream(stream) => stream.chain_mut(),
-            Player::Polled(chain, _) => chain,
+            Player::Stream(_) | Player::Polled(..) => self.chain().timeout(),
+            Player::Line(line) => [line.timeout(), line.look_at()].into_iter().flatten().min(),
+        }
+    }
+
+    fn wake(&mut self, active: bool, now: Moment, wall: Timestamp, out: &mut Vec<Message>) {
+        match self {
+            Player::Stream(stream) => stream.chain_mut().tick(now, out),
+            Player::Polled(chain, _) => chain.tick(now, out),
+            Player::Line(line) => {
+                if line.look_at().is_some_and(|at| now >= at) {
+                    line.level(active, now, wall, out);
+                }
+                line.tick(now, wall, out);
+            }
         }
     }
 }
@@ -60,10 +80,11 @@ pub(crate) fn play(plan: &Plan, transcript: &str) -> String {
                 let driver = factory.make(I2cHandle::new(wire.clone()), Pause::None);
                 Player::Polled(Chain::new(sensor.clone(), start), driver)
             }
+            Factory::Line(factory) => Player::Line(LineChain::new(sensor.clone(), factory.as_ref(), start)),
             Factory::Files(factory) => Player::Polled(Chain::new(sensor.clone(), start), factory.make(sys.path())),
         })
         .collect();
-    let mut stage = Stage { clock, start, chains, wire, sys, told: String::new() };
+    let mut stage = Stage { clock, start, chains, wire, sys, told: String::new(), active: false, lost: 0 };
     let mut lines = transcript.lines().enumerate().peekable();
     while let Some((index, line)) = lines.next() {
         let line = line.trim();
@@ -94,11 +115,10 @@ impl Stage {
     /// Lets time pass, ticking at each deadline on the way as the bus's task does.
     fn pass(&mut self, wait: Duration) {
         let end = self.clock.now() + wait;
-        while let Some(deadline) =
-            self.chains.iter().map(Player::chain).filter_map(Chain::timeout).min().filter(|at| *at <= end)
-        {
+        while let Some(deadline) = self.chains.iter().filter_map(Player::timeout).min().filter(|at| *at <= end) {
             self.clock.advance(deadline.since(self.clock.now()));
-            self.each(|player, now, out| player.chain_mut().tick(now, out));
+            let (active, wall) = (self.active, self.clock.wall());
+            self.each(|chain, now, out| chain.wake(active, now, wall, out));
         }
         self.clock.advance(end.since(self.clock.now()));
     }
@@ -109,24 +129,17 @@ impl Stage {
             None => {}
             Some((sign @ ("<" | "?"), text)) => {
                 let bytes = unescape(text.trim_start()).unwrap_or_else(|bad| panic!("{at}: `{bad}` is no escape"));
-                self.each(|player, now, out| {
-                    if let Player::Stream(stream) = player {
-                        stream.received(&bytes, sign == "?", now, wall, out);
-                    }
-                });
+                self.streams(|chain, now, out| chain.received(&bytes, sign == "?", now, wall, out));
             }
             Some(_) => match what {
-                "away" => self.each(|player, now, out| match player {
+                "away" => self.each(|chain, now, out| match chain {
                     Player::Stream(stream) => stream.port_away(now, out),
                     Player::Polled(chain, _) => chain.port_away(now, out),
+                    Player::Line(line) => line.away(now, out),
                 }),
-                "back" => self.each(|player, _, _| {
-                    if let Player::Stream(stream) = player {
-                        stream.port_opened();
-                    }
-                }),
+                "back" => self.streams(|chain, _, _| chain.port_opened()),
                 "synced" | "unsynced" => self.clock.set_wall(Timestamp { synced: what == "synced", ..wall }),
-                other => panic!("{at}: `{other}` is nothing that happens"),
+                other => self.happen_to_lines(other, at),
             },
         }
     }
@@ -172,6 +185,56 @@ impl Stage {
         for message in out {
             self.tell(&message, now);
         }
+    }
+
+    /// `opened active`, `edge inactive`, `lost 3`, `total 1000`.
+    fn happen_to_lines(&mut self, what: &str, at: &str) {
+        let wall = self.clock.wall();
+        let (word, rest) = what.split_once(' ').unwrap_or((what, ""));
+        let active = rest == "active";
+        match (word, rest) {
+            ("opened", "active" | "inactive") => {
+                self.active = active;
+                self.lost = 0;
+                self.lines(|line, now, out| {
+                    if line.totals().is_none() {
+                        line.restore(LineTotals::default(), now, wall, out);
+                    }
+                    line.opened(active, now, wall, out);
+                });
+            }
+            ("edge", "active" | "inactive") => {
+                self.active = active;
+                let lost = std::mem::take(&mut self.lost);
+                self.lines(|line, now, out| line.edges(&[LineEdge { active, at: now, lost }], now, wall, out));
+            }
+            ("lost", count) => {
+                let count: u32 = count.parse().unwrap_or_else(|_| panic!("{at}: `{count}` is no number of edges"));
+                self.lost += count;
+                self.active ^= count % 2 == 1;
+            }
+            ("total", count) => {
+                let count = count.parse().unwrap_or_else(|_| panic!("{at}: `{count}` is no total"));
+                self.lines(|line, now, out| line.restore(LineTotals { count, missed: 0 }, now, wall, out));
+            }
+            _ => panic!("{at}: `{what}` is nothing that happens"),
+        }
+    }
+
+    fn streams(&mut self, mut act: impl FnMut(&mut StreamChain, Moment, &mut Vec<Message>)) {
+        self.each(|chain, now, out| {
+            if let Player::Stream(stream) = chain {
+                act(stream, now, out);
+            }
+        });
+    }
+
+    fn lines(&mut self, mut act: impl FnMut(&mut LineChain, Moment, &mut Vec<Message>)) {
+        self.each(|chain, now, out| {
+            if let Player::Line(line) = chain {
+                act(line, now, out);
+            }
+        });
     }
 
     fn each(&mut self, mut act: impl FnMut(&mut Player, Moment, &mut Vec<Message>)) {

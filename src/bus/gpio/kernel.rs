@@ -19,20 +19,24 @@ use crate::clock::Clock;
 
 /// The board's lines, and beside them the simulated ones that a config may name (`sim:NAME`).
 pub struct BoardGpio {
-    kernel: KernelGpio,
+    /// `None`: all lines are simulated.
+    kernel: Option<KernelGpio>,
     simulated: SimulatedGpio,
 }
 
 impl BoardGpio {
     /// Lines as the settings want them.
     pub fn new(settings: GpioSettings, clock: Arc<dyn Clock>) -> Self {
-        Self { kernel: KernelGpio::new(settings.backend, clock.clone()), simulated: SimulatedGpio::new(clock) }
+        let real = settings.backend != Backend::Simulated;
+        let kernel = real.then(|| KernelGpio::new(settings.backend, clock.clone()));
+        let simulated = SimulatedGpio::new(clock);
+        Self { simulated: if real { simulated } else { simulated.lively() }, kernel }
     }
 
     fn of(&self, line: &LineRef) -> &dyn Gpio {
-        match line {
-            LineRef::Simulated(_) => &self.simulated,
-            LineRef::Named(_) | LineRef::Offset { .. } => &self.kernel,
+        match (line, &self.kernel) {
+            (LineRef::Named(_) | LineRef::Offset { .. }, Some(kernel)) => kernel,
+            (LineRef::Simulated(_), _) | (_, None) => &self.simulated,
         }
     }
 }
@@ -47,7 +51,10 @@ impl Gpio for BoardGpio {
     }
 
     fn list(&self) -> Result<Vec<ChipInfo>, GpioError> {
-        self.kernel.list()
+        match &self.kernel {
+            Some(kernel) => kernel.list(),
+            None => self.simulated.list(),
+        }
     }
 }
 
@@ -77,7 +84,7 @@ impl KernelGpio {
             let answer = match self.backend {
                 Backend::V2 => v2::chip(&path).map(|chip| (chip, Version::V2)),
                 Backend::V1 => v1::chip(&path).map(|chip| (chip, Version::V1)),
-                Backend::Auto => match v2::chip(&path) {
+                Backend::Auto | Backend::Simulated => match v2::chip(&path) {
                     Err(GpioError::NotOffered(_)) => v1::chip(&path).map(|chip| (chip, Version::V1)),
                     answer => answer.map(|chip| (chip, Version::V2)),
                 },

@@ -11,8 +11,10 @@
 //! some turn it into an input. Where that matters a resistor must hold the level.
 
 mod error;
+mod generator;
 mod kernel;
 mod lookup;
+pub mod port;
 pub mod simulated;
 mod v1;
 mod v2;
@@ -24,6 +26,7 @@ use std::pin::Pin;
 
 pub use self::error::{GpioError, Version};
 pub use self::kernel::{BoardGpio, KernelGpio};
+pub use self::port::{LineEvent, LinePort};
 pub use self::simulated::SimulatedGpio;
 use crate::model::Moment;
 
@@ -44,6 +47,8 @@ pub enum Backend {
     V2,
     /// Version 1, by `gpio-cdev`.
     V1,
+    /// No chip: every line is inside the process.
+    Simulated,
 }
 
 /// Which line. Never a chip's number: it changes from kernel to kernel.

@@ -17,39 +17,25 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use tokio::sync::Notify;
 
+use super::generator::Generator;
+pub use super::generator::{NAMES, SimulatedLineError, check};
 use super::{
     Bias, ChipInfo, Edges, EdgesComing, Gpio, GpioError, InputLine, InputRequest, LineEdge, LineInfo, LineRef,
     OutputLine, OutputRequest,
 };
 use crate::clock::Clock;
-use crate::limits::{GPIO_EDGES_AT_ONCE, SIMULATED_EDGES, SIMULATED_PULSES_MAX};
+use crate::limits::{GPIO_EDGES_AT_ONCE, SIMULATED_EDGES};
 use crate::model::Moment;
-
-/// Names of the generators, and what they do.
-pub const NAMES: &[(&str, &str)] = &[
-    ("button", "held down for a while, every 10 seconds or so"),
-    ("pulses", "short pulses, one a second or so"),
-    ("square", "on and off by turns, once a second"),
-];
-
-/// Why a name makes no line.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum SimulatedLineError {
-    /// Something behind the `?` that no generator knows, or a number out of its range.
-    #[error(
-        "`{0}` is no option of a simulated line; `rate=NUMBER`, above 0 and up to {SIMULATED_PULSES_MAX} a second, and `seed=NUMBER` are"
-    )]
-    Option(String),
-}
 
 /// A chip inside the process. Its clones are the same chip.
 #[derive(Clone)]
 pub struct SimulatedGpio {
     clock: Arc<dyn Clock>,
+    /// What no generator's name is, is a button all the same.
+    lively: bool,
     lines: Arc<Mutex<BTreeMap<String, Line>>>,
 }
 
@@ -81,7 +67,13 @@ struct Holder {
 impl SimulatedGpio {
     /// A chip whose lines are low.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { clock, lines: Arc::default() }
+        Self { clock, lively: false, lines: Arc::default() }
+    }
+
+    /// The same chip, with somebody who presses what does nothing by itself: each line as a button of its own.
+    #[must_use]
+    pub fn lively(self) -> Self {
+        Self { lively: true, ..self }
     }
 
     /// Puts a voltage on a line, as the world outside does.
@@ -171,7 +163,10 @@ impl Line {
 impl Gpio for SimulatedGpio {
     fn input(&self, request: &InputRequest) -> Result<Box<dyn InputLine>, GpioError> {
         let name = name_of(&request.line);
-        let generator = Generator::new(&name).map_err(|error| GpioError::Refused(error.to_string()))?;
+        let mut generator = Generator::new(&name).map_err(|error| GpioError::Refused(error.to_string()))?;
+        if self.lively && generator.is_none() {
+            generator = Some(Generator::button(&name));
+        }
         let wake = Arc::new(Notify::new());
         self.hold(
             &name,
@@ -343,73 +338,6 @@ impl OutputLine for Output {
     }
 }
 
-/// What an input does by itself.
-#[derive(Debug, Clone)]
-struct Generator {
-    kind: Kind,
-    rate: f64,
-    random: fastrand::Rng,
-    acts: bool,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Button,
-    Pulses,
-    Square,
-}
-
-/// Looks whether a name makes a line.
-///
-/// # Errors
-/// [`SimulatedLineError`] for an option that is not known.
-pub fn check(name: &str) -> Result<(), SimulatedLineError> {
-    Generator::new(name).map(|_| ())
-}
-
-impl Generator {
-    fn new(name: &str) -> Result<Option<Self>, SimulatedLineError> {
-        let (name, options) = name.split_once('?').unwrap_or((name, ""));
-        let (kind, mut rate) = match name {
-            "button" => (Kind::Button, 0.1),
-            "pulses" => (Kind::Pulses, 1.0),
-            "square" => (Kind::Square, 1.0),
-            _ if options.is_empty() => return Ok(None),
-            _ => return Err(SimulatedLineError::Option(options.to_owned())),
-        };
-        let mut seed = 1;
-        for option in options.split('&').filter(|option| !option.is_empty()) {
-            let wrong = || SimulatedLineError::Option(option.to_owned());
-            match option.split_once('=') {
-                Some(("rate", number)) => {
-                    rate = number.parse().map_err(|_| wrong())?;
-                    if !(rate > 0.0 && rate <= SIMULATED_PULSES_MAX) {
-                        return Err(wrong());
-                    }
-                }
-                Some(("seed", number)) => seed = number.parse().map_err(|_| wrong())?,
-                _ => return Err(wrong()),
-            }
-        }
-        Ok(Some(Self { kind, rate, random: fastrand::Rng::with_seed(seed), acts: true }))
-    }
-
-    /// Whether the line is away from its rest now, and for how long. It begins at rest.
-    fn next_change(&mut self) -> (bool, Duration) {
-        self.acts = !self.acts;
-        let period = 1.0 / self.rate;
-        // 0.5 to 1.5 of a mean: never two changes at once, never a pause without end.
-        let about = self.random.f64() + 0.5;
-        let seconds = match (self.kind, self.acts) {
-            (Kind::Square, _) => period / 2.0,
-            (Kind::Pulses, true) => (period / 10.0).min(0.05),
-            (Kind::Button, true) => about * (period / 5.0).min(1.0),
-            (Kind::Pulses | Kind::Button, false) => about * period,
-        };
-        (self.acts, Duration::from_secs_f64(seconds))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::Drive;
@@ -475,23 +403,5 @@ mod tests {
         gpio.fail("square?rate=100", Some(GpioError::Gone));
         assert_eq!(line.edges(&mut edges).await, Err(GpioError::Gone));
         assert_eq!(line.active(), Err(GpioError::Gone));
-    }
-
-    #[test]
-    fn the_same_seed_makes_the_same_pulses() {
-        let changes = |name: &str| {
-            let mut generator = Generator::new(name).unwrap().unwrap();
-            (0..100).map(|_| generator.next_change()).collect::<Vec<_>>()
-        };
-        assert_eq!(changes("pulses"), changes("pulses?seed=1"));
-        assert_ne!(changes("pulses?seed=2"), changes("pulses?seed=1"));
-    }
-
-    #[test]
-    fn what_is_no_option_is_told() {
-        assert_eq!(check("relay"), Ok(()));
-        for name in ["pulses?rate=0", "pulses?rate=101", "pulses?rate=x", "pulses?speed=1", "relay?rate=1"] {
-            assert!(check(name).is_err(), "{name}");
-        }
     }
 }

@@ -8,7 +8,7 @@ use crate::model::{Sample, Value};
 fn build(text: &str) -> Result<Arc<dyn StreamFactory>, Vec<OptionsError>> {
     match SPEC.build(DeTable::parse(text).unwrap().into_inner())? {
         Factory::Stream(factory) => Ok(factory),
-        Factory::I2c(_) | Factory::Files(_) => panic!("a serial port is a stream"),
+        Factory::I2c(_) | Factory::Files(_) | Factory::Line(_) => panic!("a serial port is a stream"),
     }
 }
 
