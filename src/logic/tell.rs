@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::model::time::rfc3339;
+use super::restamp;
 use crate::model::{Ack, Message, Origin, Qos, Setting, Timestamp, TopicName};
 
 /// Where an actuator hears and speaks.
@@ -39,7 +39,7 @@ impl ActuatorTopics {
 
     /// What it is set to.
     pub fn state(&self, value: &Setting, certainty: Certainty, at: Timestamp) -> Message {
-        let mut object = stamped(at);
+        let mut object = Map::new();
         object.insert("value".into(), value.word().into());
         match certainty {
             Certainty::Read => {}
@@ -50,18 +50,18 @@ impl ActuatorTopics {
                 object.insert("q".into(), "fault".into());
             }
         }
-        self.message(&self.state, text(object, at), true)
+        self.timed(&self.state, object, at, true)
     }
 
     /// The answer to a command.
     pub fn ack(&self, ack: &Ack, at: Timestamp) -> Message {
-        let mut object = stamped(at);
+        let mut object = Map::new();
         object.insert("id".into(), ack.id.as_ref().map_or(Value::Null, |id| id.as_str().into()));
         object.insert("result".into(), ack.outcome.word().into());
         if let Some(reason) = &ack.reason {
             object.insert("reason".into(), Value::from(&**reason));
         }
-        self.message(&self.ack, text(object, at), false)
+        self.timed(&self.ack, object, at, false)
     }
 
     /// Whether it is there.
@@ -70,28 +70,20 @@ impl ActuatorTopics {
         self.message(&self.availability, word.to_vec(), true)
     }
 
+    /// What says when it was so. Told by a clock that was not set, it gets its true time once that is.
+    fn timed(&self, topic: &TopicName, object: Map<String, Value>, at: Timestamp, retain: bool) -> Message {
+        self.message(topic, restamp::object(at, object).into_bytes(), retain).stamped(at)
+    }
+
     fn message(&self, topic: &TopicName, payload: Vec<u8>, retain: bool) -> Message {
         Message::new(topic.clone(), payload, self.qos, retain, Origin::Gateway)
     }
 }
 
-fn stamped(at: Timestamp) -> Map<String, Value> {
-    let mut object = Map::new();
-    object.insert("ts".into(), rfc3339(at.unix_ms).into());
-    object
-}
-
-fn text(mut object: Map<String, Value>, at: Timestamp) -> Vec<u8> {
-    if !at.synced {
-        object.insert("tq".into(), "unsynced".into());
-    }
-    Value::Object(object).to_string().into_bytes()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{CommandId, Outcome};
+    use crate::model::{CommandId, Moment, Outcome};
 
     const AT: Timestamp = Timestamp { unix_ms: 1_795_396_500_123, synced: true, at: None };
 
@@ -118,12 +110,13 @@ mod tests {
             (message.topic.as_str(), message.retain, message.origin),
             ("tidegate/g/pump", true, Origin::Gateway)
         );
-        let unsynced = Timestamp { synced: false, ..AT };
+        let unsynced = Timestamp { synced: false, at: Some(Moment::ZERO), ..AT };
         let assumed = topics().state(&Setting::Word("55".into()), Certainty::Assumed, unsynced);
         assert_eq!(
             payload(&assumed),
-            r#"{"ts":"2026-11-23T01:15:00.123Z","value":"55","assumed":true,"tq":"unsynced"}"#
+            r#"{"ts":"2026-11-23T01:15:00.123Z","tq":"unsynced","value":"55","assumed":true}"#
         );
+        assert_eq!((assumed.stamp, message.stamp), (unsynced.at, None), "it can be mended");
         let lost = topics().state(&Setting::Off, Certainty::Lost, AT);
         assert_eq!(payload(&lost), r#"{"ts":"2026-11-23T01:15:00.123Z","value":"off","q":"fault"}"#);
     }
