@@ -4,6 +4,7 @@
 #![allow(clippy::format_collect)] // texts are short and made once
 
 mod cross;
+mod drivers;
 mod examples;
 mod house;
 mod pages;

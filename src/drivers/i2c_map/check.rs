@@ -99,12 +99,10 @@ impl Check {
             let (data, found) = group.split_at(self.every.min(group.len()));
             let expected = self.of(data);
             if found != expected {
-                let at = index * (self.every + self.len());
-                return Err(format!(
-                    "checksum mismatch behind byte {at}: expected {}, got {}",
-                    hex(&expected),
-                    hex(found)
-                ));
+                let first = index * (self.every + self.len());
+                let last = first + data.len().saturating_sub(1);
+                let (expected, found) = (hex(&expected), hex(found));
+                return Err(format!("checksum mismatch in bytes {first} to {last}: expected {expected}, got {found}"));
             }
             bytes.extend_from_slice(data);
         }
@@ -151,7 +149,7 @@ mod tests {
         assert_eq!(check.add(&[0xbe, 0xef, 0, 0]), [0xbe, 0xef, 0x92, 0x00, 0x00, 0x81]);
         assert_eq!(
             check.strip(&[0xbe, 0xef, 0x92, 0x00, 0x01, 0x81]),
-            Err("checksum mismatch behind byte 3: expected b0, got 81".into())
+            Err("checksum mismatch in bytes 3 to 4: expected b0, got 81".into())
         );
     }
 }

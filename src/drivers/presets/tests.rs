@@ -83,7 +83,7 @@ fn htu21d_reads_the_examples_of_its_datasheet() {
     let found = play("htu21d", &lines);
     assert_eq!(found, Ok(vec![24.69, 54.79]));
     let lines = ["w 40 fe", "w 40 f3", "r 40 683b7c"];
-    assert_eq!(play("htu21d", &lines), Err("0x40: checksum mismatch behind byte 0: expected 4d, got 7c".into()));
+    assert_eq!(play("htu21d", &lines), Err("0x40: checksum mismatch in bytes 0 to 1: expected 4d, got 7c".into()));
 }
 
 /// Rev. 1.2 has the formulas of its sister, §5.1.1 and §5.1.2.
