@@ -85,10 +85,11 @@ fn table() -> String {
     rows.join("\n")
 }
 
+/// What it hangs on, in a word.
 fn bus(spec: &DriverSpec) -> &'static str {
     match spec.bus() {
-        BusKind::Serial => "serial port",
         BusKind::I2c => "I²C",
         BusKind::Files => "kernel",
+        other => other.word(),
     }
 }
