@@ -104,7 +104,8 @@ impl Gateway {
         let board = Board::new(Arc::clone(&hub), Arc::clone(&health), Arc::clone(&clock));
         board.hang(Parts { frame: Frame::of(&plan), ..Parts::default() });
         let watch = Arc::clone(&board) as Arc<dyn Watch>;
-        let server = match Server::start(plan.http.clone(), &plan.control_socket, watch, Arc::clone(&clock)).await {
+        let served = Server::start(plan.http.clone(), &plan.control_socket, watch, Arc::clone(&clock), &health).await;
+        let server = match served {
             Ok(server) => server,
             Err(error) => {
                 actuating.stop(STOP_ACTUATORS).await;

@@ -18,7 +18,8 @@ use tracing::{debug, info, warn};
 
 use super::stall::Stall;
 use super::{Shared, route};
-use crate::limits::{ACCEPT_PAUSE, HTTP_HEAD_BYTES_MAX, HTTP_HEADERS_MAX, SOCKET_PATH_BYTES_MAX};
+use crate::health::{Pulse, Supervised};
+use crate::limits::{ACCEPT_PAUSE, HTTP_HEAD_BYTES_MAX, HTTP_HEADERS_MAX, PULSE_EVERY, SOCKET_PATH_BYTES_MAX};
 
 /// A bound port and the word that ends what came by it.
 pub(super) struct Listener {
@@ -27,6 +28,8 @@ pub(super) struct Listener {
     /// What the kernel gave.
     pub(super) address: SocketAddr,
     pub(super) stop: CancellationToken,
+    /// Its place in the book.
+    pub(super) _supervised: Supervised,
 }
 
 impl Drop for Listener {
@@ -107,13 +110,15 @@ impl Door {
 }
 
 /// Accepts until it is told to stop.
-pub(super) async fn accept(door: Door, shared: Arc<Shared>, stop: CancellationToken) {
+pub(super) async fn accept(door: Door, shared: Arc<Shared>, stop: CancellationToken, pulse: Pulse) {
     let (shortest, longest) = ACCEPT_PAUSE;
     let mut pause = shortest;
     let mut failed = 0_u64;
     loop {
+        pulse.beat(shared.clock.now());
         let taken = tokio::select! {
             taken = door.take(&shared, &stop) => taken,
+            () = tokio::time::sleep(PULSE_EVERY) => continue,
             () = stop.cancelled() => return,
         };
         match taken {

@@ -32,7 +32,10 @@ use tracing::warn;
 
 use self::listener::{Door, Listener};
 use crate::clock::Clock;
-use crate::limits::{HTTP_BODY_WAIT, HTTP_CONNECTIONS_MAX, HTTP_HEAD_WAIT, HTTP_STREAMS_MAX, HTTP_WRITE_STALL};
+use crate::health::{Health, Supervised};
+use crate::limits::{
+    HTTP_BODY_WAIT, HTTP_CONNECTIONS_MAX, HTTP_HEAD_WAIT, HTTP_STREAMS_MAX, HTTP_WRITE_STALL, PULSE_LIMIT,
+};
 use crate::logic::failures::Failures;
 use crate::ports::Watch;
 pub use settings::Settings;
@@ -88,7 +91,9 @@ impl Shared {
 pub struct Server {
     shared: Arc<Shared>,
     page: Option<Listener>,
-    control: Option<PathBuf>,
+    /// The control socket, and its place in the book.
+    control: Option<(PathBuf, Supervised)>,
+    health: Arc<Health>,
 }
 
 impl Server {
@@ -101,8 +106,9 @@ impl Server {
         control: &Path,
         watch: Arc<dyn Watch>,
         clock: Arc<dyn Clock>,
+        health: &Arc<Health>,
     ) -> Result<Self, HttpError> {
-        Self::start_with(settings, control, watch, clock, Patience::default()).await
+        Self::start_with(settings, control, watch, clock, health, Patience::default()).await
     }
 
     async fn start_with(
@@ -110,6 +116,7 @@ impl Server {
         control: &Path,
         watch: Arc<dyn Watch>,
         clock: Arc<dyn Clock>,
+        health: &Arc<Health>,
         patience: Patience,
     ) -> Result<Self, HttpError> {
         let shared = Arc::new(Shared {
@@ -123,16 +130,18 @@ impl Server {
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
         });
-        let mut server = Self { shared, page: None, control: None };
+        let mut server = Self { shared, page: None, control: None, health: Arc::clone(health) };
         server.apply(settings).await?;
         match listener::bind_control(control) {
             Ok(socket) => {
-                server.control = Some(control.to_path_buf());
+                let supervised = health.enter("control socket", PULSE_LIMIT, server.shared.clock.now());
                 server.shared.tasks.spawn(listener::accept(
                     Door::Control(socket),
                     Arc::clone(&server.shared),
                     server.shared.stop.clone(),
+                    supervised.pulse(),
                 ));
+                server.control = Some((control.to_path_buf(), supervised));
             }
             Err(error) => {
                 warn!(path = %control.display(), %error, "no control socket: `tidegate status` and `set` cannot reach this gateway");
@@ -169,8 +178,10 @@ impl Server {
         }
         if let Some((asked, (socket, address))) = asked.zip(bound) {
             let stop = self.shared.stop.child_token();
-            self.shared.tasks.spawn(listener::accept(Door::Page(socket), Arc::clone(&self.shared), stop.clone()));
-            self.page = Some(Listener { asked, address, stop });
+            let supervised = self.health.enter("page", PULSE_LIMIT, self.shared.clock.now());
+            let (shared, pulse) = (Arc::clone(&self.shared), supervised.pulse());
+            self.shared.tasks.spawn(listener::accept(Door::Page(socket), shared, stop.clone(), pulse));
+            self.page = Some(Listener { asked, address, stop, _supervised: supervised });
         }
         Ok(())
     }
@@ -187,7 +198,7 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.shared.stop.cancel();
-        if let Some(path) = &self.control {
+        if let Some((path, _)) = &self.control {
             // One that stays behind is replaced at the next start.
             let _ = std::fs::remove_file(path);
         }

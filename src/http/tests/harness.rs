@@ -10,6 +10,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWrite, 
 use tokio::net::{TcpStream, UnixStream};
 
 use crate::clock::SystemClock;
+use crate::health::Health;
 use crate::http::{HttpError, Patience, Server, Settings};
 use crate::model::overview::{BusOverview, Event, HealthReport, Overview, SensorOverview, Shown, ValueOverview};
 use crate::model::{Ack, ActuatorId, ActuatorView, Command, Message, Outcome, Secret, TopicName};
@@ -140,7 +141,8 @@ impl Page {
         change(&mut settings);
         let watch = Arc::new(Strings(Arc::clone(&puppet)));
         let control = dir.path().join("control.sock");
-        let server = Server::start_with(Some(settings.clone()), &control, watch, SystemClock::shared(), patience).await;
+        let (clock, health) = (SystemClock::shared(), Health::new());
+        let server = Server::start_with(Some(settings.clone()), &control, watch, clock, &health, patience).await;
         let server = server.unwrap();
         let address = server.address().unwrap();
         Self { server, puppet, settings, address, dir }
