@@ -129,10 +129,6 @@ fn compare(block: &Block, table: &toml::Table, path: &str, wrong: &mut Vec<Strin
     for key in block.keys {
         let path = if path.is_empty() { key.name.to_owned() } else { format!("{path}.{}", key.name) };
         let Some(value) = table.get(key.name) else {
-            if path == "sensor.every" {
-                // For drivers that ask; it is shown with the first of them.
-                continue;
-            }
             wrong.push(format!("`{path}` is not shown"));
             continue;
         };
