@@ -152,9 +152,14 @@ pub(super) fn watched(plan: &Plan) -> Vec<(TopicName, Watched)> {
     topics.extend(plan.sensors.iter().map(|sensor| {
         (sensor.publish.availability_topic.clone(), Watched::Availability(format!("sensor {}", sensor.id)))
     }));
-    topics.extend(plan.actuators.iter().map(|actuator| {
-        (actuator.topics.availability.clone(), Watched::Availability(format!("actuator {}", actuator.id)))
-    }));
+    for actuator in &plan.actuators {
+        let subject = format!("actuator {}", actuator.id);
+        topics.extend([
+            (actuator.topics.availability.clone(), Watched::Availability(subject.clone())),
+            (actuator.topics.ack.clone(), Watched::Answers(subject.clone())),
+            (actuator.topics.state.clone(), Watched::State(subject)),
+        ]);
+    }
     topics
 }
 

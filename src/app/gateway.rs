@@ -94,6 +94,7 @@ impl Gateway {
             Ok(broker) => broker,
             Err(error) => {
                 actuating.stop(STOP_ACTUATORS).await;
+                close(state).await;
                 return Err(error.into());
             }
         };
@@ -110,6 +111,7 @@ impl Gateway {
             Err(error) => {
                 actuating.stop(STOP_ACTUATORS).await;
                 broker.stop(STOP_BROKER).await;
+                close(state).await;
                 return Err(error.into());
             }
         };
@@ -124,6 +126,7 @@ impl Gateway {
             gateway.actuating.stop(STOP_ACTUATORS).await;
             gateway.server.stop(STOP_HTTP).await;
             gateway.broker.stop(STOP_BROKER).await;
+            close(gateway.state).await;
             return Err(error);
         }
         gateway.actuating.open();
@@ -359,12 +362,17 @@ impl Gateway {
         }
         // The crossing keeps the stopped bridges: they refuse, and what they refuse is not acknowledged to its publisher.
         broker.stop(STOP_BROKER).await;
-        let closed = tokio::task::spawn_blocking(move || state.close());
-        if tokio::time::timeout(STOP_STATE, closed).await.is_err() {
-            warn!("the state was not closed in time");
-        }
+        close(state).await;
         server.stop(STOP_HTTP).await;
         info!("stopped");
+    }
+}
+
+/// Closes what the gateway remembers. Whoever opens it next, in this process or another, finds it free.
+async fn close(state: StateFile) {
+    let closed = tokio::task::spawn_blocking(move || state.close());
+    if tokio::time::timeout(STOP_STATE, closed).await.is_err() {
+        warn!("the state was not closed in time");
     }
 }
 

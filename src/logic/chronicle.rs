@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use crate::limits::{EVENT_TEXT_BYTES_MAX, EVENTS_KEPT};
 use crate::model::overview::Event;
-use crate::model::{Message, Timestamp, TopicName};
+use crate::model::{Message, Outcome, Timestamp, TopicName};
 
 /// Which of the gateway's own topics are watched.
 #[derive(Debug, Clone, PartialEq)]
@@ -17,8 +17,10 @@ pub enum Watched {
     Bridge(String),
     /// The availability of a sensor or an actuator (`sensor air`): told are the edges.
     Availability(String),
-    /// The answers of an actuator (`actuator pump`).
+    /// The answers of an actuator (`actuator pump`): told are those that say no. What was done shows in its state.
     Answers(String),
+    /// The state of an actuator: told is each change.
+    State(String),
 }
 
 /// The last events. Contract: [`Chronicle::take`] sees every message that the gateway publishes, in their order.
@@ -27,6 +29,8 @@ pub struct Chronicle {
     topics: HashMap<TopicName, Watched>,
     /// What was last known of each bridge, sensor and actuator.
     well: HashMap<String, bool>,
+    /// The state of each actuator.
+    values: HashMap<String, String>,
     events: VecDeque<Event>,
     next: u64,
 }
@@ -44,6 +48,10 @@ impl Chronicle {
         let news = match watched {
             Watched::Events => event(&message.payload),
             Watched::Answers(subject) => answer(subject, &message.payload),
+            Watched::State(subject) => {
+                let subject = subject.clone();
+                state(&message.payload).and_then(|value| self.turned(subject, value))
+            }
             Watched::Bridge(id) => {
                 let subject = format!("bridge {id}");
                 bridge(&message.payload).and_then(|(online, text)| self.edge(subject, online, text))
@@ -67,6 +75,12 @@ impl Chronicle {
     fn edge(&mut self, subject: String, well: bool, text: String) -> Option<(bool, String, String)> {
         let before = self.well.insert(subject.clone(), well);
         (before != Some(well) && !(before.is_none() && well)).then_some((!well, subject, text))
+    }
+
+    /// News when it is another value than before; the first is that of the start.
+    fn turned(&mut self, subject: String, value: String) -> Option<(bool, String, String)> {
+        let before = self.values.insert(subject.clone(), value.clone());
+        before.is_some_and(|before| before != value).then_some((false, subject, value))
     }
 
     fn add(&mut self, mut event: Event) {
@@ -94,13 +108,19 @@ fn event(payload: &[u8]) -> Option<(bool, String, String)> {
     Some((true, subject.unwrap_or_else(|| "gateway".into()), text))
 }
 
-/// An answer of an actuator: `{"id":…,"result":…,"reason":…}`.
+/// An answer of an actuator that is no `done`: `{"id":…,"result":…,"reason":…}`.
 fn answer(subject: &str, payload: &[u8]) -> Option<(bool, String, String)> {
     let object: Map<String, Value> = serde_json::from_slice(payload).ok()?;
-    let result = object.get("result")?.as_str()?;
+    let result = object.get("result")?.as_str().filter(|result| *result != Outcome::Done.word())?;
     let reason = object.get("reason").and_then(Value::as_str);
     let text = reason.map_or_else(|| result.to_owned(), |reason| format!("{result}: {reason}"));
-    Some((reason.is_some(), subject.to_owned(), text))
+    Some((true, subject.to_owned(), text))
+}
+
+/// The value in a state of an actuator.
+fn state(payload: &[u8]) -> Option<String> {
+    let object: Map<String, Value> = serde_json::from_slice(payload).ok()?;
+    Some(object.get("value")?.as_str()?.to_owned())
 }
 
 fn bridge(payload: &[u8]) -> Option<(bool, String)> {
@@ -150,6 +170,7 @@ mod tests {
             (topic("g/bridge/cloud"), Watched::Bridge("cloud".into())),
             (topic("g/air/availability"), Watched::Availability("sensor air".into())),
             (topic("g/pump/ack"), Watched::Answers("actuator pump".into())),
+            (topic("g/pump"), Watched::State("actuator pump".into())),
         ]);
         chronicle
     }
@@ -208,12 +229,15 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_with_a_reason_is_a_trouble() {
+    fn an_actuator_is_told_when_it_turns_and_when_it_says_no() {
         let mut chronicle = chronicle();
+        take(&mut chronicle, "g/pump", r#"{"ts":"x","value":"off"}"#);
+        take(&mut chronicle, "g/pump", r#"{"ts":"y","value":"on"}"#);
         take(&mut chronicle, "g/pump/ack", r#"{"id":"1","result":"done"}"#);
+        take(&mut chronicle, "g/pump", r#"{"ts":"z","value":"on","q":"fault"}"#);
         take(&mut chronicle, "g/pump/ack", r#"{"id":"2","result":"refused","reason":"off for 30 s yet"}"#);
         let pump = |trouble, text: &str| (trouble, "actuator pump".to_owned(), text.to_owned());
-        assert_eq!(told(&chronicle), [pump(false, "done"), pump(true, "refused: off for 30 s yet")]);
+        assert_eq!(told(&chronicle), [pump(false, "on"), pump(true, "refused: off for 30 s yet")]);
     }
 
     #[test]

@@ -34,6 +34,17 @@ bus = "port"
 match = { json = true }
 values.t = { unit = "°C" }
 
+[[actuator]]
+id = "pump"
+driver = "gpio-out"
+line = "sim:pump"
+min_off = "10m"
+
+[[actuator]]
+id = "lamp"
+driver = "gpio-out"
+line = "sim:lamp"
+
 [[bridge]]
 id = "cloud"
 url = "@cloud@"
@@ -159,6 +170,29 @@ fn another_name_another_page_and_a_missing_token_are_refused() {
 }
 
 #[test]
+fn a_command_from_the_page_moves_the_output_and_is_answered() {
+    let rig = gateway(&nowhere(), "");
+    let set = |body: &str| {
+        let head = "Host: localhost\r\nOrigin: http://localhost\r\nContent-Type: application/json";
+        let mut stream = TcpStream::connect(("127.0.0.1", rig.page)).unwrap();
+        let length = body.len();
+        write!(stream, "POST /api/actuators/lamp/set HTTP/1.1\r\n{head}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}")
+            .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        serde_json::from_str::<Value>(answer.split_once("\r\n\r\n").unwrap().1).unwrap()
+    };
+    let lamp = || rig.overview()["actuators"][1].clone();
+    assert_eq!(lamp()["value"], "off");
+    assert_eq!(set("{\"id\":\"7\",\"value\":\"on\"}")["result"], "done");
+    assert_eq!((lamp()["value"].clone(), lamp()["last"]["id"].clone()), ("on".into(), "7".into()));
+    assert_eq!(set("{\"id\":\"7\",\"value\":\"off\"}")["result"], "duplicate");
+    assert_eq!(lamp()["value"], "on", "a command that is known moves nothing");
+    let refused = set("\"purple\"");
+    assert!(refused["result"] == "rejected" && refused["reason"].is_string(), "{refused}");
+}
+
+#[test]
 fn it_is_healthy_and_ready_while_the_cloud_is_away() {
     let rig = gateway(&nowhere(), "");
     let answer = "{\"gateway\":\"box\",\"ok\":true,\"reasons\":[]}\n".to_owned();
@@ -183,7 +217,12 @@ fn the_command_line_asks_the_running_gateway_and_says_so_when_there_is_none() {
     assert_eq!(row[..5], ["air", "port", "t", "21.5", "°C"], "{page}");
     let (_, json, _) = run(&rig, &["status", "--json"]);
     assert_eq!(serde_json::from_str::<Value>(&json).unwrap()["gateway"], "box");
-    let (code, _, told) = run(&rig, &["set", "pump", "on"]);
+    assert_eq!(run(&rig, &["set", "lamp", "on"]), (0, "lamp: done\n".to_owned(), String::new()));
+    let (code, said, _) = run(&rig, &["set", "pump", "on"]);
+    assert!(code == 1 && said.starts_with("pump: refused: it has to be off"), "{code} {said}");
+    let (_, said, _) = run(&rig, &["set", "pump", "on", "--json"]);
+    assert_eq!(serde_json::from_str::<Value>(&said).unwrap()["result"], "refused");
+    let (code, _, told) = run(&rig, &["set", "fan", "on"]);
     assert!(code == 64 && told.contains("there is no actuator of that id"), "{code} {told}");
 
     let waiting = |rig: &Rig| {

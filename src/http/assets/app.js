@@ -230,16 +230,11 @@ async function set(known, value) {
   mark(known.answer, "tone", "");
   say(known.answer, `${value} …`);
   const began = performance.now();
-  try {
-    const ack = await post(`api/actuators/${known.actuator.id}/set`, value);
-    const done = ack.result === "done";
-    mark(known.answer, "tone", done ? "good" : "bad");
-    say(known.answer, `${value}: ${ack.result}${ack.reason ? `, ${ack.reason}` : ""} (${Math.round(performance.now() - began)} ms)`);
-  } catch (error) {
-    mark(known.answer, "tone", "bad");
-    say(known.answer, `${value}: ${error.message}`);
-  }
+  const [result, reason] = await post(`api/actuators/${known.actuator.id}/set`, value)
+    .then(ack => [ack.result, ack.reason], error => ["no answer", error.message]);
   known.buttons.forEach(button => { button.disabled = false; });
+  mark(known.answer, "tone", result === "done" ? "good" : "bad");
+  say(known.answer, `${value}: ${result}${reason ? `, ${reason}` : ""} (${Math.round(performance.now() - began)} ms)`);
 }
 
 function showOutput(known, actuator) {
