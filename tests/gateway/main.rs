@@ -18,6 +18,7 @@ mod first_light;
 mod http;
 mod judge;
 mod life;
+mod lines;
 mod manager;
 mod quiet;
 mod reload;
