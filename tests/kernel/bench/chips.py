@@ -9,6 +9,15 @@ def _low_first(words):
     return [byte for word in words for byte in (word & 0xFF, word >> 8 & 0xFF)]
 
 
+def crc8(data, crc):
+    """Sensirion's checksum, polynomial 0x31, begun with `crc`."""
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = (crc << 1 ^ 0x31 if crc & 0x80 else crc << 1) & 0xFF
+    return crc
+
+
 class Bme280:
     """Bosch BME280: temperature, pressure, humidity (BST-BME280-DS002, sections 4.2 and 5.3)."""
 
@@ -74,20 +83,10 @@ class Sht3x:
         self._i2c.do(*(f"answer {self.address} 0x{command:04x} {self.LONGEST_US} {answer}" for command in self.COMMANDS))
         return -45 + 175 * temperature / 65535, 100 * humidity / 65535
 
-    def garble(self):
-        """From now on the checksum of the humidity is wrong."""
-        answer = _bytes(self._with_crc(0x6666) + [0x80, 0x00, 0x00])
-        self._i2c.do(*(f"answer {self.address} 0x{command:04x} {self.LONGEST_US} {answer}" for command in self.COMMANDS))
-
     @staticmethod
     def _with_crc(word):
         data = [word >> 8, word & 0xFF]
-        crc = 0xFF
-        for byte in data:
-            crc ^= byte
-            for _ in range(8):
-                crc = (crc << 1 ^ 0x31 if crc & 0x80 else crc << 1) & 0xFF
-        return data + [crc]
+        return data + [crc8(data, 0xFF)]
 
 
 class Ads1115:
