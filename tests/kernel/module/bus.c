@@ -6,6 +6,7 @@
  *   reg16  256 registers of a word, high byte first (ADS1115, INA219, LM75)
  *   cmd16  a command of two bytes, whose answer can be read after a time; until then the read is not acknowledged (SHT3x, HTU21D).
  *          A command may be of one byte too: its high byte is then 0
+ *   port8  eight pins: the byte written last is the byte read (PCF8574)
  */
 #include <linux/delay.h>
 #include <linux/i2c.h>
@@ -13,6 +14,7 @@
 #include <linux/module.h>
 #include <linux/mutex.h>
 #include <linux/slab.h>
+#include <linux/string.h>
 
 #include "bench.h"
 
@@ -26,7 +28,7 @@ module_param(adapter_name, charp, 0444);
 static int adapter_nr = 1;
 module_param(adapter_nr, int, 0444);
 
-enum model { REG8, REG16, CMD16 };
+enum model { REG8, REG16, CMD16, PORT8 };
 
 struct answer {
 	struct list_head list;
@@ -99,6 +101,9 @@ static int take(struct target *target, const u8 *bytes, int size)
 		if (target->current_answer)
 			target->ready = ktime_add_us(ktime_get(), target->current_answer->us);
 		break;
+	case PORT8:
+		target->bytes[0] = bytes[size - 1];
+		break;
 	}
 	return 0;
 }
@@ -120,6 +125,9 @@ static int give(struct target *target, u8 *bytes, int size)
 			if (!answer || ktime_before(ktime_get(), target->ready))
 				return NACK;
 			bytes[i] = i < answer->size ? answer->bytes[i] : 0xff;
+			break;
+		case PORT8:
+			bytes[i] = target->bytes[0];
 			break;
 		}
 	}
@@ -191,15 +199,18 @@ static void forget(struct target *target)
 
 static int add(long address, const char *model)
 {
+	static const char *const models[] = { [REG8] = "reg8", [REG16] = "reg16", [CMD16] = "cmd16", [PORT8] = "port8" };
 	struct target *target;
+	int known;
 
-	if (!model || target_at(address))
+	known = model ? match_string(models, ARRAY_SIZE(models), model) : -EINVAL;
+	if (known < 0 || target_at(address))
 		return -EINVAL;
 	target = kzalloc(sizeof(*target), GFP_KERNEL);
 	if (!target)
 		return -ENOMEM;
 	target->address = address;
-	target->model = !strcmp(model, "cmd16") ? CMD16 : !strcmp(model, "reg16") ? REG16 : REG8;
+	target->model = known;
 	INIT_LIST_HEAD(&target->answers);
 	list_add_tail(&target->list, &targets);
 	return 0;

@@ -6,9 +6,9 @@
  *
  *   gpio LINE 0|1|z                 drive the pin from outside; z lets it float
  *   wave LINE TIMES LEVEL:US ...    the same from a kernel timer: the steps, TIMES over
- *   i2c add ADDRESS reg8|reg16|cmd16    put a chip on the bus (bus.c says which models there are)
+ *   i2c add ADDRESS MODEL               put a chip on the bus (bus.c says which models there are)
  *   i2c remove ADDRESS
- *   i2c set ADDRESS REGISTER BYTE ...   reg8: bytes from a register on
+ *   i2c set ADDRESS REGISTER BYTE ...   reg8: bytes from a register on; port8: its pins, as register 0
  *   i2c word ADDRESS REGISTER WORD      reg16: one register
  *   i2c answer ADDRESS COMMAND US BYTE ...  cmd16: what is read after a command, from US microseconds on
  *   i2c fail ADDRESS ERRNO COUNT [US]   the next COUNT transfers (-1: all) end so after US; address 0: the whole bus
