@@ -23,8 +23,9 @@ def scenario(bench):
         targets = {target["address"]: (target["held_by"], target["drivers"]) for target in bus["targets"]}
         check(bus["path"] == "/dev/i2c-1" and bus["name"] == "bench-i2c", bus)
         check(sorted(targets) == [0x44, 0x48, 0x76], f"found at {sorted(targets)}")
-        check(targets[0x76] == (None, ["bme280"]) and targets[0x44] == (None, ["sht3x"]), targets)
-        check(targets[0x48][0] == "lm75", "the kernel driver that holds it is named")
+        check("bme280" in targets[0x76][1] and "sht3x" in targets[0x44][1], f"perhaps {targets}")
+        holders = [targets[address][0] for address in sorted(targets)]
+        check(holders == [None, "lm75", None], f"the kernel driver that holds one is named: {holders}")
 
         (chip,) = scan(bench, "gpio")
         check((chip["label"], len(chip["lines"])) == ("bench-gpio", 32), chip["label"])
