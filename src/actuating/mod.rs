@@ -22,7 +22,8 @@ use crate::bus::gpio::{BoardGpio, Gpio, GpioSettings, SimulatedGpio};
 use crate::bus::i2c::I2cHandle;
 use crate::bus::settings::{BusSettings, I2cDevice};
 use crate::clock::Clock;
-use crate::limits::{OUTPUT_START, STOP_ACTUATORS, STORE_RETRY};
+use crate::health::{Health, Supervised};
+use crate::limits::{OUTPUT_START, PULSE_LIMIT, STOP_ACTUATORS, STORE_RETRY};
 use crate::model::{Ack, ActuatorId, BusId, Outcome};
 use crate::plan::ActuatorPlan;
 use crate::ports::{Commands, Publish};
@@ -33,6 +34,7 @@ pub struct Actuating {
     publish: Arc<dyn Publish>,
     clock: Arc<dyn Clock>,
     desk: StateDesk,
+    health: Arc<Health>,
     board: Arc<Board>,
     running: BTreeMap<ActuatorId, Running>,
     gpio: Option<(GpioSettings, Arc<dyn Gpio>)>,
@@ -50,15 +52,18 @@ struct Running {
     settled: watch::Receiver<bool>,
     stop: CancellationToken,
     task: JoinHandle<()>,
+    /// The task's place in the book: it ends with the actuator.
+    _supervised: Supervised,
 }
 
 impl Actuating {
     /// No actuators yet.
-    pub fn new(publish: Arc<dyn Publish>, clock: Arc<dyn Clock>, desk: StateDesk) -> Self {
+    pub fn new(publish: Arc<dyn Publish>, clock: Arc<dyn Clock>, desk: StateDesk, health: &Arc<Health>) -> Self {
         Self {
             publish,
             clock,
             desk,
+            health: Arc::clone(health),
             board: Arc::new(Board::default()),
             running: BTreeMap::new(),
             gpio: None,
@@ -157,8 +162,10 @@ impl Actuating {
         let (plans, plans_seen) = watch::channel(plan.clone());
         let stop = CancellationToken::new();
         let door = self.board.door(plan, Arc::clone(&self.publish), Arc::clone(&self.clock), self.desk.clone());
+        let supervised = self.health.enter(format!("actuator {}", plan.id), PULSE_LIMIT, self.clock.now());
         let context = Context {
             door,
+            pulse: supervised.pulse(),
             plans: plans_seen,
             device: hands::Hands::new(device),
             link: self.link.subscribe(),
@@ -168,7 +175,8 @@ impl Actuating {
             orders: Orders::default(),
         };
         let task = tokio::spawn(supervise(context));
-        self.running.insert(plan.id.clone(), Running { plans, settled: has_settled, stop, task });
+        self.running
+            .insert(plan.id.clone(), Running { plans, settled: has_settled, stop, task, _supervised: supervised });
     }
 
     fn way(&mut self, plan: &ActuatorPlan) -> Option<Way> {

@@ -12,7 +12,8 @@ use tracing::{error, info, warn};
 use super::board::{Door, Request};
 use super::hands::{Done, Hands, Job, Work};
 use crate::clock::Clock;
-use crate::limits::{BUS_RESTART_MAX, BUS_RESTART_MIN, COMMAND_LAST_COMMIT};
+use crate::health::Pulse;
+use crate::limits::{BUS_RESTART_MAX, BUS_RESTART_MIN, COMMAND_LAST_COMMIT, PULSE_EVERY};
 use crate::logic::command::{self, Wish};
 use crate::logic::output::{Action, Fall, Input, Output};
 use crate::logic::retry::Backoff;
@@ -26,6 +27,8 @@ use crate::store::state::{Number, Taken};
 #[derive(Clone)]
 pub(super) struct Context {
     pub(super) door: Arc<Door>,
+    /// Beats in each turn of the task, whatever its device does.
+    pub(super) pulse: Pulse,
     pub(super) plans: watch::Receiver<ActuatorPlan>,
     pub(super) device: Hands,
     pub(super) link: watch::Receiver<bool>,
@@ -79,9 +82,17 @@ pub(super) async fn supervise(context: Context) {
         let wait = backoff.next_wait(fastrand::f64());
         let delay_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
         error!(actuator = %context.door.plan().id, panics, delay_ms, "task of the actuator panicked; it is started again");
-        tokio::select! {
-            () = context.stop.cancelled() => break,
-            () = tokio::time::sleep(wait) => {}
+        let clock = &context.door.clock;
+        let again = clock.now() + wait;
+        while !context.stop.is_cancelled() && clock.now() < again {
+            context.pulse.beat(clock.now());
+            tokio::select! {
+                () = context.stop.cancelled() => {}
+                () = until(Some(again), clock.as_ref()) => {}
+            }
+        }
+        if context.stop.is_cancelled() {
+            break;
         }
     }
     context.device.release();
@@ -152,6 +163,7 @@ impl Task {
             if self.is_stopped {
                 break;
             }
+            self.context.pulse.beat(self.clock.now());
             let timeout = self.output.poll_timeout();
             tokio::select! {
                 biased;
@@ -358,11 +370,9 @@ async fn taken(committing: &mut Option<Committing>) -> Result<Taken, NotWritten>
     }
 }
 
-/// Waits for a point in time; for ever without one.
+/// Waits for a point in time, or until the pulse is due.
 async fn until(moment: Option<Moment>, clock: &dyn Clock) {
-    match moment {
-        // At least a millisecond, the resolution of the timer: a deadline that is there already must not become a spin.
-        Some(moment) => tokio::time::sleep(moment.since(clock.now()).max(Duration::from_millis(1))).await,
-        None => std::future::pending().await,
-    }
+    let wait = moment.map_or(PULSE_EVERY, |moment| moment.since(clock.now())).min(PULSE_EVERY);
+    // At least a millisecond, the resolution of the timer: a deadline that is there already must not become a spin.
+    tokio::time::sleep(wait.max(Duration::from_millis(1))).await;
 }

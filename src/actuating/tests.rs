@@ -5,6 +5,7 @@ use std::sync::Mutex;
 use super::*;
 use crate::bus::gpio::GpioError;
 use crate::clock::{FakeClock, SystemClock};
+use crate::health::Health;
 use crate::model::{Command, Message, Origin, Qos, TopicName};
 use crate::plan::{Environment, Plan, Secrets};
 use crate::store::StateFile;
@@ -52,6 +53,7 @@ struct Bench {
     board: SimulatedGpio,
     clock: Arc<dyn Clock>,
     directory: tempfile::TempDir,
+    health: Arc<Health>,
     running: Option<(Actuating, StateFile)>,
 }
 
@@ -59,7 +61,7 @@ impl Bench {
     fn new(clock: Arc<dyn Clock>) -> Self {
         let board = SimulatedGpio::new(Arc::clone(&clock));
         let directory = tempfile::tempdir().unwrap();
-        Self { heard: Arc::default(), board, clock, directory, running: None }
+        Self { heard: Arc::default(), board, clock, directory, health: Health::new(), running: None }
     }
 
     async fn started(toml: &str) -> Self {
@@ -69,11 +71,11 @@ impl Bench {
     }
 
     async fn start(&mut self, toml: &str) {
-        let state = StateFile::open(self.directory.path()).unwrap();
+        let state = StateFile::open(self.directory.path(), || ()).unwrap();
         let publish = Arc::clone(&self.heard) as Arc<dyn Publish>;
         let board = Arc::new(self.board.clone()) as Arc<dyn Gpio>;
-        let mut actuating =
-            Actuating::new(publish, Arc::clone(&self.clock), state.desk()).with_gpio(GpioSettings::default(), board);
+        let mut actuating = Actuating::new(publish, Arc::clone(&self.clock), state.desk(), &self.health)
+            .with_gpio(GpioSettings::default(), board);
         actuating.apply(&plans(toml)).await;
         actuating.open();
         self.running = Some((actuating, state));

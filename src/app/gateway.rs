@@ -11,9 +11,9 @@ use crate::actuating::Actuating;
 use crate::bridge::{self, Bridge, BridgeError, Status};
 use crate::broker::{Broker, BrokerError};
 use crate::clock::Clock;
-use crate::health::Health;
+use crate::health::{Health, Supervised};
 use crate::http::{HttpError, Server};
-use crate::limits::{STOP_ACTUATORS, STOP_BRIDGES, STOP_BROKER, STOP_HTTP, STOP_SENSORS, STOP_STATE};
+use crate::limits::{PULSE_LIMIT_DISK, STOP_ACTUATORS, STOP_BRIDGES, STOP_BROKER, STOP_HTTP, STOP_SENSORS, STOP_STATE};
 use crate::logic::status;
 use crate::model::BridgeId;
 use crate::plan::Plan;
@@ -63,6 +63,8 @@ pub struct Gateway {
     sensing: Sensing,
     actuating: Actuating,
     state: StateFile,
+    /// The place of the state's thread in the book.
+    _state_supervised: Supervised,
     board: Arc<Board>,
     server: Server,
 }
@@ -82,11 +84,13 @@ impl Gateway {
     pub async fn start(plan: Plan, clock: Arc<dyn Clock>) -> Result<Self, StartError> {
         make_state_dir(&plan)?;
         // First, and locked: a second process with the same directory must not come as far as the outputs.
-        let state = StateFile::open(&plan.state_dir).map_err(StartError::State)?;
-        let hub = Hub::new(Arc::clone(&clock));
         let health = Health::new();
+        let state_supervised = health.enter("state", PULSE_LIMIT_DISK, clock.now());
+        let (pulse, beats_by) = (state_supervised.pulse(), Arc::clone(&clock));
+        let state = StateFile::open(&plan.state_dir, move || pulse.beat(beats_by.now())).map_err(StartError::State)?;
+        let hub = Hub::new(Arc::clone(&clock));
         let publish = Arc::clone(&hub) as Arc<dyn Publish>;
-        let mut actuating = Actuating::new(Arc::clone(&publish), Arc::clone(&clock), state.desk());
+        let mut actuating = Actuating::new(Arc::clone(&publish), Arc::clone(&clock), state.desk(), &health);
         actuating.apply(&plan.actuators).await;
         hub.join_commands(actuating.commands());
         let uplink = Arc::clone(&hub) as Arc<dyn Uplink>;
@@ -119,8 +123,21 @@ impl Gateway {
         let mut sensing = Sensing::start(&[], &[], publish, Arc::clone(&clock), &health);
         sensing.keep_totals(Arc::new(KeptTotals(state.desk())));
         let (bridges, links) = (Vec::new(), None);
-        let mut gateway =
-            Self { plan, clock, health, hub, broker, bridges, links, sensing, actuating, state, board, server };
+        let mut gateway = Self {
+            plan,
+            clock,
+            health,
+            hub,
+            broker,
+            bridges,
+            links,
+            sensing,
+            actuating,
+            state,
+            _state_supervised: state_supervised,
+            board,
+            server,
+        };
         let plan = gateway.plan.clone();
         if let Err(error) = gateway.apply_bridges(&plan).await {
             gateway.actuating.stop(STOP_ACTUATORS).await;

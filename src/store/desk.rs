@@ -5,11 +5,11 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 
 use super::{Opened, State, StoreError};
-use crate::limits::{STATE_COMMIT_WORK, STATE_QUEUE};
+use crate::limits::{PULSE_EVERY, STATE_COMMIT_WORK, STATE_QUEUE};
 
 /// Why something was not written, in words for an answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -82,11 +82,11 @@ impl StateDesk {
 }
 
 impl StateFile {
-    /// Opens `state.db` in the directory. A disk without room is no error: what is to be written fails until there is.
+    /// Opens `state.db` in the directory. Its thread calls `beat` in each turn, every few seconds at the latest. A disk without room is no error: what is to be written fails until there is.
     ///
     /// # Errors
     /// [`StoreError`] when another process has the file, it is of a later version, or the file system refuses for good.
-    pub fn open(directory: &Path) -> Result<Self, StoreError> {
+    pub fn open(directory: &Path, beat: impl Fn() + Send + 'static) -> Result<Self, StoreError> {
         let path = directory.join("state.db");
         let state = match open(&path) {
             Ok(state) => Some(state),
@@ -100,7 +100,7 @@ impl StateFile {
         let file = path.clone();
         let thread = std::thread::Builder::new()
             .name("state".into())
-            .spawn(move || Owner { path: file, state, failing: false }.work(&orders))
+            .spawn(move || Owner { path: file, state, failing: false }.work(&orders, beat))
             .map_err(|error| StoreError::File { what: "start the thread for", path, error })?;
         Ok(Self { desk: StateDesk(sender), thread })
     }
@@ -138,8 +138,14 @@ struct Owner {
 }
 
 impl Owner {
-    fn work(mut self, orders: &Receiver<Order>) {
-        while let Ok(order) = orders.recv() {
+    fn work(mut self, orders: &Receiver<Order>, beat: impl Fn()) {
+        loop {
+            beat();
+            let order = match orders.recv_timeout(PULSE_EVERY) {
+                Ok(order) => order,
+                Err(RecvTimeoutError::Timeout) => continue,
+                Err(RecvTimeoutError::Disconnected) => break,
+            };
             let mut jobs = Vec::new();
             let mut closing = false;
             for order in std::iter::once(order).chain(orders.try_iter()) {
@@ -224,13 +230,13 @@ mod tests {
     #[test]
     fn work_is_answered_when_it_is_committed_and_none_after_the_close() {
         let directory = tempfile::tempdir().unwrap();
-        let file = StateFile::open(directory.path()).unwrap();
+        let file = StateFile::open(directory.path(), || ()).unwrap();
         let desk = file.desk();
         assert!(matches!(take(&desk, "1"), Ok(Taken::New(_))));
         assert_eq!(take(&desk, "1"), Ok(Taken::Known(None)));
         file.close();
         assert_eq!(take(&desk, "1"), Err(NotWritten("the gateway is stopping".into())));
-        let file = StateFile::open(directory.path()).unwrap();
+        let file = StateFile::open(directory.path(), || ()).unwrap();
         assert_eq!(take(&file.desk(), "1"), Ok(Taken::Known(None)));
         file.close();
     }
@@ -238,14 +244,14 @@ mod tests {
     #[test]
     fn a_second_process_is_told_that_the_file_is_in_use() {
         let directory = tempfile::tempdir().unwrap();
-        let _first = StateFile::open(directory.path()).unwrap();
-        assert!(StateFile::open(directory.path()).is_err_and(|error| error.is_in_use()));
+        let _first = StateFile::open(directory.path(), || ()).unwrap();
+        assert!(StateFile::open(directory.path(), || ()).is_err_and(|error| error.is_in_use()));
     }
 
     #[test]
     fn work_that_fails_is_told_so_and_the_next_is_done() {
         let directory = tempfile::tempdir().unwrap();
-        let file = StateFile::open(directory.path()).unwrap();
+        let file = StateFile::open(directory.path(), || ()).unwrap();
         let (tell, told) = mpsc::sync_channel(1);
         let full = || rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_FULL), None);
         file.desk().write(move |_| Err::<(), _>(full().into()), move |outcome| tell.send(outcome).unwrap());
@@ -257,7 +263,7 @@ mod tests {
     #[test]
     fn a_damaged_file_is_set_aside_and_a_new_one_takes_commands() {
         let directory = tempfile::tempdir().unwrap();
-        let file = StateFile::open(directory.path()).unwrap();
+        let file = StateFile::open(directory.path(), || ()).unwrap();
         let damaged = StoreError::Damaged { path: directory.path().join("state.db"), reason: "test".into() };
         let (tell, told) = mpsc::sync_channel(1);
         let mut damaged = Some(damaged);
