@@ -4,6 +4,7 @@
 //! waits for the call, as it cannot be given up.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tracing::{debug, info, warn};
@@ -15,6 +16,7 @@ use crate::bus::BusSettings;
 use crate::bus::i2c::{I2cHandle, Pause};
 use crate::bus::settings::I2cDevice;
 use crate::bus::worker::Worker;
+use crate::clock::Clock;
 use crate::drivers::{Factory, PolledDriver, SampleError};
 use crate::limits::{SAMPLE_PAUSE, SAMPLE_RETRY_MAX, SAMPLE_TRIES};
 use crate::logic::schedule::Schedule;
@@ -189,9 +191,9 @@ impl Polled {
         let mut driver = sensor.driver.take()?;
         let tries = if sensor.failed > 0 { 1 } else { SAMPLE_TRIES };
         let (sender, answer) = oneshot::channel();
-        let clock = Arc::clone(&context.clock);
+        let (clock, deadline) = (Arc::clone(&context.clock), context.deadline);
         let job = Box::new(move || {
-            let outcome = measure(driver.as_mut(), tries);
+            let outcome = measure(driver.as_mut(), tries, deadline, clock.as_ref());
             // Nobody waits any more when the bus was stopped meanwhile.
             let _ = sender.send(Answer { driver, outcome, at: clock.now(), time: clock.wall() });
         });
@@ -280,16 +282,28 @@ impl Polled {
     }
 }
 
-/// Measures, a few times if it must: a disturbed transaction is no news.
-fn measure(driver: &mut dyn PolledDriver, tries: u32) -> Result<Vec<Sample>, SampleError> {
+/// Measures, a few times if it must: a disturbed transaction is no news. A device that fails slowly has no try that would make it late: that is
+/// the sign of a bus that hangs.
+fn measure(
+    driver: &mut dyn PolledDriver,
+    tries: u32,
+    deadline: Duration,
+    clock: &dyn Clock,
+) -> Result<Vec<Sample>, SampleError> {
+    let begun = clock.now();
     let mut outcome = driver.sample();
+    let mut longest = clock.now().since(begun);
     for _ in 1..tries {
-        if !matches!(outcome, Err(SampleError::Device(_))) {
+        let now = clock.now();
+        // The next one begins with setting the device up, and may take twice as long.
+        let fits = now.since(begun) + longest.saturating_mul(2) <= deadline;
+        if !(fits && matches!(outcome, Err(SampleError::Device(_)))) {
             break;
         }
         driver.reset();
         std::thread::sleep(SAMPLE_PAUSE);
         outcome = driver.sample();
+        longest = longest.max(clock.now().since(now));
     }
     if outcome.is_err() {
         driver.reset();

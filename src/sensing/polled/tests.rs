@@ -1,14 +1,13 @@
 use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::time::Duration;
 
 use super::*;
 use crate::bus::i2c::{Registers, Target};
 use crate::bus::settings::I2cSettings;
-use crate::clock::{Clock, SystemClock};
+use crate::clock::{Clock, FakeClock, SystemClock};
 use crate::drivers::I2cFactory;
 use crate::health::Health;
-use crate::limits::{PULSE_EVERY, PULSE_LIMIT};
+use crate::limits::{PULSE_EVERY, PULSE_LIMIT, SAMPLE_DEADLINE};
 use crate::model::{BusId, Quality, Value};
 use crate::sensing::Sensing;
 use crate::sensing::tests::{Told, sensor};
@@ -95,9 +94,14 @@ fn bus() -> BusSettings {
 }
 
 fn start(plans: &[SensorPlan]) -> (Sensing, Arc<Told>) {
+    start_within(Duration::from_millis(200), plans)
+}
+
+/// Starts the sensors with that deadline for a measurement.
+fn start_within(deadline: Duration, plans: &[SensorPlan]) -> (Sensing, Arc<Told>) {
     let told = Arc::new(Told::default());
     let mut sensing = Sensing::start(&[], &[], told.clone(), SystemClock::shared(), &Health::new());
-    sensing.deadline = Duration::from_millis(200);
+    sensing.deadline = deadline;
     sensing.start_bus(&bus(), plans.into());
     sensing.order = plans.iter().map(|plan| plan.id.clone()).collect();
     (sensing, told)
@@ -130,6 +134,35 @@ async fn one_failed_try_is_no_news() {
     sensing.stop(Duration::from_secs(2)).await;
 }
 
+/// Fails, and takes its time for it.
+struct Slow {
+    clock: FakeClock,
+    takes: Duration,
+    samples: u32,
+}
+
+impl PolledDriver for Slow {
+    fn sample(&mut self) -> Result<Vec<Sample>, SampleError> {
+        self.samples += 1;
+        self.clock.advance(self.takes);
+        Err(SampleError::Device("the chip is not done".into()))
+    }
+
+    fn reset(&mut self) {}
+}
+
+#[test]
+fn a_device_that_fails_slowly_is_not_tried_until_its_bus_seems_to_hang() {
+    for (takes_ms, expected) in [(1, SAMPLE_TRIES), (2_000, SAMPLE_TRIES), (3_000, 2), (4_000, 1), (8_000, 1)] {
+        let clock = FakeClock::new(0);
+        let mut slow = Slow { clock: clock.clone(), takes: Duration::from_millis(takes_ms), samples: 0 };
+        let begun = clock.now();
+        assert!(measure(&mut slow, SAMPLE_TRIES, SAMPLE_DEADLINE, &clock).is_err());
+        assert_eq!(slow.samples, expected, "of {takes_ms} ms each");
+        assert!(clock.now().since(begun) <= SAMPLE_DEADLINE);
+    }
+}
+
 #[tokio::test]
 async fn a_device_that_does_not_answer_is_a_fault_and_offline_until_it_does() {
     let script = Script::of([Act::Give(1), Act::Fail("NACK"), Act::Fail("NACK"), Act::Fail("NACK"), Act::Give(2)]);
@@ -144,7 +177,8 @@ async fn a_device_that_does_not_answer_is_a_fault_and_offline_until_it_does() {
 #[tokio::test]
 async fn a_driver_that_panics_costs_its_own_sensor_one_measurement() {
     let (bad, good) = (Script::of([Act::Give(1), Act::Panic, Act::Give(2)]), Script::default());
-    let (sensing, told) = start(&[plan("bad", 20, &bad), plan("good", 20, &good)]);
+    // Telling where a panic was takes a busy machine longer than the short deadline of these tests.
+    let (sensing, told) = start_within(SAMPLE_DEADLINE, &[plan("bad", 20, &bad), plan("good", 20, &good)]);
     told.wait("the driver to come back", |told| told.on("bad/availability").len() == 3).await;
     assert_eq!(told.on("bad/availability"), ["online", "offline", "online"]);
     assert_eq!(told.on("good/availability"), ["online"]);
