@@ -53,12 +53,13 @@ pub(super) struct Driver {
     program: Arc<Program>,
     i2c: I2cHandle,
     pause: Pause,
-    is_set_up: bool,
+    /// What `init` has read, which its values need as long as the chip is set up. `None`: it has to be.
+    set_up: Option<Vec<Vec<u8>>>,
 }
 
 impl Driver {
     pub(super) fn new(program: Arc<Program>, i2c: I2cHandle, pause: Pause) -> Self {
-        Self { program, i2c, pause, is_set_up: false }
+        Self { program, i2c, pause, set_up: None }
     }
 
     fn carry_out(&mut self, steps: &[Step], buffers: &mut [Vec<u8>]) -> Result<(), SampleError> {
@@ -121,17 +122,20 @@ impl Driver {
 impl PolledDriver for Driver {
     fn sample(&mut self) -> Result<Vec<Sample>, SampleError> {
         let program = Arc::clone(&self.program);
-        let mut buffers: Vec<Vec<u8>> = vec![Vec::new(); program.buffers.len()];
-        if !self.is_set_up {
-            self.carry_out(&program.init, &mut buffers)?;
-            self.is_set_up = true;
-        }
+        let mut buffers = match &self.set_up {
+            Some(buffers) => buffers.clone(),
+            None => {
+                let mut buffers = vec![Vec::new(); program.buffers.len()];
+                self.carry_out(&program.init, &mut buffers)?;
+                self.set_up.insert(buffers).clone()
+            }
+        };
         self.carry_out(&program.steps, &mut buffers)?;
         program.decode(&buffers).map_err(|why| wrong(program.address, why))
     }
 
     fn reset(&mut self) {
-        self.is_set_up = false;
+        self.set_up = None;
     }
 }
 

@@ -134,6 +134,23 @@ fn init_is_said_once_and_again_after_a_failure() {
 }
 
 #[test]
+fn what_init_has_read_is_there_for_every_sample() {
+    let options = "address = 0x36
+init = [ { reg = 0x10, read = 1, into = 'factor' } ]
+steps = [ { reg = 0x02, read = 1, into = 'raw' } ]
+decode.factor = { from = 'factor', type = 'u8' }
+decode.v = { from = 'raw', type = 'u8', formula = 'x * factor' }";
+    let replay = Replay::default();
+    for line in ["w 36 10", "r 36 03", "w 36 02", "r 36 05", "w 36 02", "r 36 07"] {
+        replay.expect(line).unwrap();
+    }
+    let mut driver = factory(options).unwrap().make(I2cHandle::new(replay.clone()), Pause::None);
+    let mut values = || driver.sample().map(|found| found[1].value.as_f64()).map_err(|error| error.to_string());
+    assert_eq!([values(), values()], [Ok(Some(15.0)), Ok(Some(21.0))]);
+    assert_eq!(replay.finish(), None);
+}
+
+#[test]
 fn a_poll_ends_when_the_byte_is_as_wanted_or_its_time_is_over() {
     let options = "address = 0x36
 steps = [ { write = 'aa' }, { poll = { reg = 0xf3, mask = 0x08, equals = 0, every = '2ms', timeout = '6ms' } }, { reg = 0x0f, read = 1 } ]
