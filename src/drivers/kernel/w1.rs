@@ -44,6 +44,13 @@ const NO_POWER: f64 = 127_937.0;
 /// Families that w1_therm reads.
 const FAMILIES: [&str; 5] = ["10", "22", "28", "3b", "42"];
 
+/// Whether it is the number of a chip that w1_therm reads.
+fn is_thermometer(number: &str) -> bool {
+    number.split_once('-').is_some_and(|(family, serial)| {
+        FAMILIES.contains(&family) && serial.len() == 12 && serial.bytes().all(|byte| byte.is_ascii_hexdigit())
+    })
+}
+
 #[derive(Debug)]
 struct Thermometer {
     device: String,
@@ -57,10 +64,7 @@ fn decode(table: DeTable<'_>) -> Result<Thermometer, Vec<OptionsError>> {
         fields.error(0..0, "missing key `device`", Some(help));
     }
     if let Some(written) = fields.text("device") {
-        let number = written.content.split_once('-').filter(|(family, serial)| {
-            FAMILIES.contains(family) && serial.len() == 12 && serial.bytes().all(|byte| byte.is_ascii_hexdigit())
-        });
-        if number.is_some() {
+        if is_thermometer(&written.content) {
             device = Some(written.content.to_ascii_lowercase());
         } else {
             let help = format!("a family ({}), `-` and twelve hexadecimal digits", FAMILIES.join(", "));
@@ -159,7 +163,7 @@ pub fn list(sys: &Path) -> Vec<Found> {
     let mut found: Vec<Found> = entries
         .flatten()
         .filter_map(|entry| entry.file_name().into_string().ok())
-        .filter(|name| name.split_once('-').is_some_and(|(family, _)| FAMILIES.contains(&family)))
+        .filter(|name| is_thermometer(name))
         .map(|name| Found {
             parent: String::new(),
             inputs: vec!["temperature".into()],
@@ -250,7 +254,11 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         tree(
             root.path(),
-            &[(&format!("bus/w1/devices/{CHIP}/temperature"), "1"), ("bus/w1/devices/w1_bus_master1/x", "")],
+            &[
+                (&format!("bus/w1/devices/{CHIP}/temperature"), "1"),
+                ("bus/w1/devices/w1_bus_master1/x", ""),
+                ("bus/w1/devices/28-/x", ""),
+            ],
         );
         let found = list(root.path());
         assert_eq!(found.iter().map(|found| found.name.as_str()).collect::<Vec<_>>(), [CHIP]);
