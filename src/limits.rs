@@ -41,6 +41,7 @@ pub const STOP_TOTAL: Duration = Duration::from_secs(15);
 const _: () = assert!(
     STOP_SENSORS.as_millis()
         + STOP_ACTUATORS.as_millis()
+        + COMMAND_LAST_COMMIT.as_millis()
         + STOP_BRIDGES.as_millis()
         + STOP_BROKER.as_millis()
         + STOP_HTTP.as_millis()
@@ -56,7 +57,8 @@ pub const COMMAND_BYTES_MAX: usize = 4_096;
 /// Commands that wait for one actuator. When full, the next is answered `refused`: an output that is asked faster than it moves would move
 /// long after it was meant to.
 pub const COMMAND_QUEUE: usize = 16;
-/// Longest a stopped actuator waits for the commit of a command that it had begun to note; without it the next start answers the command.
+/// Longest a stopped actuator waits for the commit of a command that it had begun to note; without it the next start answers the command. As long,
+/// at least, all of them together wait for the commit of their last answers.
 pub const COMMAND_LAST_COMMIT: Duration = Duration::from_millis(300);
 /// Longest a move of an output may take, its read-back included. I²C adapters give up a transfer after a second; a device that takes longer
 /// counts as failed, and is waited for on a thread of its own.

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::task::refuse_all;
 use crate::clock::Clock;
 use crate::limits::COMMAND_QUEUE;
 use crate::logic::command;
@@ -136,6 +137,15 @@ impl Board {
             directory.by_id.retain(|id, _| ids.contains(&id));
             directory.by_topic.retain(|_, door| ids.contains(&&door.plan().id));
         });
+    }
+
+    /// Takes no command any more. The doors stay: while the broker lets commands in they are told so, and none is kept.
+    pub(super) async fn close(&self) {
+        let doors: Vec<Arc<Door>> = self.read().by_id.values().cloned().collect();
+        for door in doors {
+            // A task that has ended has refused what waited for it; one that was cut off has not.
+            refuse_all(&door, &mut *door.requests.lock().await);
+        }
     }
 
     /// Puts them in the order of the plan, under the topics of the plan.

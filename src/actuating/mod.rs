@@ -23,7 +23,7 @@ use crate::bus::i2c::I2cHandle;
 use crate::bus::settings::{BusSettings, I2cDevice};
 use crate::clock::Clock;
 use crate::health::{Health, Supervised};
-use crate::limits::{OUTPUT_START, PULSE_LIMIT, STOP_ACTUATORS, STORE_RETRY};
+use crate::limits::{COMMAND_LAST_COMMIT, OUTPUT_START, PULSE_LIMIT, STOP_ACTUATORS, STORE_RETRY};
 use crate::model::{Ack, ActuatorId, BusId, Outcome};
 use crate::plan::ActuatorPlan;
 use crate::ports::{Commands, Publish};
@@ -139,18 +139,24 @@ impl Actuating {
         self.link.clone()
     }
 
-    /// Every output to its safe state, and let go. What has not ended after `budget` is cut off.
+    /// Every output to its safe state, and let go. What has not ended after `budget` is cut off. Who gives a command after that is told that it is
+    /// refused, for as long as there is a way in.
     pub async fn stop(mut self, budget: Duration) {
+        let end = self.clock.now() + budget;
         if let Some(task) = self.unanswered.take() {
             task.abort();
         }
         let running = std::mem::take(&mut self.running);
         stop_all(running.into_iter().collect(), budget).await;
-        self.board.keep(std::iter::empty());
-        // The answers that were given are noted, and told, before this.
-        let (tell, told) = oneshot::channel::<Result<(), NotWritten>>();
-        self.desk.write(|_| Ok(()), |outcome| drop(tell.send(outcome)));
-        let _ = tokio::time::timeout(budget, told).await;
+        let last = async {
+            self.board.close().await;
+            // The answers that were given are noted, and told, before this.
+            let (tell, told) = oneshot::channel::<Result<(), NotWritten>>();
+            self.desk.write(|_| Ok(()), |outcome| drop(tell.send(outcome)));
+            let _ = told.await;
+        };
+        // A disk that holds this up has the next start tell the answers.
+        let _ = tokio::time::timeout(end.since(self.clock.now()).max(COMMAND_LAST_COMMIT), last).await;
     }
 
     fn start(&mut self, plan: &ActuatorPlan) {

@@ -343,8 +343,8 @@ impl Task {
     }
 }
 
-/// What waits in the queue when the actuator is stopped is answered.
-fn refuse_all(door: &Arc<Door>, requests: &mut mpsc::Receiver<Request>) {
+/// What waits in the queue when the actuator is stopped is answered, and what comes later is refused.
+pub(super) fn refuse_all(door: &Arc<Door>, requests: &mut mpsc::Receiver<Request>) {
     requests.close();
     while let Ok(Request { command, noted, reply }) = requests.try_recv() {
         let id = command::id_of(&command, &door.plan().rules);

@@ -272,6 +272,21 @@ async fn a_simulated_plan_touches_no_line_of_the_board() {
 }
 
 #[tokio::test]
+async fn a_command_that_comes_after_the_stop_is_refused_and_none_is_kept() {
+    let mut bench = Bench::started(PUMP).await;
+    let commands = bench.actuating().commands();
+    bench.stop().await;
+    let topic = TopicName::parse("tidegate/g/pump/set").unwrap();
+    let late = Message::new(topic.clone(), *br#"{"id":"7","value":"on"}"#, Qos::AtLeastOnce, true, Origin::Client);
+    let accepted = commands.offer(&Arc::new(late)).expect("the topic takes commands as long as there is a broker");
+    assert_eq!(accepted.await, Ok(()));
+    let acks = bench.heard.wait("pump/ack", 1).await;
+    assert!(acks[0].contains(r#""id":"7""#) && acks[0].contains("refused"), "{acks:?}");
+    assert!(commands.takes(&topic), "a retained one would be kept");
+    assert!(!bench.trace("pump").contains(&true));
+}
+
+#[tokio::test]
 async fn more_commands_than_may_wait_are_refused_and_every_one_is_answered() {
     let mut bench = Bench::started(PUMP).await;
     for n in 0..200 {

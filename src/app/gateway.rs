@@ -379,6 +379,7 @@ impl Gateway {
         }
         // The crossing keeps the stopped bridges: they refuse, and what they refuse is not acknowledged to its publisher.
         broker.stop(STOP_BROKER).await;
+        hub.leave_commands();
         close(state).await;
         server.stop(STOP_HTTP).await;
         info!("stopped");

@@ -60,6 +60,11 @@ impl Hub {
         *self.commands.write().unwrap_or_else(PoisonError::into_inner) = Some(commands);
     }
 
+    /// Lets go of them: nobody can give a command any more. They hold the crossing, too, and neither would ever end.
+    pub fn leave_commands(&self) {
+        *self.commands.write().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
     fn commands(&self) -> Option<Arc<dyn Commands>> {
         self.commands.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
