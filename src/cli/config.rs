@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::Subcommand;
 
 use super::ConfigFile;
+use crate::actuators::registry::ACTUATORS;
 use crate::config::code::Code;
 use crate::config::{self, reference, schema, show};
 use crate::drivers::registry::DRIVERS;
@@ -50,8 +51,9 @@ pub fn reference_page() -> String {
 
 /// The JSON Schema of the config, drivers included.
 pub fn schema_of_all() -> serde_json::Value {
-    let drivers: Vec<_> = DRIVERS.iter().map(|spec| (spec.name, (spec.schema)().to_value())).collect();
-    schema::schema(&drivers)
+    let sensors = DRIVERS.iter().map(|spec| (spec.name, (spec.schema)().to_value())).collect();
+    let actuators = ACTUATORS.iter().map(|spec| (spec.name, (spec.schema)().to_value())).collect();
+    schema::schema(&[("sensor", sensors), ("actuator", actuators)])
 }
 
 fn show(file: &ConfigFile, json: bool) -> ExitCode {

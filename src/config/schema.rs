@@ -6,17 +6,25 @@ use super::decode::{Block, Key, Presence, Shape, bare};
 use super::file::File;
 use super::reference::prose;
 
-/// The schema. `drivers` are the names of the drivers, each with the schema of its own keys.
-pub fn schema(drivers: &[(&str, Value)]) -> Value {
+/// The names of the drivers of a block, each with the schema of its own keys.
+pub type Drivers<'a> = Vec<(&'a str, Value)>;
+
+/// The schema. `kinds` are the blocks that name a driver, by their key: `sensor`, `actuator`.
+pub fn schema(kinds: &[(&str, Drivers<'_>)]) -> Value {
     let mut definitions = Map::new();
-    let drivers: Vec<(&str, Value)> =
-        drivers.iter().map(|(name, own)| (*name, hoisted(name, own.clone(), &mut definitions))).collect();
-    let mut schema = block(&File::BLOCK, &drivers);
+    let mut own = |drivers: &Drivers<'_>| -> Vec<(String, Value)> {
+        let hoisted = |(name, own): &(&str, Value)| ((*name).to_owned(), hoisted(name, own.clone(), &mut definitions));
+        drivers.iter().map(hoisted).collect()
+    };
+    let kinds: Vec<Kind> = kinds.iter().map(|(block, drivers)| ((*block).to_owned(), own(drivers))).collect();
+    let mut schema = block(&File::BLOCK, &kinds, &[]);
     schema["$defs"] = Value::Object(definitions);
     schema["$schema"] = json!("https://json-schema.org/draft/2020-12/schema");
     schema["title"] = json!("Tidegate config");
     schema
 }
+
+type Kind = (String, Vec<(String, Value)>);
 
 /// A driver's schema with its definitions taken out to the root, where `#/$defs/…` points: `X` becomes `driver.X`.
 fn hoisted(driver: &str, mut own: Value, definitions: &mut Map<String, Value>) -> Value {
@@ -49,9 +57,10 @@ fn rename_references(driver: &str, value: &mut Value) {
     }
 }
 
-fn block(block: &Block, drivers: &[(&str, Value)]) -> Value {
+/// A block, with the drivers that it may name.
+fn block(block: &Block, kinds: &[Kind], drivers: &[(String, Value)]) -> Value {
     let properties: Map<String, Value> =
-        block.keys.iter().map(|key| (key.name.to_owned(), property(key, drivers))).collect();
+        block.keys.iter().map(|key| (key.name.to_owned(), property(key, kinds))).collect();
     let required: Vec<&str> =
         block.keys.iter().filter(|key| key.presence == Presence::Required).map(|key| key.name).collect();
     let mut schema = json!({ "type": "object", "description": prose(block.doc), "properties": properties });
@@ -67,8 +76,8 @@ fn block(block: &Block, drivers: &[(&str, Value)]) -> Value {
 }
 
 /// A block with keys of its driver: which they are hangs on `driver`.
-fn open(schema: &mut Value, drivers: &[(&str, Value)]) {
-    let names: Vec<&str> = drivers.iter().map(|(name, _)| *name).collect();
+fn open(schema: &mut Value, drivers: &[(String, Value)]) {
+    let names: Vec<&String> = drivers.iter().map(|(name, _)| name).collect();
     schema["properties"]["driver"]["enum"] = json!(names);
     let cases: Vec<Value> = drivers
         .iter()
@@ -86,8 +95,9 @@ fn open(schema: &mut Value, drivers: &[(&str, Value)]) {
     schema["unevaluatedProperties"] = json!(false);
 }
 
-fn property(key: &Key, drivers: &[(&str, Value)]) -> Value {
-    let mut property = shape(&(key.shape)(), drivers);
+fn property(key: &Key, kinds: &[Kind]) -> Value {
+    let drivers = kinds.iter().find(|(block, _)| block == key.name).map_or(&[][..], |(_, drivers)| drivers);
+    let mut property = shape(&(key.shape)(), kinds, drivers);
     property["description"] = json!(prose(key.doc));
     if let Presence::Default(text) = key.presence
         && let Some(value) = literal(text)
@@ -107,17 +117,17 @@ fn property(key: &Key, drivers: &[(&str, Value)]) -> Value {
     property
 }
 
-fn shape(shape_: &Shape, drivers: &[(&str, Value)]) -> Value {
+fn shape(shape_: &Shape, kinds: &[Kind], drivers: &[(String, Value)]) -> Value {
     match shape_ {
         Shape::Scalar(_, schema) => schema.clone(),
         Shape::Choice(words) => json!({ "enum": words.iter().map(|(word, _)| *word).collect::<Vec<_>>() }),
-        Shape::Block(inner) => block(inner, drivers),
-        Shape::List(inner) => json!({ "type": "array", "items": shape(inner, drivers) }),
+        Shape::Block(inner) => block(inner, kinds, drivers),
+        Shape::List(inner) => json!({ "type": "array", "items": shape(inner, kinds, drivers) }),
         Shape::OneOrMore(inner) => {
-            let one = shape(inner, drivers);
+            let one = shape(inner, kinds, drivers);
             json!({ "anyOf": [one, { "type": "array", "items": one }] })
         }
-        Shape::Named(inner) => json!({ "type": "object", "additionalProperties": block(inner, drivers) }),
+        Shape::Named(inner) => json!({ "type": "object", "additionalProperties": block(inner, kinds, drivers) }),
     }
 }
 
@@ -146,7 +156,7 @@ mod tests {
     #[test]
     fn every_reference_of_a_driver_leads_somewhere() {
         let own = json!({ "properties": { "match": { "$ref": "#/$defs/Match" } }, "$defs": { "Match": { "items": { "$ref": "#/$defs/Match" } } } });
-        let schema = schema(&[("a", own.clone()), ("b", own)]);
+        let schema = schema(&[("sensor", vec![("a", own.clone()), ("b", own)])]);
         let mut found = Vec::new();
         references(&schema, &mut found);
         assert_eq!(found.len(), 4);
@@ -157,10 +167,9 @@ mod tests {
 
     #[test]
     fn the_schema_says_what_the_reader_does() {
-        let schema = schema(&[(
-            "uart",
-            json!({ "type": "object", "properties": { "match": {} }, "additionalProperties": false }),
-        )]);
+        let keys = |key: &str| json!({ "type": "object", "properties": { key: {} }, "additionalProperties": false });
+        let schema =
+            schema(&[("sensor", vec![("uart", keys("match"))]), ("actuator", vec![("gpio-out", keys("line"))])]);
         let bridge = &schema["properties"]["bridge"]["items"];
         assert_eq!(bridge["required"], json!(["id", "url"]));
         assert_eq!(bridge["properties"]["window"]["maximum"], json!(1000));
@@ -169,5 +178,8 @@ mod tests {
         let sensor = &schema["properties"]["sensor"]["items"];
         assert_eq!(sensor["properties"]["driver"]["enum"], json!(["uart"]));
         assert_eq!(sensor["allOf"][0]["then"]["properties"], json!({ "match": {} }));
+        let actuator = &schema["properties"]["actuator"]["items"];
+        assert_eq!(actuator["properties"]["driver"]["enum"], json!(["gpio-out"]));
+        assert_eq!(actuator["allOf"][0]["then"]["properties"], json!({ "line": {} }));
     }
 }
