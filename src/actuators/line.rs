@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use schemars::JsonSchema;
 
-use super::options::{choice, flag, missing};
+use super::options::{choice, flag};
 use super::{Device, Way};
 use crate::bus::gpio::{Bias, Drive, Gpio, LineRef, OutputLine, OutputRequest};
+use crate::drivers::gpio::line::line as which_line;
 use crate::drivers::options::Fields;
 use crate::model::Setting;
 
@@ -55,7 +56,7 @@ impl LinePlan {
             ("pull-down", Bias::PullDown),
         ];
         let bias = choice(fields, "bias", &biases).unwrap_or_default();
-        Some(Self { line: line(fields)?, active_low, drive, bias })
+        Some(Self { line: which_line(fields)?, active_low, drive, bias })
     }
 
     /// The line's device.
@@ -70,44 +71,6 @@ impl LinePlan {
             consumer,
         };
         Some(Box::new(Line { gpio, request, held: None }))
-    }
-}
-
-/// Reads which line.
-fn line(fields: &mut Fields<'_>) -> Option<LineRef> {
-    let (named, chip, offset) = (fields.text("line"), fields.text("chip"), fields.integer("offset", 0..=65_535));
-    match (named, chip, offset) {
-        (Some(named), None, None) => {
-            let text = named.content.as_str();
-            if let Some(simulated) = text.strip_prefix("sim:") {
-                return Some(LineRef::Simulated(simulated.to_owned()));
-            }
-            if text.is_empty() || text.chars().all(|c| c.is_ascii_digit()) {
-                let help = "a bare number changes from kernel to kernel; write the line's name, or `chip` and `offset`";
-                fields.error(named.span, format!("`{text}` names no line"), Some(help.to_owned()));
-                return None;
-            }
-            Some(LineRef::Named(text.to_owned()))
-        }
-        (None, Some(chip), Some(offset)) => {
-            Some(LineRef::Offset { chip: chip.content, offset: u32::try_from(offset).unwrap_or(u32::MAX) })
-        }
-        (None, None, None) => {
-            missing(fields, "line", "line = \"GPIO23\", or `chip` and `offset`");
-            None
-        }
-        (Some(named), _, _) => {
-            fields.error(named.span, "`line` beside `chip` and `offset`", Some("leave one of the two out".to_owned()));
-            None
-        }
-        (None, Some(chip), None) => {
-            fields.error(chip.span, "`chip` without `offset`", Some("add the line's offset in it".to_owned()));
-            None
-        }
-        (None, None, Some(_)) => {
-            missing(fields, "chip", "chip = \"pinctrl-rp1\", the label of the chip");
-            None
-        }
     }
 }
 
