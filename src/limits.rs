@@ -131,8 +131,11 @@ pub const EVENT_TEXT_BYTES_MAX: usize = 300;
 
 // ---- http: the page, the metrics and the control socket ----
 
-/// Connections at one time, of the page and of the control socket together. One more is closed at once. A browser opens six.
+/// Connections of the page at one time. One more is closed at once. A browser opens six.
 pub const HTTP_CONNECTIONS_MAX: usize = 48;
+/// Connections of the control socket at one time: its own, so that no crowd at the page keeps out who looks after the gateway. One more is
+/// closed at once.
+pub const CONTROL_CONNECTIONS_MAX: usize = 16;
 /// Pages that are told of changes at one time. One more is answered 503 and tries again.
 pub const HTTP_STREAMS_MAX: usize = 8;
 /// Most bytes of a request's head; a longer one is answered 431. hyper takes no smaller limit.

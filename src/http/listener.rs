@@ -147,7 +147,11 @@ fn seat<S>(stream: S, visitor: Visitor, shared: &Arc<Shared>, stop: &Cancellatio
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let Ok(seat) = Arc::clone(&shared.seats).try_acquire_owned() else {
+    let seats = match visitor {
+        Visitor::Page(_) => &shared.seats,
+        Visitor::Control => &shared.control_seats,
+    };
+    let Ok(seat) = Arc::clone(seats).try_acquire_owned() else {
         debug!(?visitor, "no room for one more visitor");
         return;
     };

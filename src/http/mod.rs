@@ -34,7 +34,8 @@ use self::listener::{Door, Listener};
 use crate::clock::Clock;
 use crate::health::{Health, Supervised};
 use crate::limits::{
-    HTTP_BODY_WAIT, HTTP_CONNECTIONS_MAX, HTTP_HEAD_WAIT, HTTP_STREAMS_MAX, HTTP_WRITE_STALL, PULSE_LIMIT,
+    CONTROL_CONNECTIONS_MAX, HTTP_BODY_WAIT, HTTP_CONNECTIONS_MAX, HTTP_HEAD_WAIT, HTTP_STREAMS_MAX, HTTP_WRITE_STALL,
+    PULSE_LIMIT,
 };
 use crate::logic::failures::Failures;
 use crate::ports::Watch;
@@ -75,6 +76,7 @@ struct Shared {
     /// Settings of the page; another value after a reload.
     settings: RwLock<Option<Arc<Settings>>>,
     seats: Arc<Semaphore>,
+    control_seats: Arc<Semaphore>,
     streams: Arc<Semaphore>,
     failures: Mutex<Failures>,
     tasks: TaskTracker,
@@ -125,6 +127,7 @@ impl Server {
             clock,
             settings: RwLock::new(None),
             seats: Arc::new(Semaphore::new(HTTP_CONNECTIONS_MAX)),
+            control_seats: Arc::new(Semaphore::new(CONTROL_CONNECTIONS_MAX)),
             streams: Arc::new(Semaphore::new(HTTP_STREAMS_MAX)),
             failures: Mutex::default(),
             tasks: TaskTracker::new(),

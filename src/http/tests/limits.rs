@@ -76,6 +76,7 @@ async fn one_connection_too_many_is_closed_at_once_and_the_next_after_one_has_go
     let mut nothing = Vec::new();
     let _ = refused.read_to_end(&mut nothing).await;
     assert!(nothing.is_empty());
+    assert_eq!(page.control("GET", "/healthz", "").await.status, 200, "the command line has places of its own");
     taken.clear();
     let end = tokio::time::Instant::now() + Duration::from_secs(10);
     while page.try_get("/").await.is_none() {
