@@ -122,13 +122,12 @@ impl Driver {
 impl PolledDriver for Driver {
     fn sample(&mut self) -> Result<Vec<Sample>, SampleError> {
         let program = Arc::clone(&self.program);
-        let mut buffers = match &self.set_up {
-            Some(buffers) => buffers.clone(),
-            None => {
-                let mut buffers = vec![Vec::new(); program.buffers.len()];
-                self.carry_out(&program.init, &mut buffers)?;
-                self.set_up.insert(buffers).clone()
-            }
+        let mut buffers = if let Some(buffers) = &self.set_up {
+            buffers.clone()
+        } else {
+            let mut buffers = vec![Vec::new(); program.buffers.len()];
+            self.carry_out(&program.init, &mut buffers)?;
+            self.set_up.insert(buffers).clone()
         };
         self.carry_out(&program.steps, &mut buffers)?;
         program.decode(&buffers).map_err(|why| wrong(program.address, why))
