@@ -28,6 +28,8 @@ pub const RULE_STEPS_MAX: usize = 100_000;
 pub const STOP_SENSORS: Duration = Duration::from_secs(2);
 /// Actuators go to their safe states: one move, within its deadline.
 pub const STOP_ACTUATORS: Duration = Duration::from_millis(2_500);
+/// Serial ports that were open for actuators are closed: nothing is read or written any more, so a moment is enough.
+pub const STOP_PORTS: Duration = Duration::from_millis(100);
 /// Bridges say `offline` to the cloud and hand over what they can; the rest stays in the store.
 pub const STOP_BRIDGES: Duration = Duration::from_secs(5);
 /// The broker says goodbye to its clients and writes its retained messages.
@@ -42,6 +44,7 @@ const _: () = assert!(
     STOP_SENSORS.as_millis()
         + STOP_ACTUATORS.as_millis()
         + COMMAND_LAST_COMMIT.as_millis()
+        + STOP_PORTS.as_millis()
         + STOP_BRIDGES.as_millis()
         + STOP_BROKER.as_millis()
         + STOP_HTTP.as_millis()
@@ -65,6 +68,16 @@ pub const COMMAND_LAST_COMMIT: Duration = Duration::from_millis(300);
 pub const OUTPUT_DEADLINE: Duration = Duration::from_secs(2);
 /// Longest the start waits for the outputs to be in their safe states before commands are let in. One that is not is offline.
 pub const OUTPUT_START: Duration = Duration::from_secs(3);
+/// Most words of an actuator on a serial port; more are a list, which belongs to the device.
+pub const UART_WORDS_MAX: usize = 64;
+/// Longest text of such a word on the wire, bytes: 256 take a quarter of a second at 9600 baud.
+pub const UART_WORD_BYTES_MAX: usize = 256;
+/// Words that wait for one serial port: one for each of its actuators, with room. When full, the next fails.
+pub const SERIAL_WRITE_QUEUE: usize = 32;
+/// Longest a port may take the bytes of one word. What is read waits so long with the kernel, which has room for 4 KiB.
+pub const SERIAL_WRITE_PATIENCE: Duration = Duration::from_millis(500);
+/// Longest an actuator waits for its word to be written, those before it included: within [`OUTPUT_DEADLINE`].
+pub const SERIAL_WRITE_DEADLINE: Duration = Duration::from_millis(1_500);
 /// Shortest pulse: below, the hop to a thread that may block and back is as long as the pulse.
 pub const PULSE_MIN: Duration = Duration::from_millis(10);
 /// Longest pulse: its answer comes when it has ended. What is to be on for longer is a switch with `max_on`.

@@ -18,9 +18,10 @@ use tracing::warn;
 pub use self::board::Board;
 use self::task::{Context, Orders, supervise};
 use crate::actuators::{Chip, Means, Way};
-use crate::bus::gpio::{BoardGpio, Gpio, GpioSettings, SimulatedGpio};
+use crate::bus::gpio::{BoardGpio, Gpio, GpioSettings};
 use crate::bus::i2c::I2cHandle;
 use crate::bus::settings::{BusSettings, I2cDevice};
+use crate::bus::{SerialWriter, write_path};
 use crate::clock::Clock;
 use crate::health::{Health, Supervised};
 use crate::limits::{COMMAND_LAST_COMMIT, OUTPUT_START, PULSE_LIMIT, STOP_ACTUATORS, STORE_RETRY};
@@ -38,9 +39,9 @@ pub struct Actuating {
     board: Arc<Board>,
     running: BTreeMap<ActuatorId, Running>,
     gpio: Option<(GpioSettings, Arc<dyn Gpio>)>,
-    /// Lines made of software, for actuators that are not to touch any other.
-    software: Option<SimulatedGpio>,
     chips: HashMap<(BusId, u8), Weak<Mutex<Chip>>>,
+    /// The ways to the serial ports, which the sensors' side holds.
+    writers: Box<dyn Fn(&BusId) -> SerialWriter + Send + Sync>,
     link: watch::Sender<bool>,
     /// Whether what the actuators have to say is told, and commands are done. Not before there is somebody to hear.
     open: watch::Sender<bool>,
@@ -67,8 +68,8 @@ impl Actuating {
             board: Arc::new(Board::default()),
             running: BTreeMap::new(),
             gpio: None,
-            software: None,
             chips: HashMap::new(),
+            writers: Box::new(|_| write_path().0),
             link: watch::Sender::new(false),
             open: watch::Sender::new(false),
             unanswered: None,
@@ -79,6 +80,13 @@ impl Actuating {
     #[must_use]
     pub fn with_gpio(mut self, settings: GpioSettings, gpio: Arc<dyn Gpio>) -> Self {
         self.gpio = Some((settings, gpio));
+        self
+    }
+
+    /// The same, with ways to serial ports.
+    #[must_use]
+    pub fn with_ports(mut self, writers: impl Fn(&BusId) -> SerialWriter + Send + Sync + 'static) -> Self {
+        self.writers = Box::new(writers);
         self
     }
 
@@ -127,11 +135,10 @@ impl Actuating {
     /// There is somebody to hear: tells what there is to tell, and lets commands in. Commands that an earlier process took and did not answer
     /// are answered.
     pub fn open(&mut self) {
-        if self.open.send_replace(true) {
-            return;
+        if self.unanswered.is_none() {
+            let (board, desk, open) = (Arc::clone(&self.board), self.desk.clone(), self.open.clone());
+            self.unanswered = Some(tokio::spawn(answer_what_was_left(board, desk, open)));
         }
-        let (board, desk) = (Arc::clone(&self.board), self.desk.clone());
-        self.unanswered = Some(tokio::spawn(answer_what_was_left(board, desk)));
     }
 
     /// Whether the link to a cloud is up.
@@ -187,10 +194,6 @@ impl Actuating {
 
     fn way(&mut self, plan: &ActuatorPlan) -> Option<Way> {
         match (plan.factory.means(), &plan.bus) {
-            (Means::Line(_), _) if plan.simulated => {
-                let board = self.software.get_or_insert_with(|| SimulatedGpio::new(Arc::clone(&self.clock)));
-                Some(Way::Gpio(Arc::new(board.clone()), format!("tidegate {}", plan.id)))
-            }
             (Means::Line(_), _) => {
                 let gpio = match &self.gpio {
                     Some((settings, gpio)) if *settings == plan.gpio => Arc::clone(gpio),
@@ -212,6 +215,7 @@ impl Actuating {
                 *chip = Arc::downgrade(&shared);
                 Some(Way::I2c(handle, shared))
             }
+            (Means::Serial, Some(BusSettings::Serial(bus))) => Some(Way::Serial((self.writers)(&bus.id))),
             _ => None,
         }
     }
@@ -233,13 +237,15 @@ async fn stop_all(actuators: Vec<(ActuatorId, Running)>, budget: Duration) {
     while stopping.join_next().await.is_some() {}
 }
 
-/// Answers `interrupted` to what an earlier process took and left: told first, noted then, so that it is told in any case.
-async fn answer_what_was_left(board: Arc<Board>, desk: StateDesk) {
+/// Answers `interrupted` to what an earlier process took and left: told first, noted then, so that it is told in any case. Commands are let in
+/// behind that, so that one with such an id finds the answer it had.
+async fn answer_what_was_left(board: Arc<Board>, desk: StateDesk, open: watch::Sender<bool>) {
     loop {
         let (tell, told) = oneshot::channel();
         desk.write(State::unanswered, |outcome| drop(tell.send(outcome)));
         // A disk without room may have some later.
         let Ok(Ok(left)) = told.await else {
+            open.send_replace(true);
             tokio::time::sleep(STORE_RETRY).await;
             continue;
         };
@@ -252,6 +258,7 @@ async fn answer_what_was_left(board: Arc<Board>, desk: StateDesk) {
             let number = left.number;
             desk.write(move |state| state.answer(number, Outcome::Interrupted, Some(&reason)), |_| {});
         }
+        open.send_replace(true);
         return;
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 
 use super::*;
-use crate::bus::gpio::GpioError;
+use crate::bus::gpio::{GpioError, SimulatedGpio};
 use crate::clock::{FakeClock, SystemClock};
 use crate::health::Health;
 use crate::model::{Command, Message, Origin, Qos, TopicName};
@@ -158,6 +158,7 @@ async fn a_retained_one_one_expired_by_a_second_and_one_sent_twice_move_nothing_
     assert_eq!(bench.trace("pump"), [false], "neither moved it");
     bench.publish("pump", r#"{"id":"1","value":"on"}"#, |_| {});
     bench.publish("pump", r#"{"id":"2","value":"off"}"#, |_| {});
+    bench.heard.wait("pump/ack", 4).await;
     bench.publish("pump", r#"{"id":"1","value":"on"}"#, |_| {});
     let acks = bench.heard.wait("pump/ack", 5).await;
     let results: Vec<(String, String)> = acks

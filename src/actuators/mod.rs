@@ -9,6 +9,7 @@ mod line;
 mod options;
 pub mod registry;
 pub mod spec;
+mod uart_write;
 
 pub use i2c_write::{Chip, ChipKind};
 pub use spec::{ActuatorFactory, ActuatorSpec, Built, Device, Means, Way};

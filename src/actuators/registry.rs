@@ -3,7 +3,8 @@
 use super::ActuatorSpec;
 
 /// All kinds.
-pub const ACTUATORS: &[ActuatorSpec] = &[super::gpio_out::SPEC, super::gpio_pulse::SPEC, super::i2c_write::SPEC];
+pub const ACTUATORS: &[ActuatorSpec] =
+    &[super::gpio_out::SPEC, super::gpio_pulse::SPEC, super::i2c_write::SPEC, super::uart_write::SPEC];
 
 /// The kind of that name.
 pub fn find(name: &str) -> Option<&'static ActuatorSpec> {

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::i2c_write::Chip;
+use crate::bus::SerialWriter;
 use crate::bus::gpio::{Gpio, LineRef};
 use crate::bus::i2c::{I2cHandle, Target};
 use crate::drivers::OptionsError;
@@ -41,6 +42,8 @@ pub enum Means {
         /// Number of the output, from 0.
         output: u8,
     },
+    /// A serial port, declared under `[bus]`.
+    Serial,
 }
 
 /// The way to what it hangs on.
@@ -49,6 +52,8 @@ pub enum Way {
     Gpio(Arc<dyn Gpio>, String),
     /// To an I²C bus, and the chip that its other outputs share.
     I2c(I2cHandle, Arc<Mutex<Chip>>),
+    /// To a serial port.
+    Serial(SerialWriter),
 }
 
 /// Makes the devices of one actuator from checked options.

@@ -13,7 +13,9 @@ use crate::broker::{Broker, BrokerError};
 use crate::clock::Clock;
 use crate::health::{Health, Supervised};
 use crate::http::{HttpError, Server};
-use crate::limits::{PULSE_LIMIT_DISK, STOP_ACTUATORS, STOP_BRIDGES, STOP_BROKER, STOP_HTTP, STOP_SENSORS, STOP_STATE};
+use crate::limits::{
+    PULSE_LIMIT_DISK, STOP_ACTUATORS, STOP_BRIDGES, STOP_BROKER, STOP_HTTP, STOP_PORTS, STOP_SENSORS, STOP_STATE,
+};
 use crate::logic::status;
 use crate::model::BridgeId;
 use crate::plan::Plan;
@@ -90,7 +92,14 @@ impl Gateway {
         let state = StateFile::open(&plan.state_dir, move || pulse.beat(beats_by.now())).map_err(StartError::State)?;
         let hub = Hub::new(Arc::clone(&clock));
         let publish = Arc::clone(&hub) as Arc<dyn Publish>;
-        let mut actuating = Actuating::new(Arc::clone(&publish), Arc::clone(&clock), state.desk(), &health);
+        let mut sensing = Sensing::start(&[], &[], Arc::clone(&publish), Arc::clone(&clock), &health);
+        sensing.keep_totals(Arc::new(KeptTotals(state.desk())));
+        let writes = sensing.writes();
+        let mut actuating = Actuating::new(publish, Arc::clone(&clock), state.desk(), &health)
+            .with_ports(move |bus| writes.writer(bus));
+        // A port with an actuator is open before that is told its safe state.
+        sensing.set_written(plan.written_ports());
+        sensing.apply(&plan.buses, &[]).await;
         actuating.apply(&plan.actuators).await;
         hub.join_commands(actuating.commands());
         let uplink = Arc::clone(&hub) as Arc<dyn Uplink>;
@@ -120,8 +129,6 @@ impl Gateway {
             }
         };
 
-        let mut sensing = Sensing::start(&[], &[], publish, Arc::clone(&clock), &health);
-        sensing.keep_totals(Arc::new(KeptTotals(state.desk())));
         let (bridges, links) = (Vec::new(), None);
         let mut gateway = Self {
             plan,
@@ -187,8 +194,12 @@ impl Gateway {
             return Err(error);
         }
         self.hub.chronicle().watch(board::watched(&plan));
+        // A port stays open until the last actuator on it is in its safe state.
+        self.sensing.set_written(self.plan.written_ports().into_iter().chain(plan.written_ports()));
         self.sensing.apply(&plan.buses, &plan.sensors).await;
         self.actuating.apply(&plan.actuators).await;
+        self.sensing.set_written(plan.written_ports());
+        self.sensing.apply(&plan.buses, &plan.sensors).await;
         if plan.state_dir != self.plan.state_dir {
             warn!("a change of the state directory takes effect for `state.db` at the next start");
         }
@@ -353,14 +364,16 @@ impl Gateway {
     /// Stops in stages, each with its budget (docs/house.md). When `hurry` resolves, the rest is cut short: what is committed stays committed.
     pub async fn stop(self, hurry: impl Future<Output = ()>) {
         self.health.set_ready(false);
-        let Self { plan, hub, broker, bridges, links, sensing, actuating, state, server, .. } = self;
+        let Self { plan, hub, broker, bridges, links, mut sensing, actuating, state, server, .. } = self;
         tokio::pin!(hurry);
         let hurried = tokio::select! {
-            () = sensing.stop(STOP_SENSORS) => false,
+            // The ports with actuators stay open: those are told their safe states next.
+            _ = tokio::time::timeout(STOP_SENSORS, sensing.apply(&plan.buses, &[])) => false,
             () = &mut hurry => true,
         };
         // Whatever the hurry: an output that is let go of before it is safe may stay on for days.
         actuating.stop(STOP_ACTUATORS).await;
+        sensing.stop(STOP_PORTS).await;
         if let Some(links) = links {
             links.abort();
         }

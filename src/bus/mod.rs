@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 pub use self::open::OpenError;
 pub use self::serial::SerialPort;
+pub use self::serial::writer::{SerialWriter, WriteQueue, write_path};
 pub use self::settings::{BusSettings, Device, FilesSettings, I2cDevice, I2cSettings, Parity, SerialSettings};
 use self::simulated::Simulated;
 pub use self::simulated::SimulatedPort;
@@ -65,6 +66,17 @@ impl Port {
         match self {
             Self::Serial(port) => port.next().await,
             Self::Simulated(port) => port.next().await,
+        }
+    }
+
+    /// Writes the bytes. A simulated port takes them and does nothing.
+    ///
+    /// # Errors
+    /// In words, when the port is away or does not take them.
+    pub async fn write(&mut self, bytes: &[u8]) -> Result<(), String> {
+        match self {
+            Self::Serial(port) => port.write(bytes).await,
+            Self::Simulated(_) => Ok(()),
         }
     }
 }

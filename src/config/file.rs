@@ -194,7 +194,7 @@ block! {
     pub struct Actuator open options {
         /// Its name: last level of its topic. No sensor has the same.
         id: Id => required;
-        /// What it is: `gpio-out`, `gpio-pulse`, `i2c-write`.
+        /// What it is: `gpio-out`, `gpio-pulse`, `i2c-write`, `uart-write`.
         driver: Text => required;
         /// The bus it hangs on, as in `[bus.NAME]`. For drivers of serial ports and I²C.
         bus: Text => optional;

@@ -104,7 +104,6 @@ impl Planner<'_> {
             driver: spec.name,
             bus: bus?,
             gpio: self.gpio(),
-            simulated: false,
             options: written.options.canonical(),
             rules: Rules { vocabulary: factory.vocabulary(), allow: sides.collect(), repeatable: factory.repeatable() },
             output: output?,
@@ -184,6 +183,7 @@ impl Planner<'_> {
                 return Ok(None);
             }
             Means::I2c { .. } => "an I²C bus",
+            Means::Serial => "a serial port",
         };
         let Some((at, named)) = named else {
             self.problems
@@ -193,7 +193,11 @@ impl Planner<'_> {
         };
         let named = named.ok_or(Told)?;
         let settings = buses.iter().find(|bus| *bus.id() == named).ok_or(Told)?;
-        if !matches!((factory.means(), settings), (Means::I2c { .. }, BusSettings::I2c(_))) {
+        let fits = matches!(
+            (factory.means(), settings),
+            (Means::I2c { .. }, BusSettings::I2c(_)) | (Means::Serial, BusSettings::Serial(_))
+        );
+        if !fits {
             self.problems
                 .error(Code::WrongBus, at.span, format!("`{named}` is not {word}"))
                 .label(format!("driver `{}` needs one", spec.name));

@@ -128,8 +128,6 @@ pub struct ActuatorPlan {
     pub bus: Option<BusSettings>,
     /// How lines are spoken to.
     pub gpio: GpioSettings,
-    /// Whether its line is one of software, whatever the config says.
-    pub simulated: bool,
     /// The driver's own keys as canonical text: two equal texts make equal devices.
     pub options: String,
     /// Makes its device.
@@ -148,9 +146,19 @@ impl ActuatorPlan {
         self.driver == other.driver
             && self.bus == other.bus
             && self.gpio == other.gpio
-            && self.simulated == other.simulated
             && self.options == other.options
             && self.id == other.id
+    }
+}
+
+impl Plan {
+    /// The serial ports that actuators write to.
+    pub fn written_ports(&self) -> Vec<BusId> {
+        let ports = self.actuators.iter().filter_map(|actuator| match &actuator.bus {
+            Some(BusSettings::Serial(bus)) => Some(bus.id.clone()),
+            _ => None,
+        });
+        ports.collect()
     }
 }
 

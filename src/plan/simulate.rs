@@ -33,10 +33,9 @@ impl Plan {
             }
         }
         for actuator in &mut self.actuators {
-            actuator.simulated = true;
-            if let Some(BusSettings::I2c(bus)) = &mut actuator.bus {
-                bus.device = I2cDevice::Simulated;
-            }
+            actuator.gpio.backend = Backend::Simulated;
+            let own = actuator.bus.as_ref().map(|bus| bus.id().clone());
+            actuator.bus = self.buses.iter().find(|bus| Some(bus.id()) == own.as_ref()).cloned();
         }
         silent
     }

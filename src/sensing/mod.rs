@@ -11,8 +11,8 @@ mod task;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -24,8 +24,8 @@ pub use self::chain::Chain;
 pub use self::line::LineChain;
 pub use self::stream::StreamChain;
 use self::task::{BusContext, Plans, Sensors, supervise};
-use crate::bus::BusSettings;
 use crate::bus::gpio::Gpio;
+use crate::bus::{BusSettings, SerialWriter, WriteQueue, write_path};
 use crate::clock::Clock;
 use crate::health::{Health, Supervised};
 use crate::limits::{PULSE_LIMIT, SAMPLE_DEADLINE, STOP_SENSORS};
@@ -47,6 +47,25 @@ pub struct Sensing {
     totals: Arc<dyn Totals>,
     /// The lines of a test; `None`: the board's.
     gpio: Option<Arc<dyn Gpio>>,
+    writes: Writes,
+    /// Serial ports that are open for what is written to them, with sensors or without.
+    written: BTreeSet<BusId>,
+}
+
+/// The ways to write to serial ports; each is there from when it is asked for.
+#[derive(Clone, Default)]
+pub struct Writes(Arc<Mutex<BTreeMap<BusId, (SerialWriter, WriteQueue)>>>);
+
+impl Writes {
+    fn of(&self, bus: &BusId) -> (SerialWriter, WriteQueue) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.entry(bus.clone()).or_insert_with(write_path).clone()
+    }
+
+    /// The way to one port.
+    pub fn writer(&self, bus: &BusId) -> SerialWriter {
+        self.of(bus).0
+    }
 }
 
 struct RunningBus {
@@ -129,6 +148,8 @@ impl Sensing {
             buses: BTreeMap::new(),
             order: Vec::new(),
             deadline: SAMPLE_DEADLINE,
+            writes: Writes::default(),
+            written: BTreeSet::new(),
             totals: Arc::new(Forgetful),
             gpio: None,
         };
@@ -147,13 +168,23 @@ impl Sensing {
         self.totals = totals;
     }
 
+    /// The ways to write to serial ports.
+    pub fn writes(&self) -> Writes {
+        self.writes.clone()
+    }
+
+    /// From the next [`Self::apply`] on these ports are open, whether they have sensors or not.
+    pub fn set_written(&mut self, buses: impl IntoIterator<Item = BusId>) {
+        self.written = buses.into_iter().collect();
+    }
+
     /// Makes what runs equal to the plan: a changed sensor restarts, an unchanged one on the same port does not miss a byte.
     pub async fn apply(&mut self, buses: &[BusSettings], sensors: &[SensorPlan]) {
         let wanted = |id: &BusId| buses.iter().find(|settings| settings.id() == id);
         let ended: Vec<BusId> = self
             .buses
             .iter()
-            .filter(|(id, bus)| wanted(id) != Some(&bus.settings) || plans_of(id, sensors).is_empty())
+            .filter(|(id, bus)| wanted(id) != Some(&bus.settings) || self.is_idle(id, &plans_of(id, sensors)))
             .map(|(id, _)| id.clone())
             .collect();
         for id in &ended {
@@ -176,7 +207,7 @@ impl Sensing {
         }
         for settings in buses {
             let plans = plans_of(settings.id(), sensors);
-            if plans.is_empty() {
+            if self.is_idle(settings.id(), &plans) {
                 continue;
             }
             match self.buses.get_mut(settings.id()) {
@@ -208,6 +239,11 @@ impl Sensing {
         }
     }
 
+    /// Whether nobody needs the bus.
+    fn is_idle(&self, bus: &BusId, plans: &Plans) -> bool {
+        plans.is_empty() && !self.written.contains(bus)
+    }
+
     fn start_bus(&mut self, settings: &BusSettings, plans: Plans) {
         let (sender, receiver) = watch::channel(plans);
         let (adopted_sender, adopted) = watch::channel(Plans::default());
@@ -226,6 +262,7 @@ impl Sensing {
             pulse: supervised.pulse(),
             totals: self.totals.clone(),
             gpio: self.gpio.clone(),
+            writes: self.writes.of(settings.id()).1,
         }));
         let bus = RunningBus {
             settings: settings.clone(),

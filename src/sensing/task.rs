@@ -13,7 +13,7 @@ use super::chains::Chains;
 use super::lines::{self, SharedLines};
 use super::polled::{self, SharedPolled};
 use crate::bus::gpio::{BoardGpio, Gpio};
-use crate::bus::{BusSettings, Port, PortEvent, SerialSettings};
+use crate::bus::{BusSettings, Port, PortEvent, SerialSettings, WriteQueue};
 use crate::clock::Clock;
 use crate::health::Pulse;
 use crate::limits::{BUS_RESTART_MAX, BUS_RESTART_MIN, PULSE_EVERY};
@@ -78,6 +78,8 @@ pub(super) struct BusContext {
     pub(super) totals: Arc<dyn Totals>,
     /// The lines of a test; `None`: the board's.
     pub(super) gpio: Option<Arc<dyn Gpio>>,
+    /// What is to be written to the port.
+    pub(super) writes: WriteQueue,
 }
 
 /// Runs the bus until it is stopped. A panic ends this bus's task alone, is counted, and is followed by a new start after a back-off.
@@ -131,6 +133,7 @@ async fn run(context: BusContext) -> std::io::Result<()> {
 async fn listen(mut context: BusContext, settings: &SerialSettings, chains: &SharedChains) {
     let mut port = Port::new(settings, context.clock.clone());
     let mut away = false;
+    let mut opened = Moment::ZERO;
     // A task that panicked leaves its chains in an unknown state: they are made anew.
     *lock(chains) = Chains::default();
     adopt(&mut context, chains, away);
@@ -151,6 +154,7 @@ async fn listen(mut context: BusContext, settings: &SerialSettings, chains: &Sha
                 match event {
                     PortEvent::Opened => {
                         away = false;
+                        opened = context.clock.now();
                         lock(chains).port_opened();
                     }
                     PortEvent::Away => {
@@ -161,6 +165,10 @@ async fn listen(mut context: BusContext, settings: &SerialSettings, chains: &Sha
                         act(&context, chains, |chains, now, out| chains.received(bytes, midway, now, time, out));
                     }
                 }
+            }
+            job = context.writes.next() => {
+                let outcome = port.write(&job.bytes).await;
+                job.end(outcome.map(|()| opened));
             }
             () = until(timeout, context.clock.as_ref()) => {}
         }

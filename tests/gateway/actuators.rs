@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::need_mosquitto;
 use crate::support::link::Cut;
 use crate::support::mosquitto::publish;
-use crate::support::{Gateway, Link, Mosquitto, Received, Subscriber, wait_for};
+use crate::support::{Gateway, Link, Mosquitto, Received, Subscriber, Tty, wait_for};
 
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -216,4 +216,66 @@ fn a_reload_leaves_an_unchanged_output_on_and_a_stop_takes_it_to_its_safe_state(
     assert_eq!(states(&below, "tidegate/box/pump"), ["off", "on", "off"]);
     let last = below.on("tidegate/box/pump/availability").pop().unwrap();
     assert_eq!(last.payload, "offline");
+}
+
+const SERIAL: &str = r#"
+[gateway]
+id = "box"
+state_dir = "@state@"
+
+[broker]
+listen = "@listen@"
+
+[bus.port]
+device = "@tty@"
+serial = "115200 8N1"
+
+[[actuator]]
+id = "amp"
+driver = "uart-write"
+bus = "port"
+words = { on = "PWR ON", off = "PWR OFF" }
+format = "VOL {value}"
+range = [0, 100]
+end = "\r\n"
+safe = "off"
+"#;
+
+/// Waits until the device has heard all of this, and nothing else.
+#[track_caller]
+fn heard(tty: &mut Tty, expected: &str) {
+    let mut heard = String::new();
+    wait_for(LIMIT, &format!("the device to hear {expected:?}"), || {
+        heard += &tty.heard();
+        if heard == expected { Ok(()) } else { Err(heard.clone()) }
+    });
+}
+
+#[test]
+fn words_go_out_on_a_port_without_sensors_and_it_ends_in_its_safe_state() {
+    need_mosquitto!();
+    let dir = tempfile::tempdir().unwrap();
+    let mut tty = Tty::plug(dir.path().join("amp"));
+    let mut gateway = Gateway::new(SERIAL, &[("tty", &tty.device())]);
+    gateway.start();
+    heard(&mut tty, "PWR OFF\r\n");
+    let below = Subscriber::new(&gateway.door(), "tidegate/box/#");
+    let say = |payload: &str| publish(&gateway.door(), "tidegate/box/amp/set", payload, &["-q", "1"]);
+    say(r#"{"id":"1","value":"on"}"#);
+    assert_eq!(answered(&below, "tidegate/box/amp/ack", "1", 1), ["done"]);
+    say(r#"{"id":"2","value":35}"#);
+    assert_eq!(answered(&below, "tidegate/box/amp/ack", "2", 1), ["done"]);
+    say(r#"{"id":"2","value":35}"#);
+    assert_eq!(answered(&below, "tidegate/box/amp/ack", "2", 2), ["done", "duplicate"]);
+    heard(&mut tty, "PWR ON\r\nVOL 35\r\n");
+    let told = below.on("tidegate/box/amp").pop().unwrap();
+    assert!(told.payload.contains(r#""value":"35","assumed":true"#), "{}", told.payload);
+    // Nobody knows what a device without power has become: it is told its safe state when it is back.
+    tty.unplug();
+    tty.replug();
+    heard(&mut tty, "PWR OFF\r\n");
+    say(r#"{"id":"3","value":"on"}"#);
+    heard(&mut tty, "PWR ON\r\n");
+    assert!(gateway.stop().success());
+    heard(&mut tty, "PWR OFF\r\n");
 }

@@ -3,10 +3,12 @@
 //! A port that is away is tried at once when something changes in the folders where it would appear, and else with a back-off. An end of file or
 //! an error ends in `Away`, never in another read: an unplugged adapter reads as nothing, without end and without waiting.
 
+pub mod writer;
+
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::Arc;
 
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinHandle;
 use tokio_serial::SerialStream;
 use tracing::{debug, info, warn};
@@ -17,7 +19,9 @@ use super::open::{OpenPort, open};
 use super::watch::DeviceWatch;
 use super::{OpenError, PortEvent, SerialSettings};
 use crate::clock::Clock;
-use crate::limits::{PORT_JOIN, PORT_READ_BYTES, PORT_RETRY_MAX, PORT_RETRY_MIN, PORT_STABLE, PORT_WATCH_GAP};
+use crate::limits::{
+    PORT_JOIN, PORT_READ_BYTES, PORT_RETRY_MAX, PORT_RETRY_MIN, PORT_STABLE, PORT_WATCH_GAP, SERIAL_WRITE_PATIENCE,
+};
 use crate::logic::retry::Backoff;
 use crate::model::{BusId, Moment};
 
@@ -124,6 +128,18 @@ impl SerialPort {
                     }
                 },
             }
+        }
+    }
+
+    /// Writes the bytes, all of them or an error. What is read meanwhile waits with the kernel.
+    ///
+    /// # Errors
+    /// In words: the port is away, or does not take them in time.
+    pub async fn write(&mut self, bytes: &[u8]) -> Result<(), String> {
+        let State::Open { stream, .. } = &mut self.state else { return Err("its port is away".to_owned()) };
+        match tokio::time::timeout(SERIAL_WRITE_PATIENCE, stream.write_all(bytes)).await {
+            Ok(outcome) => outcome.map_err(|error| format!("its port refuses: {error}")),
+            Err(_) => Err("its port takes nothing".to_owned()),
         }
     }
 

@@ -1,7 +1,7 @@
 //! A pseudo terminal in the place of a serial port.
 
 use std::fs::File;
-use std::io::{ErrorKind, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::os::fd::{AsRawFd, FromRawFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -80,6 +80,15 @@ impl Tty {
         let outcome = unsafe { libc::ioctl(port.as_raw_fd(), libc::FIONREAD, &raw mut waiting) };
         assert_eq!(outcome, 0, "FIONREAD: {}", std::io::Error::last_os_error());
         waiting == 0
+    }
+
+    /// What was written to the device since the last call.
+    pub(crate) fn heard(&mut self) -> String {
+        let device = &mut self.ends.as_mut().expect("the device is plugged in").device;
+        let mut heard = Vec::new();
+        // It ends with the error that says there is no more.
+        let _ = device.read_to_end(&mut heard);
+        String::from_utf8_lossy(&heard).into_owned()
     }
 
     /// Sends a line with its end.

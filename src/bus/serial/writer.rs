@@ -1,0 +1,71 @@
+//! Writing to a port that somebody else holds open: the words of an actuator, in the pauses of what is read.
+
+use std::sync::Arc;
+use std::sync::mpsc as std_mpsc;
+
+use tokio::sync::{Mutex, mpsc};
+
+use crate::limits::{SERIAL_WRITE_DEADLINE, SERIAL_WRITE_QUEUE};
+use crate::model::Moment;
+
+/// Some bytes on their way out; none to ask whether the port is open.
+pub struct WriteJob {
+    /// What is to be written.
+    pub bytes: Vec<u8>,
+    reply: std_mpsc::SyncSender<Result<Moment, String>>,
+}
+
+impl WriteJob {
+    /// Tells how it went, and since when the port is open.
+    pub fn end(self, outcome: Result<Moment, String>) {
+        // Whoever asked may have lost patience.
+        let _ = self.reply.try_send(outcome);
+    }
+}
+
+/// The end that asks. Its clones ask the same port.
+#[derive(Clone)]
+pub struct SerialWriter(mpsc::Sender<WriteJob>);
+
+/// The end that has the port; its clones are for the task that follows one that panicked.
+#[derive(Clone)]
+pub struct WriteQueue(Arc<Mutex<mpsc::Receiver<WriteJob>>>);
+
+/// Both ends.
+pub fn write_path() -> (SerialWriter, WriteQueue) {
+    let (sender, receiver) = mpsc::channel(SERIAL_WRITE_QUEUE);
+    (SerialWriter(sender), WriteQueue(Arc::new(Mutex::new(receiver))))
+}
+
+impl SerialWriter {
+    /// Writes the bytes; waits until the kernel has them, for [`SERIAL_WRITE_DEADLINE`] at most. Blocks: not for the runtime's own threads.
+    /// Returns since when the port is open: what was told a device before that, it may have forgotten.
+    ///
+    /// # Errors
+    /// Why they have not been written, in words.
+    pub fn write(&self, bytes: &[u8]) -> Result<Moment, String> {
+        let (reply, told) = std_mpsc::sync_channel(1);
+        let job = WriteJob { bytes: bytes.to_vec(), reply };
+        self.0.try_send(job).map_err(|_| "too much waits for its port, or the port is closed".to_owned())?;
+        told.recv_timeout(SERIAL_WRITE_DEADLINE).unwrap_or_else(|_| Err("its port takes nothing".to_owned()))
+    }
+
+    /// Whether the port is open, and since when. Blocks likewise.
+    ///
+    /// # Errors
+    /// Why it is not, in words.
+    pub fn check(&self) -> Result<Moment, String> {
+        self.write(&[])
+    }
+}
+
+impl WriteQueue {
+    /// Waits for the next job. Cancel safe.
+    pub async fn next(&self) -> WriteJob {
+        match self.0.lock().await.recv().await {
+            Some(job) => job,
+            // Nobody asks any more.
+            None => std::future::pending().await,
+        }
+    }
+}
