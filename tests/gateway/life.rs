@@ -114,7 +114,7 @@ fn a_second_gateway_on_the_same_state_is_refused() {
     let log = Log::default();
     let mut process = Process::start("second", first.command(&["run", "--config"]).arg(second), &log);
     assert_eq!(process.wait(LIMIT).code(), Some(69));
-    log.wait_for_line(LIMIT, 0, &["sessions.db", "in use by another process"]);
+    log.wait_for_line(LIMIT, 0, &["state.db", "in use by another process"]);
     first.process().assert_running();
     TcpStream::connect(("127.0.0.1", first.door().port)).unwrap();
 }
