@@ -343,6 +343,9 @@ pub const SIMULATED_PULSES_MAX: f64 = 100.0;
 
 // ---- bridge ----
 
+/// Longest a bridge waits for commands of its cloud to be noted before it acknowledges them: a commit on a slow card, many times over. After
+/// that the link goes on; a command that was not noted is answered as failed when it is known.
+pub const COMMAND_NOTED: Duration = Duration::from_secs(2);
 /// Time over which the pace of a queue is taken for the estimate of when it is empty: long enough to be calm, short enough to follow a link.
 pub const DRAIN_WINDOW: Duration = Duration::from_secs(15);
 /// Least time between two looks at the queue for that estimate, and the least time it is judged by: 30 looks are kept.

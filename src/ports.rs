@@ -19,6 +19,13 @@ use crate::model::{Ack, ActuatorId, ActuatorView, Command, LineTotals, Message, 
 pub trait Publish: Send + Sync + 'static {
     /// Tells the message to everyone it concerns. What a full queue does is that queue's own, documented policy.
     fn publish(&self, message: Message);
+
+    /// The same for what came from a cloud, which is acknowledged once the future is ready: a command has then been noted, and will have its
+    /// answer. `None` where there is nothing to wait for.
+    fn publish_from_cloud(&self, message: Message) -> Option<Acceptance> {
+        self.publish(message);
+        None
+    }
 }
 
 /// The local broker, as seen from inside the process.

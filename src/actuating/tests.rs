@@ -295,7 +295,9 @@ async fn more_commands_than_may_wait_are_refused_and_every_one_is_answered() {
     }
     let acks = bench.heard.wait("pump/ack", 200).await;
     let count = |result: &str| acks.iter().filter(|ack| ack.contains(&format!(r#""result":"{result}""#))).count();
-    assert!(count("refused") > 0 && count("done") > 0 && count("refused") + count("done") == 200, "{acks:?}");
+    // One that a quick successor overtook says so.
+    let begun = count("done") + count("interrupted");
+    assert!(count("refused") > 0 && count("done") > 0 && count("refused") + begun == 200, "{acks:?}");
 }
 
 /// Whatever is sent, how often, and whenever the process dies: a pulse is given at most once an id, and each id has one answer that is its own.

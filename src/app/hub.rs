@@ -91,15 +91,19 @@ impl Hub {
 }
 
 impl Publish for Hub {
-    fn publish(&self, mut message: Message) {
+    fn publish(&self, message: Message) {
+        // Nobody inside waits for a command's commit.
+        drop(self.publish_from_cloud(message));
+    }
+
+    fn publish_from_cloud(&self, mut message: Message) -> Option<Acceptance> {
         // Told late: a reading that a deadband held back, or one that is told again as stale, may be from before the clock was set.
         if message.stamp.is_some() {
             restamp::message(&mut message, self.clock.wall());
         }
         let message = Arc::new(message);
         self.chronicle().take(&message, || self.clock.wall());
-        // Nobody inside waits for its commit: a cloud is acknowledged by the bridge.
-        drop(self.commands().and_then(|commands| commands.offer(&message)));
+        let command = self.commands().and_then(|commands| commands.offer(&message));
         if let Some(local) = &*self.local.read().unwrap_or_else(PoisonError::into_inner) {
             local.deliver(Arc::clone(&message));
         }
@@ -107,6 +111,7 @@ impl Publish for Hub {
             // Nobody inside waits for the commit: the record is queued by the call, and the bridge counts what it cannot take.
             drop(intake.accept(&message));
         }
+        command
     }
 }
 

@@ -16,7 +16,7 @@ use super::state::Teller;
 use super::{LinkState, Status, words};
 use crate::clock::Clock;
 use crate::health::Pulse;
-use crate::limits::{GOODBYE, PULSE_EVERY, RESOLVER_THREADS, SILENT_CLOSES};
+use crate::limits::{COMMAND_NOTED, GOODBYE, PULSE_EVERY, RESOLVER_THREADS, SILENT_CLOSES};
 use crate::logic::retry::Backoff;
 use crate::model::Moment;
 use crate::mqtt::client::Version;
@@ -207,8 +207,16 @@ impl Engine {
 
     /// Publishes, writes, closes. True when the engine has ended its work.
     async fn carry_out(&mut self, turn: Turn) -> bool {
-        for message in turn.publish {
-            self.publish.publish(message);
+        let noted: Vec<_> =
+            turn.publish.into_iter().filter_map(|message| self.publish.publish_from_cloud(message)).collect();
+        if !noted.is_empty() {
+            // Before the cloud hears that it was taken. One that cannot be noted is answered as failed; a disk that hangs holds the link no longer.
+            let all = async {
+                for acceptance in noted {
+                    let _ = acceptance.await;
+                }
+            };
+            let _ = tokio::time::timeout(COMMAND_NOTED, all).await;
         }
         let now = self.clock.now();
         if let Link::Up(up) = &mut self.link {

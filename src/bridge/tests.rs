@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use super::core::tests::settings;
 use super::*;
-use crate::clock::SystemClock;
+use crate::clock::{Clock as _, SystemClock};
 use crate::health::Health;
 use crate::limits::PULSE_EVERY;
 use crate::model::{Moment, Origin, Qos, TopicName};
-use crate::ports::NotAccepted;
+use crate::ports::{Acceptance, NotAccepted};
 
 /// Longest anything here may take: far more than it needs, so that a busy machine fails nothing.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -20,6 +20,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 #[derive(Default)]
 struct Local {
     heard: Mutex<Vec<Message>>,
+    /// What the next message from the cloud has to wait for.
+    notes: Mutex<Option<tokio::sync::oneshot::Receiver<()>>>,
     /// Panics at the next message, once.
     fails: AtomicBool,
 }
@@ -29,6 +31,55 @@ impl Publish for Local {
         self.heard.lock().unwrap().push(message);
         assert!(!self.fails.swap(false, Ordering::SeqCst), "a mistake, made on purpose");
     }
+
+    fn publish_from_cloud(&self, message: Message) -> Option<Acceptance> {
+        let from_cloud = matches!(message.origin, Origin::Bridge(_));
+        self.publish(message);
+        let note = self.notes.lock().unwrap().take_if(|_| from_cloud)?;
+        Some(Box::pin(async move {
+            let _ = note.await;
+            Ok(())
+        }))
+    }
+}
+
+/// Reads what the bridge says until these bytes are among it, or until the patience ends.
+fn hears(cloud: &mut std::net::TcpStream, bytes: &[u8], patience: Duration) -> bool {
+    cloud.set_read_timeout(Some(patience)).unwrap();
+    let (mut heard, mut buffer) = (Vec::new(), [0; 1024]);
+    while !heard.windows(bytes.len()).any(|window| window == bytes) {
+        match cloud.read(&mut buffer) {
+            Ok(count) if count > 0 => heard.extend_from_slice(&buffer[..count]),
+            _ => return false,
+        }
+    }
+    true
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_command_of_the_cloud_is_acknowledged_once_it_is_noted() {
+    const CONNACK: [u8; 5] = [0x20, 3, 0, 0, 0];
+    /// QoS 1, packet id 7, topic `down/x`, no properties, payload `1`.
+    const PUBLISH: [u8; 14] = [0x32, 12, 0, 6, b'd', b'o', b'w', b'n', b'/', b'x', 0, 7, 0, b'1'];
+    const PUBACK: [u8; 4] = [0x40, 2, 0, 7];
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (dir, local) = (tempfile::tempdir().unwrap(), Arc::new(Local::default()));
+    let (noted, note) = tokio::sync::oneshot::channel();
+    *local.notes.lock().unwrap() = Some(note);
+    let bridge = bridge(&dir, listener.local_addr().unwrap().port(), &local);
+    let (mut cloud, _) = listener.accept().unwrap();
+    assert!(hears(&mut cloud, b"MQTT", PATIENCE));
+    cloud.write_all(&CONNACK).unwrap();
+    cloud.write_all(&PUBLISH).unwrap();
+    let start = SystemClock.now();
+    while !local.heard.lock().unwrap().iter().any(|message| message.topic.as_str() == "local/x") {
+        assert!(SystemClock.now().since(start) < PATIENCE, "the command does not come");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert!(!hears(&mut cloud, &PUBACK, Duration::from_millis(300)), "acknowledged before it is noted");
+    noted.send(()).unwrap();
+    assert!(hears(&mut cloud, &PUBACK, PATIENCE), "noted and not acknowledged");
+    bridge.stop(Duration::from_secs(2)).await;
 }
 
 fn message(payload: &str) -> Arc<Message> {
