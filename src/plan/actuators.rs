@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::topics::{self, Holes};
-use super::{ActuatorPlan, Planner, SensorPlan, lines};
+use super::{ActuatorPlan, Planner, SensorPlan, lines, options};
 use crate::actuators::{ActuatorFactory, ActuatorSpec, ChipKind, Means, registry};
 use crate::bus::settings::BusSettings;
 use crate::config::code::Code;
@@ -127,41 +127,15 @@ impl Planner<'_> {
     }
 
     fn factory(&mut self, spec: &ActuatorSpec, written: &At<file::Actuator>) -> Option<Arc<dyn ActuatorFactory>> {
-        let schema = (spec.schema)();
-        let known = schema.get("properties").and_then(serde_json::Value::as_object);
-        let ours = file::Actuator::BLOCK.keys;
-        let mut options = written.options.clone();
-        let mut clean = true;
-        if let Some(known) = known {
-            options.0.retain(|name, (span, _)| {
-                let is_known = known.contains_key(name.as_str());
-                if !is_known {
-                    clean = false;
-                    let names = known.keys().map(String::as_str).chain(ours.iter().map(|key| key.name));
-                    self.problems
-                        .error(Code::UnknownKey, *span, format!("unknown key `{name}`"))
-                        .label(format!("known to neither an actuator nor driver `{}`", spec.name))
-                        .suggest(name, names);
-                }
-                is_known
-            });
-        }
-        let mistakes = match (spec.build)(options.to_toml()) {
-            Ok(factory) => return clean.then_some(factory),
-            Err(mistakes) => mistakes,
+        let block = options::Block {
+            what: "an actuator",
+            driver: spec.name,
+            schema: (spec.schema)(),
+            ours: file::Actuator::BLOCK.keys,
+            options: &written.options,
+            span: written.span,
         };
-        for mistake in mistakes {
-            let mut span = Span::from(mistake.span);
-            if span.end <= span.start && span.start == 0 {
-                // What is missing has no place but the block's.
-                span = written.span;
-            }
-            let told = self.problems.error(Code::DriverOption, span, mistake.message);
-            if let Some(help) = mistake.help {
-                told.help(help);
-            }
-        }
-        None
+        self.own_keys(&block, spec.build)
     }
 
     /// The bus it hangs on; `None` for what hangs on none.

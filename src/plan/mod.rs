@@ -11,6 +11,7 @@ mod credentials;
 pub mod environment;
 mod hints;
 mod lines;
+mod options;
 mod page;
 mod rules;
 mod sensors;

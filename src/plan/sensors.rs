@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::topics::{self, Holes};
-use super::{Planner, RESERVED, SensorPlan, lines};
+use super::{Planner, RESERVED, SensorPlan, lines, options};
 use crate::bus::settings::{BusSettings, FilesSettings, LinesSettings};
 use crate::config::code::Code;
 use crate::config::file::{self, Payload};
@@ -196,50 +196,15 @@ impl Planner<'_> {
     }
 
     fn driver(&mut self, spec: &'static DriverSpec, sensor: &At<file::Sensor>) -> Option<Factory> {
-        // Keys that neither we nor the driver know are told here, with both lists at hand; the driver judges the rest.
-        let schema = (spec.schema)();
-        let known = schema.get("properties").and_then(serde_json::Value::as_object);
-        let ours = file::Sensor::BLOCK.keys;
-        let mut options = sensor.options.clone();
-        let mut clean = true;
-        if let Some(known) = known.filter(|known| !known.is_empty()) {
-            options.0.retain(|name, (span, _)| {
-                let is_known = known.contains_key(name.as_str());
-                if !is_known {
-                    clean = false;
-                    let names = known.keys().map(String::as_str).chain(ours.iter().map(|key| key.name));
-                    self.problems
-                        .error(Code::UnknownKey, *span, format!("unknown key `{name}`"))
-                        .label(format!("known to neither a sensor nor driver `{}`", spec.name))
-                        .suggest(name, names);
-                }
-                is_known
-            });
-        }
-        match spec.build(options.to_toml()) {
-            Ok(factory) => clean.then_some(factory),
-            Err(mistakes) => {
-                if mistakes.is_empty() {
-                    self.problems.error(
-                        Code::DriverOption,
-                        sensor.span,
-                        format!("driver `{}` cannot be used like this", spec.name),
-                    );
-                }
-                for mistake in mistakes {
-                    let mut span = Span::from(mistake.span);
-                    if span.end <= span.start && span.start == 0 {
-                        // The driver misses something: there is no place for what is not there but the block's.
-                        span = sensor.span;
-                    }
-                    let told = self.problems.error(Code::DriverOption, span, mistake.message);
-                    if let Some(help) = mistake.help {
-                        told.help(help);
-                    }
-                }
-                None
-            }
-        }
+        let block = options::Block {
+            what: "a sensor",
+            driver: spec.name,
+            schema: (spec.schema)(),
+            ours: file::Sensor::BLOCK.keys,
+            options: &sensor.options,
+            span: sensor.span,
+        };
+        self.own_keys(&block, |table| spec.build(table))
     }
 
     fn values(&mut self, sensor: &At<file::Sensor>, channels: &[Arc<str>], form: PayloadForm) -> Vec<ValueSettings> {

@@ -7,12 +7,11 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use schemars::JsonSchema;
 use toml::de::DeTable;
 
+use super::options::{self, Selection};
 use super::simulated::Wandering;
 use super::sysfs::{self, Found, cannot_read, parse};
-use crate::drivers::options::{Fields, Text};
 use crate::drivers::{Build, DriverSpec, FilesFactory, OptionsError, PolledDriver, SampleError};
 use crate::limits::FRAME_VALUES_MAX;
 use crate::model::{Sample, Value};
@@ -23,22 +22,9 @@ pub const SPEC: DriverSpec = DriverSpec {
     summary: "Chips that the kernel's hwmon drivers read: temperature, voltage, current, power, energy, humidity, fan",
     channels: &[],
     example: "chip = \"cpu_thermal\"\n",
-    schema: || schemars::schema_for!(Options),
+    schema: || schemars::schema_for!(options::Options),
     build: Build::Files(|table| decode(table).map(|chip| Arc::new(chip) as Arc<dyn FilesFactory>)),
 };
-
-/// Keys of a sensor with `driver = "hwmon"`.
-#[derive(JsonSchema)]
-#[schemars(deny_unknown_fields)]
-#[allow(dead_code)] // Read by the schema alone; decoding is by hand.
-struct Options {
-    /// The chip's name, as in its file `name`: `cpu_thermal`, `lm75`. `tidegate scan hwmon` lists them.
-    chip: String,
-    /// What it hangs on, where two chips have one name: `1-0048`.
-    parent: Option<String>,
-    /// The values to read, such as `["temp1", "in0"]`. Left out, all that the chip has.
-    inputs: Option<Vec<String>>,
-}
 
 /// Kinds of value: prefix of the file, what divides its number, the unit that comes of it, where a simulated one starts.
 const KINDS: [(&str, f64, &str, f64); 7] = [
@@ -59,46 +45,15 @@ fn kind(input: &str) -> Option<&'static (&'static str, f64, &'static str, f64)> 
 }
 
 #[derive(Debug, Clone)]
-struct Chip {
-    name: String,
-    parent: Option<String>,
-    inputs: Vec<Arc<str>>,
-}
+struct Chip(Selection);
 
 fn decode(table: DeTable<'_>) -> Result<Chip, Vec<OptionsError>> {
-    let mut fields = Fields::new(table, &["chip", "parent", "inputs"]);
-    if !fields.has("chip") {
-        let help = "`chip = \"…\"`: `tidegate scan hwmon` lists what is there".to_owned();
-        fields.error(0..0, "missing key `chip`", Some(help));
-    }
-    let name = fields.text("chip").and_then(|word| plain(&mut fields, "chip", word));
-    let parent = fields.text("parent").and_then(|word| plain(&mut fields, "parent", word));
-    let mut inputs = Vec::new();
-    for word in fields.texts("inputs").unwrap_or_default() {
-        if kind(&word.content).is_none() {
-            let kinds: Vec<String> = KINDS.iter().map(|(kind, ..)| format!("`{kind}1`")).collect();
-            let help = format!("named as {}", kinds.join(", "));
-            fields.error(word.span, format!("`{}` is no input of a chip", word.content), Some(help));
-        } else if inputs.iter().any(|known: &Arc<str>| **known == *word.content) {
-            fields.error(word.span, format!("`{}` is read twice", word.content), None);
-        } else {
-            inputs.push(word.content.as_str().into());
-        }
-    }
-    let errors = fields.finish();
-    match name {
-        Some(name) if errors.is_empty() => Ok(Chip { name, parent, inputs }),
-        _ => Err(errors),
-    }
-}
-
-/// A text that is compared with what the kernel says: neither empty nor a path.
-pub(super) fn plain(fields: &mut Fields<'_>, key: &str, word: Text) -> Option<String> {
-    if word.content.is_empty() || word.content.contains('/') {
-        fields.error(word.span, format!("`{key}` must be a name, not a path"), None);
-        return None;
-    }
-    Some(word.content)
+    options::decode(table, "hwmon", |input| {
+        let kinds: Vec<String> = KINDS.iter().map(|(kind, ..)| format!("`{kind}1`")).collect();
+        let refusal = (format!("`{input}` is no input of a chip"), format!("named as {}", kinds.join(", ")));
+        kind(input).is_none().then_some(refusal)
+    })
+    .map(Chip)
 }
 
 impl FilesFactory for Chip {
@@ -111,19 +66,16 @@ impl FilesFactory for Chip {
     }
 
     fn channels(&self) -> Vec<Arc<str>> {
-        self.inputs.clone()
+        self.0.inputs.iter().map(|input| input.as_str().into()).collect()
     }
 
     fn units(&self) -> Vec<(Arc<str>, Arc<str>)> {
-        self.inputs.iter().filter_map(|input| Some((Arc::clone(input), kind(input)?.2.into()))).collect()
+        self.0.inputs.iter().filter_map(|input| Some((input.as_str().into(), kind(input)?.2.into()))).collect()
     }
 
     fn simulated(&self, seed: u64) -> Box<dyn PolledDriver> {
-        let inputs = if self.inputs.is_empty() { vec!["temp1".into()] } else { self.inputs.clone() };
-        let values = inputs.into_iter().filter_map(|input: Arc<str>| {
-            let middle = kind(&input)?.3;
-            Some((input, middle))
-        });
+        let inputs = if self.0.inputs.is_empty() { vec!["temp1".to_owned()] } else { self.0.inputs.clone() };
+        let values = inputs.iter().filter_map(|input| Some((input.as_str().into(), kind(input)?.3)));
         Box::new(Wandering::new(values, seed))
     }
 }
@@ -137,26 +89,8 @@ struct Reader {
 
 impl Reader {
     fn find(&self) -> Result<Vec<(Arc<str>, PathBuf, f64)>, SampleError> {
-        let device = sysfs::find(&self.class, "hwmon", &self.chip.name, self.chip.parent.as_deref())?;
-        let there = inputs(&device.path);
-        let wanted = if self.chip.inputs.is_empty() {
-            there
-        } else {
-            self.chip
-                .inputs
-                .iter()
-                .map(|input| {
-                    there.iter().find(|(name, ..)| name == input).cloned().ok_or_else(|| {
-                        let names: Vec<&str> = there.iter().map(|(name, ..)| &**name).collect();
-                        SampleError::Device(format!("the chip has no `{input}`; it has {}", names.join(", ")))
-                    })
-                })
-                .collect::<Result<_, _>>()?
-        };
-        if wanted.is_empty() {
-            return Err(SampleError::Device("the chip shows no value".into()));
-        }
-        Ok(wanted)
+        let device = sysfs::find(&self.class, "hwmon", &self.chip.0.name, self.chip.0.parent.as_deref())?;
+        self.chip.0.choose("chip", inputs(&device.path), |(name, ..)| name)
     }
 }
 

@@ -7,13 +7,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use schemars::JsonSchema;
 use toml::de::DeTable;
 
-use super::hwmon::plain;
+use super::options::{self, Selection};
 use super::simulated::Wandering;
 use super::sysfs::{self, Found, number};
-use crate::drivers::options::Fields;
 use crate::drivers::{Build, DriverSpec, FilesFactory, OptionsError, PolledDriver, SampleError};
 use crate::limits::FRAME_VALUES_MAX;
 use crate::model::{Sample, Value};
@@ -24,22 +22,9 @@ pub const SPEC: DriverSpec = DriverSpec {
     summary: "Devices that the kernel's IIO drivers read: DHT11, DHT22, BME280 and hundreds more",
     channels: &[],
     example: "chip = \"dht11@0\"\n",
-    schema: || schemars::schema_for!(Options),
+    schema: || schemars::schema_for!(options::Options),
     build: Build::Files(|table| decode(table).map(|chip| Arc::new(chip) as Arc<dyn FilesFactory>)),
 };
-
-/// Keys of a sensor with `driver = "iio"`.
-#[derive(JsonSchema)]
-#[schemars(deny_unknown_fields)]
-#[allow(dead_code)] // Read by the schema alone; decoding is by hand.
-struct Options {
-    /// The device's name, as in its file `name`: `dht11@0`, `bme280`. `tidegate scan iio` lists them.
-    chip: String,
-    /// What it hangs on, where two devices have one name: `1-0076`.
-    parent: Option<String>,
-    /// The channels to read, such as `["temp", "voltage0"]`. Left out, all that the device has.
-    inputs: Option<Vec<String>>,
-}
 
 /// Kinds of channel: the kernel's word, ours, what its base unit is multiplied by, the unit that comes of it, where a simulated one starts.
 const KINDS: [(&str, &str, f64, &str, f64); 16] = [
@@ -76,37 +61,16 @@ fn told_as(channel: &str) -> Arc<str> {
 }
 
 #[derive(Debug, Clone)]
-struct Chip {
-    name: String,
-    parent: Option<String>,
-    inputs: Vec<String>,
-}
+struct Chip(Selection);
 
 fn decode(table: DeTable<'_>) -> Result<Chip, Vec<OptionsError>> {
-    let mut fields = Fields::new(table, &["chip", "parent", "inputs"]);
-    if !fields.has("chip") {
-        let help = "`chip = \"…\"`: `tidegate scan iio` lists what is there".to_owned();
-        fields.error(0..0, "missing key `chip`", Some(help));
-    }
-    let name = fields.text("chip").and_then(|word| plain(&mut fields, "chip", word));
-    let parent = fields.text("parent").and_then(|word| plain(&mut fields, "parent", word));
-    let mut inputs: Vec<String> = Vec::new();
-    for word in fields.texts("inputs").unwrap_or_default() {
-        if kind(&word.content).is_none() || word.content.contains('/') {
-            let kinds: Vec<String> = KINDS.iter().map(|(kind, ..)| format!("`{kind}`")).collect();
-            let help = format!("one of {}, with the channel's number behind it where it has one", kinds.join(", "));
-            fields.error(word.span, format!("`{}` is no channel that can be read", word.content), Some(help));
-        } else if inputs.contains(&word.content) {
-            fields.error(word.span, format!("`{}` is read twice", word.content), None);
-        } else {
-            inputs.push(word.content);
-        }
-    }
-    let errors = fields.finish();
-    match name {
-        Some(name) if errors.is_empty() => Ok(Chip { name, parent, inputs }),
-        _ => Err(errors),
-    }
+    options::decode(table, "iio", |input| {
+        let kinds: Vec<String> = KINDS.iter().map(|(kind, ..)| format!("`{kind}`")).collect();
+        let help = format!("one of {}, with the channel's number behind it where it has one", kinds.join(", "));
+        let unknown = kind(input).is_none() || input.contains('/');
+        unknown.then(|| (format!("`{input}` is no channel that can be read"), help))
+    })
+    .map(Chip)
 }
 
 impl FilesFactory for Chip {
@@ -119,17 +83,17 @@ impl FilesFactory for Chip {
     }
 
     fn channels(&self) -> Vec<Arc<str>> {
-        self.inputs.iter().map(|input| told_as(input)).collect()
+        self.0.inputs.iter().map(|input| told_as(input)).collect()
     }
 
     fn units(&self) -> Vec<(Arc<str>, Arc<str>)> {
         let unit = |input: &String| kind(input).filter(|(_, _, _, unit, _)| !unit.is_empty()).map(|kind| kind.3);
-        self.inputs.iter().filter_map(|input| Some((told_as(input), unit(input)?.into()))).collect()
+        self.0.inputs.iter().filter_map(|input| Some((told_as(input), unit(input)?.into()))).collect()
     }
 
     fn simulated(&self, seed: u64) -> Box<dyn PolledDriver> {
         let default = ["temp".to_owned(), "humidityrelative".to_owned()];
-        let inputs = if self.inputs.is_empty() { &default[..] } else { &self.inputs[..] };
+        let inputs = if self.0.inputs.is_empty() { &default[..] } else { &self.0.inputs[..] };
         let values = inputs.iter().filter_map(|input| Some((told_as(input), kind(input)?.4)));
         Box::new(Wandering::new(values, seed))
     }
@@ -175,23 +139,8 @@ const DHT_PAUSE: Duration = Duration::from_secs(2);
 
 impl Reader {
     fn find(&self) -> Result<Vec<Channel>, SampleError> {
-        let device = sysfs::find(&self.class, "iio:device", &self.chip.name, self.chip.parent.as_deref())?;
-        let there = channels(&device.path);
-        let wanted: Vec<Channel> = if self.chip.inputs.is_empty() {
-            there
-        } else {
-            let channel = |input: &String| {
-                there.iter().find(|channel| channel.channel == *input).cloned().ok_or_else(|| {
-                    let names: Vec<&str> = there.iter().map(|channel| channel.channel.as_str()).collect();
-                    SampleError::Device(format!("the device has no `{input}`; it has {}", names.join(", ")))
-                })
-            };
-            self.chip.inputs.iter().map(channel).collect::<Result<_, _>>()?
-        };
-        if wanted.is_empty() {
-            return Err(SampleError::Device("the device shows no channel that can be read".into()));
-        }
-        Ok(wanted)
+        let device = sysfs::find(&self.class, "iio:device", &self.chip.0.name, self.chip.0.parent.as_deref())?;
+        self.chip.0.choose("device", channels(&device.path), |channel| &channel.channel)
     }
 
     fn read(channels: &[Channel]) -> Result<Vec<Sample>, SampleError> {
@@ -210,7 +159,7 @@ impl PolledDriver for Reader {
         };
         let mut samples = Self::read(&found);
         // Its pulses are timed by interrupts, and one in some ten measurements fails on a busy board.
-        if samples.is_err() && self.chip.name.starts_with("dht11") {
+        if samples.is_err() && self.chip.0.name.starts_with("dht11") {
             std::thread::sleep(DHT_PAUSE);
             samples = Self::read(&found);
         }
@@ -342,7 +291,7 @@ mod tests {
         assert_eq!(read(&files, "chip = 'x'"), Err("`in_temp_input` holds no number".into()));
         let error = read(&files, "chip = 'x'\ninputs = ['voltage3']").unwrap_err();
         assert_eq!(error, "the device has no `voltage3`; it has temp");
-        assert_eq!(read(&[("name", "x")], "chip = 'x'"), Err("the device shows no channel that can be read".into()));
+        assert_eq!(read(&[("name", "x")], "chip = 'x'"), Err("the device shows nothing that can be read".into()));
     }
 
     #[test]

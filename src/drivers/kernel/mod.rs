@@ -4,6 +4,7 @@
 
 pub mod hwmon;
 pub mod iio;
+mod options;
 mod simulated;
 mod sysfs;
 #[cfg(test)]
