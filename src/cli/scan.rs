@@ -160,7 +160,7 @@ fn i2c_buses() -> Result<Vec<Find>, String> {
     }
 }
 
-/// Drivers whose example is at this address.
+/// Drivers whose example is at this address; of a chip that the config describes, the example is anybody's.
 fn candidates(address: u8) -> Vec<&'static str> {
     let at = |spec: &&crate::drivers::DriverSpec| {
         let table = toml::de::DeTable::parse(spec.example).ok()?.into_inner();
@@ -169,7 +169,7 @@ fn candidates(address: u8) -> Vec<&'static str> {
             _ => None,
         }
     };
-    DRIVERS.iter().filter(|spec| at(spec) == Some(address)).map(|spec| spec.name).collect()
+    DRIVERS.iter().filter(|spec| spec.name != "i2c-map" && at(spec) == Some(address)).map(|spec| spec.name).collect()
 }
 
 fn gpio() -> Result<Vec<Find>, String> {

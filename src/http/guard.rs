@@ -39,14 +39,20 @@ pub(super) fn may_see(settings: &Settings, headers: &HeaderMap) -> Result<(), Re
     }
 }
 
+/// Whether a browser says that another page sent the request (W3C Fetch Metadata).
+fn is_foreign(headers: &HeaderMap) -> bool {
+    const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+    headers.get(FETCH_SITE).is_some_and(|site| !matches!(site.as_bytes(), b"same-origin" | b"none"))
+}
+
+/// Whether the page's visitor may hold one of the few streams, beside [`may_see`]: another page could not read it, and would keep the seat.
+pub(super) fn may_follow(headers: &HeaderMap) -> Result<(), Refusal> {
+    if is_foreign(headers) { Err(Refusal::Foreign) } else { Ok(()) }
+}
+
 /// Whether the page's visitor may change something, beside [`may_see`].
 pub(super) fn may_change(headers: &HeaderMap) -> Result<(), Refusal> {
-    /// What a browser says of where a request comes from (W3C Fetch Metadata).
-    const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
-
-    if let Some(site) = headers.get(FETCH_SITE)
-        && !matches!(site.as_bytes(), b"same-origin" | b"none")
-    {
+    if is_foreign(headers) {
         return Err(Refusal::Foreign);
     }
     if let Some(origin) = headers.get(ORIGIN) {
@@ -175,6 +181,13 @@ mod tests {
         for none in ["Basic %%%", "Basic", "Digest cGk6dGlkZTpnYXRl"] {
             assert_eq!(see(none), Err(Refusal::NoToken), "{none}");
         }
+    }
+
+    #[test]
+    fn another_page_gets_no_stream() {
+        assert_eq!(may_follow(&headers(&[])), Ok(()), "curl");
+        assert_eq!(may_follow(&headers(&[("sec-fetch-site", "same-origin")])), Ok(()));
+        assert_eq!(may_follow(&headers(&[("sec-fetch-site", "cross-site")])), Err(Refusal::Foreign));
     }
 
     #[test]

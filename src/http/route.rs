@@ -42,6 +42,13 @@ where
     let path = request.uri().path().to_owned();
     let parts: Vec<&str> = path.trim_start_matches('/').split('/').collect();
     match *request.method() {
+        Method::GET | Method::HEAD
+            if parts[..] == ["api", "stream"]
+                && settings.is_some()
+                && guard::may_follow(request.headers()).is_err() =>
+        {
+            foreign()
+        }
         Method::GET | Method::HEAD => look(shared, settings.as_ref(), &path, &parts),
         Method::POST if settings.is_none() || guard::may_change(request.headers()) == Ok(()) => {
             if settings.as_ref().is_some_and(|settings| !settings.commands) && parts[..] != ["api", "stage", "link"] {
@@ -53,10 +60,14 @@ where
             Err(Refusal::NotJson) => {
                 answer::error(StatusCode::UNSUPPORTED_MEDIA_TYPE, "expected a body of the type application/json")
             }
-            _ => answer::error(StatusCode::FORBIDDEN, "another page sent this; it is not answered"),
+            _ => foreign(),
         },
         _ => answer::wrong_method("GET, HEAD, POST"),
     }
+}
+
+fn foreign() -> Answer {
+    answer::error(StatusCode::FORBIDDEN, "another page sent this; it is not answered")
 }
 
 /// What a visitor sees who may not see anything.

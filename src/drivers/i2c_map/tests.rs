@@ -162,6 +162,16 @@ decode.v = { type = 'u8' }";
 }
 
 #[test]
+fn bits_are_whole_numbers() {
+    for bits in ["[-1, 0]", "[3.7, 0]", "[7, -0.5]"] {
+        let options = format!(
+            "address = 0x36\nsteps = [ {{ read = 1, into = 'a' }} ]\ndecode.v = {{ type = 'u8', from = 'a', bits = {bits} }}"
+        );
+        assert_eq!(mistakes(&options), [format!("`bits` must be two of 7 to 0, the higher first @ bits = {bits}")]);
+    }
+}
+
+#[test]
 fn every_mistake_is_told_at_its_place() {
     assert_eq!(
         mistakes("addres = 0x36"),

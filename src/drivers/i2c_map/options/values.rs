@@ -170,9 +170,10 @@ fn pair(
 fn bits(fields: &mut Fields<'_>, width: u32) -> Option<(u32, u32)> {
     let span = fields.span("bits")?;
     let (high, low) = pair(fields, "bits", "the highest and the lowest bit, such as [11, 4]", as_number)?;
+    let whole = [high, low].iter().all(|bit| bit.fract().abs() <= 0.0 && *bit >= 0.0);
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // `as` keeps a float within the type
     let (high, low) = (high as u32, low as u32);
-    if low > high || high >= width {
+    if !whole || low > high || high >= width {
         fields.error(span, format!("`bits` must be two of {} to 0, the higher first", width - 1), None);
         return None;
     }
