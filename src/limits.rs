@@ -39,7 +39,7 @@ pub const STOP_HTTP: Duration = Duration::from_secs(1);
 /// What the gateway remembers is written and closed.
 pub const STOP_STATE: Duration = Duration::from_secs(1);
 /// `TimeoutStopSec` of the unit; the kill follows.
-pub const STOP_TOTAL: Duration = Duration::from_secs(15);
+pub const STOP_TOTAL: Duration = Duration::from_secs(20);
 const _: () = assert!(
     STOP_SENSORS.as_millis()
         + STOP_ACTUATORS.as_millis()

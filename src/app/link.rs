@@ -7,7 +7,7 @@ use crate::bridge::{LinkState, Status};
 /// Tells every change, for as long as it is let.
 pub(super) async fn watch(mut links: Vec<watch::Receiver<Status>>, up: watch::Sender<bool>) {
     loop {
-        let online = links.iter_mut().any(|link| link.borrow_and_update().state == LinkState::Online);
+        let online = any(&mut links, |status| status.state == LinkState::Online);
         up.send_if_modified(|known| std::mem::replace(known, online) != online);
         let mut changes = tokio::task::JoinSet::new();
         for mut link in links.clone() {
@@ -17,6 +17,32 @@ pub(super) async fn watch(mut links: Vec<watch::Receiver<Status>>, up: watch::Se
         match changes.join_next().await {
             Some(Ok(true)) => {}
             _ => std::future::pending().await,
+        }
+    }
+}
+
+/// Whether any says so. Every one is looked at, also behind one that does: a change that was not seen would ring again at once, for ever.
+fn any<T>(links: &mut [watch::Receiver<T>], says: impl Fn(&T) -> bool) -> bool {
+    let mut any = false;
+    for link in links {
+        any |= says(&link.borrow_and_update());
+    }
+    any
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_behind_a_link_that_is_online_is_seen() {
+        let (_first, first) = watch::channel(true);
+        let (second, receiver) = watch::channel(false);
+        let mut links = [first, receiver];
+        for online in [true, false] {
+            second.send_replace(online);
+            assert!(any(&mut links, |online| *online));
+            assert!(!links[1].has_changed().unwrap());
         }
     }
 }

@@ -91,11 +91,11 @@ fn text(view: &SensorView) -> String {
         let value = match &sample.value {
             Value::Integer(number) => number.to_string(),
             Value::Number(number) => number.to_string(),
-            Value::Text(text) => text.to_string(),
+            Value::Text(text) => super::table::plain(text),
             Value::Flag(flag) => flag.to_string(),
         };
         // Writing to a String cannot fail.
-        let _ = writeln!(text, "{:width$}  {value}{unit}", sample.name);
+        let _ = writeln!(text, "{:width$}  {value}{unit}", super::table::plain(&sample.name));
     }
     if let Some(word) = view.quality.word() {
         let _ = writeln!(text, "quality: {word}");

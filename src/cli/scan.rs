@@ -113,13 +113,13 @@ fn serial() -> Vec<Find> {
 fn i2c_buses() -> Result<Vec<Find>, String> {
     let adapters = i2c::adapters();
     let mut found = Vec::new();
-    let mut refused = None;
+    let mut refused = Vec::new();
     for adapter in &adapters {
         let (path, name) = (adapter.path.display(), &adapter.name);
         let targets = match i2c::probe(&adapter.path) {
             Ok(targets) => targets,
             Err(reason) => {
-                refused = Some(reason);
+                refused.push(reason);
                 continue;
             }
         };
@@ -153,11 +153,13 @@ fn i2c_buses() -> Result<Vec<Find>, String> {
             found.push(Find { title, block, json: Value::Null });
         }
     }
-    found.retain(|find| !find.title.is_empty());
-    match refused {
-        Some(reason) if found.is_empty() => Err(reason),
-        _ => Ok(found),
+    if found.is_empty() && !refused.is_empty() {
+        return Err(refused.join("\nerror: "));
     }
+    for reason in refused {
+        eprintln!("error: {reason}");
+    }
+    Ok(found)
 }
 
 /// Drivers whose example is at this address; of a chip that the config describes, the example is anybody's.

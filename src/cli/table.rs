@@ -14,16 +14,20 @@ impl Table {
         Self { rows: vec![head.iter().map(|word| word.to_uppercase()).collect()] }
     }
 
-    /// Adds a row. What a device sent may hold anything: a terminal gets to see it, not to obey it.
+    /// Adds a row.
     pub(super) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
-        let plain = |cell: String| cell.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
-        self.rows.push(cells.into_iter().map(plain).collect());
+        self.rows.push(cells.into_iter().map(|cell| plain(&cell)).collect());
     }
 
     /// Whether there is nothing below the head.
     pub(super) fn is_empty(&self) -> bool {
         self.rows.len() == 1
     }
+}
+
+/// What a device sent may hold anything: a terminal gets to see it, not to obey it.
+pub(super) fn plain(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
 impl fmt::Display for Table {

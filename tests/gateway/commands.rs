@@ -103,6 +103,8 @@ fn every_driver_is_listed_and_one_is_told_whole() {
     assert!(names.contains(&"bme280") && names.contains(&"uart"), "{names:?}");
     let one = words(&tidegate(&["drivers", "bme280"]).stdout);
     assert!(one.contains("address: 7-bit address") && one.contains("driver = \"bme280\""), "{one}");
+    let output = words(&tidegate(&["drivers", "gpio-out"]).stdout);
+    assert!(output.contains("[[actuator]]") && output.contains("active_low: "), "{output}");
     let unknown = tidegate(&["drivers", "bme28"]);
     assert_eq!(unknown.status.code(), Some(64));
     assert!(words(&unknown.stderr).contains("did you mean `bme280`?"));

@@ -154,12 +154,9 @@ pub fn list(sys: &Path) -> Vec<Found> {
         .map(|device| {
             let inputs = inputs(&device.path).into_iter().map(|(name, ..)| name.to_string()).collect();
             let parent = if twice(&device.name) { format!("parent = \"{}\"\n", device.parent) } else { String::new() };
+            let id: String = device.name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
             Found {
-                block: format!(
-                    "[[sensor]]\nid = \"{}\"\ndriver = \"hwmon\"\nchip = \"{}\"\n{parent}",
-                    device.name.replace('_', "-"),
-                    device.name
-                ),
+                block: format!("[[sensor]]\nid = \"{id}\"\ndriver = \"hwmon\"\nchip = \"{}\"\n{parent}", device.name),
                 name: device.name.clone(),
                 parent: device.parent.clone(),
                 inputs,

@@ -75,7 +75,7 @@ fn decode(table: DeTable<'_>) -> Result<Chip, Vec<OptionsError>> {
 
 impl FilesFactory for Chip {
     fn make(&self, sys: &Path) -> Box<dyn PolledDriver> {
-        Box::new(Reader { class: sys.join("bus/iio/devices"), chip: self.clone(), found: None })
+        Box::new(Reader { class: sys.join("bus/iio/devices"), chip: self.clone(), found: None, failed: false })
     }
 
     fn group(&self) -> &'static str {
@@ -132,6 +132,8 @@ struct Reader {
     class: PathBuf,
     chip: Chip,
     found: Option<Vec<Channel>>,
+    /// The measurement before failed: a device that is gone must not hold up the others at each try.
+    failed: bool,
 }
 
 /// A DHT is asked again after this long: it needs two seconds between two measurements (datasheet DHT22, §7).
@@ -159,10 +161,11 @@ impl PolledDriver for Reader {
         };
         let mut samples = Self::read(&found);
         // Its pulses are timed by interrupts, and one in some ten measurements fails on a busy board.
-        if samples.is_err() && self.chip.0.name.starts_with("dht11") {
+        if samples.is_err() && !self.failed && self.chip.0.name.starts_with("dht11") {
             std::thread::sleep(DHT_PAUSE);
             samples = Self::read(&found);
         }
+        self.failed = samples.is_err();
         self.found = Some(found);
         samples
     }

@@ -14,7 +14,7 @@ let source = null, heard = performance.now(), away = null, began = null;
 let commands = false, clock = { now_ms: Date.now(), at: performance.now(), uptime_ms: 0, synced: true };
 let stage = null, broker = null, tick = 0;
 
-// ---- small helpers ----
+// ---- small things ----
 
 function make(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);

@@ -13,7 +13,7 @@ use super::process::{Log, Process};
 
 /// Longest a start may take before the test gives up. The budget is 150 ms; a machine that runs other tests is slower.
 const START: Duration = Duration::from_secs(15);
-/// Longest a stop may take: its stages end before systemd kills at 15 s.
+/// Longest a stop may take: its stages add up to less, and systemd kills at 20 s.
 const STOP: Duration = Duration::from_secs(15);
 
 /// A gateway with its directory, config file and log. All of them stay over restarts.
