@@ -133,6 +133,8 @@ async fn run(context: BusContext) -> std::io::Result<()> {
 async fn listen(mut context: BusContext, settings: &SerialSettings, chains: &SharedChains) {
     let mut port = Port::new(settings, context.clock.clone());
     let mut away = false;
+    // Before that is known, what is to be written waits.
+    let mut has_been_tried = false;
     let mut opened = Moment::ZERO;
     // A task that panicked leaves its chains in an unknown state: they are made anew.
     *lock(chains) = Chains::default();
@@ -149,26 +151,27 @@ async fn listen(mut context: BusContext, settings: &SerialSettings, chains: &Sha
                 }
                 adopt(&mut context, chains, away);
             }
+            // Before the port: one that always has bytes must not hold up what is to be written.
+            job = context.writes.next(), if has_been_tried => {
+                let outcome = port.write(&job.bytes).await;
+                job.end(outcome.map(|()| opened));
+            }
             event = port.next() => {
                 let time = context.clock.wall();
                 match event {
                     PortEvent::Opened => {
-                        away = false;
+                        (away, has_been_tried) = (false, true);
                         opened = context.clock.now();
                         lock(chains).port_opened();
                     }
                     PortEvent::Away => {
-                        away = true;
+                        (away, has_been_tried) = (true, true);
                         act(&context, chains, Chains::port_away);
                     }
                     PortEvent::Bytes { bytes, midway } => {
                         act(&context, chains, |chains, now, out| chains.received(bytes, midway, now, time, out));
                     }
                 }
-            }
-            job = context.writes.next() => {
-                let outcome = port.write(&job.bytes).await;
-                job.end(outcome.map(|()| opened));
             }
             () = until(timeout, context.clock.as_ref()) => {}
         }

@@ -1,7 +1,7 @@
 //! Writing to a port that somebody else holds open: the words of an actuator, in the pauses of what is read.
 
-use std::sync::Arc;
 use std::sync::mpsc as std_mpsc;
+use std::sync::{Arc, Weak};
 
 use tokio::sync::{Mutex, mpsc};
 
@@ -12,6 +12,8 @@ use crate::model::Moment;
 pub struct WriteJob {
     /// What is to be written.
     pub bytes: Vec<u8>,
+    /// Held by whoever asked, for as long as he waits.
+    asker: Weak<()>,
     reply: std_mpsc::SyncSender<Result<Moment, String>>,
 }
 
@@ -39,15 +41,19 @@ pub fn write_path() -> (SerialWriter, WriteQueue) {
 
 impl SerialWriter {
     /// Writes the bytes; waits until the kernel has them, for [`SERIAL_WRITE_DEADLINE`] at most. Blocks: not for the runtime's own threads.
+    /// What the port has not come to by then is not written later.
     /// Returns since when the port is open: what was told a device before that, it may have forgotten.
     ///
     /// # Errors
     /// Why they have not been written, in words.
     pub fn write(&self, bytes: &[u8]) -> Result<Moment, String> {
         let (reply, told) = std_mpsc::sync_channel(1);
-        let job = WriteJob { bytes: bytes.to_vec(), reply };
+        let asker = Arc::new(());
+        let job = WriteJob { bytes: bytes.to_vec(), asker: Arc::downgrade(&asker), reply };
         self.0.try_send(job).map_err(|_| "too much waits for its port, or the port is closed".to_owned())?;
-        told.recv_timeout(SERIAL_WRITE_DEADLINE).unwrap_or_else(|_| Err("its port takes nothing".to_owned()))
+        let outcome = told.recv_timeout(SERIAL_WRITE_DEADLINE);
+        drop(asker);
+        outcome.unwrap_or_else(|_| Err("its port takes nothing".to_owned()))
     }
 
     /// Whether the port is open, and since when. Blocks likewise.
@@ -60,12 +66,39 @@ impl SerialWriter {
 }
 
 impl WriteQueue {
-    /// Waits for the next job. Cancel safe.
+    /// Waits for the next job that somebody still waits for. Cancel safe.
     pub async fn next(&self) -> WriteJob {
-        match self.0.lock().await.recv().await {
-            Some(job) => job,
-            // Nobody asks any more.
-            None => std::future::pending().await,
+        loop {
+            match self.0.lock().await.recv().await {
+                // Its asker was told that it failed: what is said later must not be done.
+                Some(job) if job.asker.strong_count() == 0 => {}
+                Some(job) => return job,
+                // Nobody asks any more.
+                None => std::future::pending().await,
+            }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nobody_waits_for_any_longer_is_not_written() {
+        let (writer, queue) = write_path();
+        let late = std::thread::scope(|scope| {
+            let asked: Vec<_> = (0..SERIAL_WRITE_QUEUE).map(|_| scope.spawn(|| writer.write(b"ON"))).collect();
+            asked.into_iter().map(|asked| asked.join().unwrap()).collect::<Vec<_>>()
+        });
+        assert!(late.iter().all(Result::is_err), "{late:?}");
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        std::thread::scope(|scope| {
+            let asked = scope.spawn(|| while writer.write(b"OFF").is_err() {});
+            let job = runtime.block_on(queue.next());
+            assert_eq!(job.bytes, b"OFF");
+            job.end(Ok(Moment::ZERO));
+            asked.join().unwrap();
+        });
     }
 }
