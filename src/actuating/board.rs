@@ -161,7 +161,9 @@ impl Board {
 
     /// Tells the answer to a command of an earlier process.
     pub(super) fn tell_left(&self, id: &ActuatorId, ack: Ack) {
-        if let Some(door) = self.read().by_id.get(id).cloned() {
+        // Let go of before it answers: whoever hears the answer may look in here as well.
+        let door = self.read().by_id.get(id).cloned();
+        if let Some(door) = door {
             door.answer(ack, None);
         }
     }

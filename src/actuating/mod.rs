@@ -7,7 +7,7 @@ mod task;
 mod tests;
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
@@ -39,7 +39,7 @@ pub struct Actuating {
     board: Arc<Board>,
     running: BTreeMap<ActuatorId, Running>,
     gpio: Option<(GpioSettings, Arc<dyn Gpio>)>,
-    chips: HashMap<(BusId, u8), Weak<Mutex<Chip>>>,
+    chips: HashMap<(BusId, u8), Weak<Chip>>,
     /// The ways to the serial ports, which the sensors' side holds.
     writers: Box<dyn Fn(&BusId) -> SerialWriter + Send + Sync>,
     link: watch::Sender<bool>,
@@ -50,7 +50,7 @@ pub struct Actuating {
 
 struct Running {
     plans: watch::Sender<ActuatorPlan>,
-    settled: watch::Receiver<bool>,
+    settled: Arc<watch::Sender<bool>>,
     stop: CancellationToken,
     task: JoinHandle<()>,
     /// The task's place in the book: it ends with the actuator.
@@ -99,6 +99,38 @@ impl Actuating {
     /// unchanged actuator is not touched. A changed one keeps hold of its device, where that is the same, and goes to its new safe state;
     /// else it goes to its old one and lets go.
     pub async fn apply(&mut self, plans: &[ActuatorPlan]) {
+        self.leave(plans).await;
+        // All of them before the first one moves: what is no output of ours is written high.
+        let _held = self.reserve(plans);
+        for plan in plans {
+            let Some(running) = self.running.get(&plan.id) else {
+                self.start(plan);
+                continue;
+            };
+            running.plans.send_if_modified(|now| {
+                let changed = now != plan;
+                if changed {
+                    *now = plan.clone();
+                    running.settled.send_replace(false);
+                }
+                changed
+            });
+        }
+        self.board.set_order(plans);
+        let settled = async {
+            for running in self.running.values() {
+                // There is a sender for as long as it runs.
+                let _ = running.settled.subscribe().wait_for(|settled| *settled).await;
+            }
+        };
+        if tokio::time::timeout(OUTPUT_START, settled).await.is_err() {
+            warn!("not every output was asked for its safe state in time");
+        }
+    }
+
+    /// The first half of [`Self::apply`]: those that are not in the plan, or no longer at the same device, go to their safe state and let go of
+    /// it. For what has to happen before their ports are closed and their lines are somebody else's.
+    pub async fn leave(&mut self, plans: &[ActuatorPlan]) {
         let stays = |id: &ActuatorId, running: &Running| {
             plans.iter().any(|plan| plan.id == *id && plan.same_device(&running.plans.borrow()))
         };
@@ -109,27 +141,6 @@ impl Actuating {
         self.board.keep(plans.iter().map(|plan| &plan.id));
         // A line is let go of before another actuator asks for it.
         stop_all(gone, STOP_ACTUATORS).await;
-        for plan in plans {
-            let Some(running) = self.running.get(&plan.id) else {
-                self.start(plan);
-                continue;
-            };
-            running.plans.send_if_modified(|now| {
-                let changed = now != plan;
-                *now = plan.clone();
-                changed
-            });
-        }
-        self.board.set_order(plans);
-        let settled = async {
-            for running in self.running.values_mut() {
-                // A task that is gone will not settle.
-                let _ = running.settled.wait_for(|settled| *settled).await;
-            }
-        };
-        if tokio::time::timeout(OUTPUT_START, settled).await.is_err() {
-            warn!("not every output was asked for its safe state in time");
-        }
     }
 
     /// There is somebody to hear: tells what there is to tell, and lets commands in. Commands that an earlier process took and did not answer
@@ -171,7 +182,7 @@ impl Actuating {
             warn!(actuator = %plan.id, "there is no way to this actuator");
             return;
         };
-        let (settled, has_settled) = watch::channel(false);
+        let settled = Arc::new(watch::Sender::new(false));
         let (plans, plans_seen) = watch::channel(plan.clone());
         let stop = CancellationToken::new();
         let door = self.board.door(plan, Arc::clone(&self.publish), Arc::clone(&self.clock), self.desk.clone());
@@ -183,13 +194,32 @@ impl Actuating {
             device: hands::Hands::new(device),
             link: self.link.subscribe(),
             open: self.open.subscribe(),
-            settled: Arc::new(settled),
+            settled: Arc::clone(&settled),
             stop: stop.clone(),
             orders: Orders::default(),
         };
         let task = tokio::spawn(supervise(context));
-        self.running
-            .insert(plan.id.clone(), Running { plans, settled: has_settled, stop, task, _supervised: supervised });
+        self.running.insert(plan.id.clone(), Running { plans, settled, stop, task, _supervised: supervised });
+    }
+
+    /// Says to the chips which of their pins are outputs of ours. Returns the chips: until an output has its own, they are held by that.
+    fn reserve(&mut self, plans: &[ActuatorPlan]) -> Vec<Arc<Chip>> {
+        let mut chips = Vec::new();
+        for plan in plans {
+            if let (Means::I2c { address, output, .. }, Some(bus)) = (plan.factory.means(), &plan.bus) {
+                let chip = self.chip(bus.id(), address);
+                chip.reserve(output);
+                chips.push(chip);
+            }
+        }
+        chips
+    }
+
+    fn chip(&mut self, bus: &BusId, address: u8) -> Arc<Chip> {
+        let chip = self.chips.entry((bus.clone(), address)).or_default();
+        let shared = chip.upgrade().unwrap_or_default();
+        *chip = Arc::downgrade(&shared);
+        shared
     }
 
     fn way(&mut self, plan: &ActuatorPlan) -> Option<Way> {
@@ -210,10 +240,7 @@ impl Actuating {
                     I2cDevice::Path(path) => I2cHandle::open(path),
                     I2cDevice::Simulated => I2cHandle::simulated(address, plan.factory.simulated()?),
                 };
-                let chip = self.chips.entry((bus.id.clone(), address)).or_default();
-                let shared = chip.upgrade().unwrap_or_default();
-                *chip = Arc::downgrade(&shared);
-                Some(Way::I2c(handle, shared))
+                Some(Way::I2c(handle, self.chip(&bus.id, address)))
             }
             (Means::Serial, Some(BusSettings::Serial(bus))) => Some(Way::Serial((self.writers)(&bus.id))),
             _ => None,

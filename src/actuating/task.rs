@@ -69,9 +69,11 @@ pub(super) async fn supervise(context: Context) {
     let mut panics: u32 = 0;
     loop {
         let started = context.door.clock.now();
+        // Stopped after a panic, it is begun once more: it must not let go before its output is safe.
+        let last = context.stop.is_cancelled();
         let task = AbortOnDropHandle::new(tokio::spawn(run(context.clone())));
         match task.await {
-            Err(ended) if ended.is_panic() => {}
+            Err(ended) if ended.is_panic() && !last => {}
             Ok(()) | Err(_) => break,
         }
         panics = panics.saturating_add(1);
@@ -90,9 +92,6 @@ pub(super) async fn supervise(context: Context) {
                 () = context.stop.cancelled() => {}
                 () = until(Some(again), clock.as_ref()) => {}
             }
-        }
-        if context.stop.is_cancelled() {
-            break;
         }
     }
     context.device.release();

@@ -13,14 +13,16 @@ use crate::store::StateFile;
 /// 2026-11-23T01:15:00Z.
 const NOW_MS: i64 = 1_795_396_500_000;
 
-/// Everything that was told, in its order.
+/// Everything that was told, in its order; and on which topic the next telling panics.
 #[derive(Default)]
-struct Heard(Mutex<Vec<(String, String)>>);
+struct Heard(Mutex<Vec<(String, String)>>, Mutex<Option<&'static str>>);
 
 impl Publish for Heard {
     fn publish(&self, message: Message) {
         let topic = message.topic.as_str().trim_start_matches("tidegate/g/").to_owned();
+        let panics = self.1.lock().unwrap().take_if(|on| *on == topic).is_some();
         self.0.lock().unwrap().push((topic, String::from_utf8(message.payload.to_vec()).unwrap()));
+        assert!(!panics, "as the test wants it");
     }
 }
 
@@ -218,8 +220,11 @@ async fn a_reload_leaves_what_is_unchanged_as_it_is_and_takes_what_changed_to_it
     bench.actuating().apply(&plans(&format!("{LAMP}{PUMP}"))).await;
     assert_eq!(bench.trace("pump"), [false, true]);
     bench.actuating().apply(&plans(&format!("{LAMP}{PUMP}max_on = '1h'\n"))).await;
-    bench.heard.wait("pump", 3).await;
-    assert_eq!(bench.trace("pump"), [false, true, false], "changed: safe, and the line was held all the time");
+    assert_eq!(
+        bench.trace("pump"),
+        [false, true, false],
+        "changed: safe when the reload is over, and the line was held all the time"
+    );
     assert_eq!(bench.trace("lamp"), [false, true], "unchanged");
     bench.ask("pump", "on").await;
     bench.actuating().apply(&plans(PUMP.replace("sim:pump", "sim:other").as_str())).await;
@@ -247,6 +252,31 @@ async fn a_broken_device_stops_no_other_and_comes_back_in_its_safe_state() {
     bench.heard.wait("pump/availability", 3).await;
     assert_eq!(bench.trace("pump").last(), Some(&false));
     assert_eq!(bench.ask("pump", r#"{"id":"1","value":"off"}"#).await.outcome, Outcome::Duplicate);
+}
+
+#[tokio::test]
+async fn a_stop_while_a_task_that_panicked_waits_to_be_started_again_leaves_the_output_safe() {
+    let mut bench = Bench::started(PUMP).await;
+    bench.heard.wait("pump/availability", 1).await;
+    *bench.heard.1.lock().unwrap() = Some("pump");
+    bench.publish("pump", r#"{"id":"1","value":"on"}"#, |_| {});
+    let acks = bench.heard.wait("pump/ack", 1).await;
+    assert!(acks[0].contains(r#""result":"failed""#), "{acks:?}");
+    assert_eq!(bench.trace("pump"), [false, true], "it is started again after a back-off of half a second");
+    bench.stop().await;
+    assert_eq!(bench.trace("pump").last(), Some(&false));
+}
+
+#[tokio::test]
+async fn a_chip_knows_all_its_outputs_before_the_first_of_them_moves() {
+    let fan =
+        "[[actuator]]\nid = 'fan'\ndriver = 'i2c-write'\nbus = 'i'\nchip = 'pcf8574'\naddress = 0x20\noutput = 0\n";
+    let lamp = fan.replace("fan", "lamp").replace("output = 0", "output = 7");
+    let plans = plans(&format!("[bus.i]\ndevice = '/dev/i2c-1'\n{fan}{lamp}"));
+    let mut bench = Bench::started("").await;
+    let chips = bench.actuating().reserve(&plans);
+    assert!(chips.iter().all(|chip| chip.has(0) && chip.has(7) && !chip.has(1)), "{chips:?}");
+    assert_eq!(chips.len(), 2);
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@
 //!
 //! Outputs of one chip share it: what one sets leaves the others as they are.
 
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use embedded_hal::i2c::I2c as _;
@@ -121,7 +122,7 @@ impl ActuatorFactory for I2cWrite {
 
     fn make(&self, way: Way) -> Option<Box<dyn Device>> {
         let Way::I2c(bus, shared) = way else { return None };
-        shared.lock().unwrap_or_else(PoisonError::into_inner).outputs |= 1 << self.output;
+        shared.reserve(self.output);
         Some(Box::new(Output { plan: *self, bus, shared }))
     }
 
@@ -133,17 +134,32 @@ impl ActuatorFactory for I2cWrite {
     }
 }
 
-/// What the outputs of one chip share. Held while one of them is read, changed and written.
+/// What the outputs of one chip share.
 #[derive(Debug, Default)]
 pub struct Chip {
     /// Its pins that are outputs of ours.
-    outputs: u16,
+    outputs: AtomicU16,
+    /// Held while one of them is read, changed and written.
+    turn: Mutex<()>,
+}
+
+impl Chip {
+    /// From here on a pin is an output of ours, and left as it is by the others. Never waits.
+    pub fn reserve(&self, output: u8) {
+        self.outputs.fetch_or(1 << output, Ordering::SeqCst);
+    }
+
+    /// Whether it is one.
+    #[cfg(test)]
+    pub fn has(&self, output: u8) -> bool {
+        self.outputs.load(Ordering::SeqCst) & (1 << output) != 0
+    }
 }
 
 struct Output {
     plan: I2cWrite,
     bus: I2cHandle,
-    shared: Arc<Mutex<Chip>>,
+    shared: Arc<Chip>,
 }
 
 /// MCP23017, registers of port A with IOCON.BANK = 0; those of port B are one higher.
@@ -207,9 +223,10 @@ impl Output {
 impl Device for Output {
     fn set(&mut self, setting: &Setting) -> Result<Option<Setting>, String> {
         let shared = Arc::clone(&self.shared);
-        let chip = shared.lock().unwrap_or_else(PoisonError::into_inner);
+        let _turn = shared.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let outputs = shared.outputs.load(Ordering::SeqCst);
         let high = (*setting == Setting::On) != self.plan.active_low;
-        self.write(high, chip.outputs).map_err(|fault| fault.to_string())?;
+        self.write(high, outputs).map_err(|fault| fault.to_string())?;
         self.read().map(Some)
     }
 
@@ -281,7 +298,7 @@ mod tests {
     struct Bench<T> {
         target: Arc<Mutex<T>>,
         writes: Arc<Mutex<Vec<Vec<u8>>>>,
-        chip: Arc<Mutex<Chip>>,
+        chip: Arc<Chip>,
     }
 
     impl<T: Target + 'static> Bench<T> {
@@ -326,6 +343,19 @@ mod tests {
         bench.target.lock().unwrap().0 = 0xff;
         assert_eq!(lamp.set(&Setting::Off), Ok(Some(Setting::Off)));
         assert_eq!(fan.check(), Ok(Some(Setting::On)), "it reads what it is, and goes to its own safe state");
+    }
+
+    #[test]
+    fn an_output_that_has_not_moved_yet_is_not_driven_high_by_its_neighbour() {
+        let bench = Bench::new(Pins(0x00));
+        for output in [0, 7] {
+            bench.chip.reserve(output);
+        }
+        let mut fan = bench.output(ChipKind::Pcf8574, 0, false);
+        fan.set(&Setting::Off).unwrap();
+        let mut lamp = bench.output(ChipKind::Pcf8574, 7, false);
+        lamp.set(&Setting::Off).unwrap();
+        assert_eq!(bench.writes(), [[0b0111_1110], [0b0111_1110]]);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What a kind of actuator tells of itself, and what is asked of it.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::i2c_write::Chip;
@@ -51,7 +51,7 @@ pub enum Way {
     /// To GPIO lines, and under which name it holds one.
     Gpio(Arc<dyn Gpio>, String),
     /// To an I²C bus, and the chip that its other outputs share.
-    I2c(I2cHandle, Arc<Mutex<Chip>>),
+    I2c(I2cHandle, Arc<Chip>),
     /// To a serial port.
     Serial(SerialWriter),
 }

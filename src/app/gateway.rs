@@ -107,6 +107,8 @@ impl Gateway {
             Ok(broker) => broker,
             Err(error) => {
                 actuating.stop(STOP_ACTUATORS).await;
+                sensing.stop(STOP_PORTS).await;
+                hub.leave_commands();
                 close(state).await;
                 return Err(error.into());
             }
@@ -123,7 +125,9 @@ impl Gateway {
             Ok(server) => server,
             Err(error) => {
                 actuating.stop(STOP_ACTUATORS).await;
+                sensing.stop(STOP_PORTS).await;
                 broker.stop(STOP_BROKER).await;
+                hub.leave_commands();
                 close(state).await;
                 return Err(error.into());
             }
@@ -148,8 +152,10 @@ impl Gateway {
         let plan = gateway.plan.clone();
         if let Err(error) = gateway.apply_bridges(&plan).await {
             gateway.actuating.stop(STOP_ACTUATORS).await;
+            gateway.sensing.stop(STOP_PORTS).await;
             gateway.server.stop(STOP_HTTP).await;
             gateway.broker.stop(STOP_BROKER).await;
+            gateway.hub.leave_commands();
             close(gateway.state).await;
             return Err(error);
         }
@@ -194,12 +200,11 @@ impl Gateway {
             return Err(error);
         }
         self.hub.chronicle().watch(board::watched(&plan));
-        // A port stays open until the last actuator on it is in its safe state.
-        self.sensing.set_written(self.plan.written_ports().into_iter().chain(plan.written_ports()));
-        self.sensing.apply(&plan.buses, &plan.sensors).await;
-        self.actuating.apply(&plan.actuators).await;
+        // An output that goes is told its safe state while its port is as it was; one that comes finds its port open, and its line free.
+        self.actuating.leave(&plan.actuators).await;
         self.sensing.set_written(plan.written_ports());
         self.sensing.apply(&plan.buses, &plan.sensors).await;
+        self.actuating.apply(&plan.actuators).await;
         if plan.state_dir != self.plan.state_dir {
             warn!("a change of the state directory takes effect for `state.db` at the next start");
         }

@@ -279,3 +279,22 @@ fn words_go_out_on_a_port_without_sensors_and_it_ends_in_its_safe_state() {
     assert!(gateway.stop().success());
     heard(&mut tty, "PWR OFF\r\n");
 }
+
+#[test]
+fn an_output_that_a_reload_removes_together_with_its_port_is_told_its_safe_state_first() {
+    need_mosquitto!();
+    let dir = tempfile::tempdir().unwrap();
+    let mut tty = Tty::plug(dir.path().join("amp"));
+    let mut gateway = Gateway::new(SERIAL, &[("tty", &tty.device())]);
+    gateway.start();
+    heard(&mut tty, "PWR OFF\r\n");
+    let doubts = |line: &String| line.contains("does not do as it is told");
+    assert!(!gateway.log().lines().iter().any(doubts), "a port is waited for until it is known");
+    publish(&gateway.door(), "tidegate/box/amp/set", r#"{"id":"1","value":"on"}"#, &["-q", "1"]);
+    heard(&mut tty, "PWR ON\r\n");
+    let mark = gateway.log().len();
+    gateway.configure(SERIAL.split_once("[bus.port]").unwrap().0);
+    gateway.reload();
+    gateway.log().wait_for_line(LIMIT, mark, &["config reloaded"]);
+    heard(&mut tty, "PWR OFF\r\n");
+}
