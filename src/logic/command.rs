@@ -214,7 +214,10 @@ fn setting(word: &str, rules: &Rules) -> Result<Setting, String> {
             let expected = known.chain(numbers).collect::<Vec<_>>().join(", ");
             let number = word.parse::<f64>().ok().filter(|number| number.is_finite());
             match (number, bounds) {
-                (Some(number), Some((low, high))) if (*low..=*high).contains(&number) => Ok(Setting::Word(word.into())),
+                (Some(number), Some((low, high))) if (*low..=*high).contains(&number) => {
+                    // Its own shortest text: not every device reads `1e1` or `+5`. The sum has no negative zero.
+                    Ok(Setting::Word((number + 0.0).to_string().into()))
+                }
                 _ => Err(format!("`{}` is none of: {expected}", shown(word))),
             }
         }

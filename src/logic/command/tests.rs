@@ -176,6 +176,9 @@ fn words_and_numbers_of_an_actuator_s_own() {
     assert_eq!(judged("eco mode", &own), Ok("Eco mode".into()));
     assert_eq!(judged(r#"{"value":true}"#, &own), Ok("on".into()));
     assert_eq!(judged("55.5", &own), Ok("55.5".into()));
+    for (written, number) in [("1e1", "10"), ("+5", "5"), ("-0.0", "0"), ("05.50", "5.5"), (r#"{"value":7.0}"#, "7")] {
+        assert_eq!(judged(written, &own), Ok(number.into()), "on the wire it is its own shortest text");
+    }
     assert_eq!(judged("1", &own), Ok("on".into()), "a word goes before a number");
     assert_eq!(rejected("101", &own), "`101` is none of: `on`, `off`, `Eco mode`, a number from 0 to 100");
     assert_eq!(rejected("NaN", &own), "`NaN` is none of: `on`, `off`, `Eco mode`, a number from 0 to 100");
