@@ -267,6 +267,33 @@ async fn a_stop_while_a_task_that_panicked_waits_to_be_started_again_leaves_the_
     assert_eq!(bench.trace("pump").last(), Some(&false));
 }
 
+/// Somebody who hears an answer while the doors are put in another order.
+#[derive(Default)]
+struct Turning(Arc<Board>, Mutex<Vec<bool>>);
+
+impl Publish for Turning {
+    fn publish(&self, _: Message) {
+        let board = Arc::clone(&self.0);
+        let (tell, turned) = std::sync::mpsc::sync_channel(1);
+        std::thread::spawn(move || {
+            board.set_order(&[]);
+            tell.send(())
+        });
+        self.1.lock().unwrap().push(turned.recv_timeout(Duration::from_secs(2)).is_ok());
+    }
+}
+
+#[tokio::test]
+async fn what_an_earlier_process_left_is_answered_with_the_board_unlocked() {
+    let directory = tempfile::tempdir().unwrap();
+    let state = StateFile::open(directory.path(), || ()).unwrap();
+    let turning = Arc::new(Turning::default());
+    let publish = Arc::clone(&turning) as Arc<dyn Publish>;
+    turning.0.door(&plans(PUMP)[0], publish, SystemClock::shared(), state.desk());
+    turning.0.tell_left(&ActuatorId::parse("pump").unwrap(), Ack::done(None));
+    assert_eq!(*turning.1.lock().unwrap(), [true]);
+}
+
 #[tokio::test]
 async fn a_chip_knows_all_its_outputs_before_the_first_of_them_moves() {
     let fan =
