@@ -92,13 +92,10 @@ mod tests {
             asked.into_iter().map(|asked| asked.join().unwrap()).collect::<Vec<_>>()
         });
         assert!(late.iter().all(Result::is_err), "{late:?}");
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        std::thread::scope(|scope| {
-            let asked = scope.spawn(|| while writer.write(b"OFF").is_err() {});
-            let job = runtime.block_on(queue.next());
-            assert_eq!(job.bytes, b"OFF");
-            job.end(Ok(Moment::ZERO));
-            asked.join().unwrap();
-        });
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let next = async { tokio::time::timeout(std::time::Duration::from_millis(100), queue.next()).await };
+        let next = runtime.block_on(next).map(|job| job.bytes);
+        assert!(next.is_err(), "{next:?} was written after its asker was told that it failed");
+        assert_eq!(writer.0.capacity(), SERIAL_WRITE_QUEUE, "there is room again");
     }
 }
