@@ -4,7 +4,8 @@ use std::process::ExitCode;
 
 /// All went well.
 pub const OK: u8 = 0;
-/// The command did its work, and the answer is no: the demo counted a loss, an actuator did not do as it was told.
+/// The command did its work, and the answer is no: the demo counted a loss, an actuator did not do as it was told, a way to a cloud ended before its
+/// end, a client of the broker may not do what was asked about.
 pub const FAILED: u8 = 1;
 /// The command line was wrong.
 pub const USAGE: u8 = 64;
@@ -22,7 +23,10 @@ pub const INTERRUPTED: u8 = 130;
 /// Each code with its meaning, for the help.
 pub const TABLE: &[(u8, &str)] = &[
     (OK, "all went well"),
-    (FAILED, "the answer is no: the demo counted a loss, an actuator did not do as told"),
+    (
+        FAILED,
+        "the answer is no: the demo counted a loss, an actuator did not do as told, a cloud is out of reach, a client may not",
+    ),
     (USAGE, "the command line was wrong"),
     (UNAVAILABLE, "something needed is not to be had: a port is taken, no gateway is running"),
     (BUG, "a bug in tidegate"),

@@ -1,7 +1,17 @@
 //! Every queue length, timeout, size and budget, each with the reason for its number and what happens when it is reached.
 //! One section a room.
 
+mod clouds;
+mod link;
+mod policy;
+mod store;
+
 use std::time::Duration;
+
+pub use clouds::*;
+pub use link::*;
+pub use policy::*;
+pub use store::*;
 
 // ---- clock ----
 
@@ -88,27 +98,6 @@ pub const OUTPUT_RETRY_MIN: Duration = Duration::from_millis(200);
 pub const OUTPUT_RETRY_MAX: Duration = Duration::from_secs(30);
 /// How often an output that can be read back is: a chip that lost its power, or that another program has set, is noticed within so long.
 pub const OUTPUT_CHECK: Duration = Duration::from_secs(10);
-
-// ---- store ----
-
-/// Statements kept prepared for each file: the outbox has about twenty; a miss costs a parse, nothing else.
-pub const STATEMENTS_CACHED: usize = 32;
-/// Largest file that is read whole at start when it was not closed in order: 64 MiB take about a second on an SD card. Of a larger one the
-/// schema and the small tables are read, and damage further in is met when it is reached.
-pub const STORE_CHECK_BYTES_MAX: u64 = 64 << 20;
-/// Longest a look into a store from outside waits for its owner.
-pub const PEEK_WAIT: Duration = Duration::from_secs(2);
-/// Damaged files kept for a person to look at, for each store; the oldest goes first.
-pub const QUARANTINES_MAX: usize = 2;
-/// Commands remembered for each actuator: a sender that tries again for a day, once every six minutes, still finds the answer it had.
-/// Of the 257th back an id is a new command again.
-pub const COMMANDS_KEPT: u32 = 256;
-/// Longest a command is remembered. No queue of a broker or an app holds one for longer and still means it.
-pub const COMMANDS_AGE: Duration = Duration::from_secs(7 * 86_400);
-/// Pieces of work that wait for the disk of `state.db`. When full, the next is refused, and a command with it.
-pub const STATE_QUEUE: usize = 256;
-/// Pieces of work in one commit: what waited while the one before it ran.
-pub const STATE_COMMIT_WORK: usize = 64;
 
 // ---- health: who makes progress, and what the watchdog is told ----
 
@@ -277,12 +266,6 @@ pub const MEDIAN_MAX: usize = 31;
 pub const REPLAY_BYTES_MAX: u64 = 16 << 20;
 /// Lines a second a simulated port makes, at most.
 pub const SIMULATED_RATE_MAX: u32 = 10_000;
-/// Record numbers taken from the file at a time. After a crash the numbers go on behind the lease: a gap of at most this many, for one
-/// write to `meta` in so many messages.
-pub const SEQ_LEASE: u64 = 65_536;
-/// Boots that a store remembers the clock of: one is added in each boot in which a record is accepted before the clock is set, and goes with
-/// its last record. Of a thousand boots in one outage the records of the oldest would stay unsynced.
-pub const BOOTS_MAX: u32 = 1_024;
 
 // ---- GPIO lines ----
 
@@ -359,13 +342,24 @@ pub const WINDOW_UNSTATED_QOS2: u16 = 19;
 /// QoS 2 messages taken by a 3.1.1 cloud for which its window grows by one again. A cloud whose true limit is below hangs up once in so many.
 pub const WINDOW_GROWS_AFTER: u32 = 1_000;
 
+/// Times in a row that a 3.1.1 cloud, which has never taken a QoS 2 message, has to hang up on a single one before it gets QoS 1 instead.
+/// One or two may be its restart.
+pub const QOS2_REFUSALS: u8 = 3;
+
 // ---- broker ----
 
 /// CONNECT must have come by then, or the connection closes. Mosquitto waits as long as the keep alive; 10 s is ample on a slow radio link.
 pub const CONNECT_WAIT: Duration = Duration::from_secs(10);
+/// TLS and WebSocket must stand by then, or the connection closes; the wait for CONNECT begins after. As long as that: two round trips and
+/// some arithmetic, on a slow radio link too.
+pub const HANDSHAKE_WAIT: Duration = Duration::from_secs(10);
 /// Most bytes taken before a client is known: a CONNECT whose client id, user, password, will topic and will payload are each of their largest
 /// size, 64 KiB, with as much for properties. A larger one closes the connection.
 pub const CONNECT_BYTES_MAX: usize = 6 * 65_536;
+/// The same where the client comes by a WebSocket: its request, frames, and what it sends behind CONNECT before that is answered.
+pub const WEBSOCKET_UNKNOWN_BYTES: usize = CONNECT_BYTES_MAX + (64 << 10);
+/// What a client's WebSocket message may be larger than the broker's `max_packet`: other packets in it. It is held whole before it is read.
+pub const WEBSOCKET_MESSAGE_EXTRA: usize = 64 << 10;
 /// A client that takes none of what is written to it for so long is closed: its socket is dead, or it is.
 pub const WRITE_STALL_MAX: Duration = Duration::from_secs(30);
 /// What one read takes from a socket at most, bytes. Idle connections hold no more than that.
@@ -395,6 +389,9 @@ pub const RETAINED_READ_MAX: usize = 64;
 pub const RETAINED_SCAN_MAX: usize = 512;
 /// What a retained message is charged beyond topic and payload, bytes: its place in the set.
 pub const RETAINED_OVERHEAD_BYTES: u64 = 128;
+/// Topics remembered for [`ECHO_WAIT`] that their retained message is gone, 24 bytes each: an older one that another gateway pushes late does not bring it
+/// back. Beyond, the oldest is forgotten.
+pub const RETAINED_GONE_MAX: usize = 4_096;
 /// First and longest pause after accept(2) fails (no file descriptors left); doubled in between.
 pub const ACCEPT_PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 /// Answer to a first failed login from an address waits so long, doubled with each further one up to the second figure.
@@ -418,7 +415,7 @@ pub const RETAINED_RETRY: Duration = Duration::from_secs(5);
 /// Log of one filter with `routing = "rumqttd"`, bytes: 10 segments of 1 MiB. What a filter's subscribers have not been given beyond it is
 /// lost, oldest first; it is never freed, which is why it is not larger.
 pub const ROUTER_LOG_BYTES: usize = 10 << 20;
-/// Messages from inside the process, and QoS 0 ones of clients, that wait for the engine's next commit. A 50 ms linger at 20,000 a second.
+/// Messages from inside the process that wait for the engine's next commit, and as many again of QoS 0. A 50 ms linger at 20,000 a second.
 /// When full, such a message is dropped and counted (`intake-full`): a sensor must never wait for a card.
 pub const INTAKE_QUEUE: usize = 1_024;
 /// Messages of local clients that wait for the commit their acknowledgement hangs on, over all clients. When full, the client is refused,
@@ -441,11 +438,9 @@ pub const OUT_BYTES: usize = 256 << 10;
 pub const DROP_ROWS: usize = 256;
 /// Such transactions in a row before the link is served again.
 pub const DROP_ROUNDS: usize = 16;
-/// Rows between two looks at the size of the file.
-pub const SIZE_CHECK_ROWS: usize = 64;
-/// Pages given back to the file system at a time, 1 MiB: about as long as a commit.
+/// Pages given back to the file system at a time, 1 MiB, or what the log has room for: about as long as a commit.
 pub const SHRINK_PAGES: u32 = 256;
-/// Pause between two looks for pages to give back. A drained store of 256 MiB is small again after twenty minutes.
+/// Pause between two looks for pages to give back. A drained store of 256 MiB is small again after half an hour.
 pub const SHRINK_PAUSE: Duration = Duration::from_secs(5);
 /// How often records are looked through for their age.
 pub const AGE_SWEEP: Duration = Duration::from_secs(60);
@@ -469,9 +464,21 @@ pub const TCP_UNACKNOWLEDGED: Duration = Duration::from_secs(20);
 pub const DOWN_RECEIVE_MAXIMUM: u16 = 100;
 /// Largest packet taken from the cloud. MQTT 5 clouds are told; a 3.1.1 cloud that sends a larger one is hung up on.
 pub const DOWN_PACKET_MAX: usize = 16 << 20;
+/// Largest WebSocket frame that is sent: a web server's buffers are of that order, and a ping is not held up behind more.
+pub const WEBSOCKET_FRAME_BYTES: usize = 16 << 10;
+/// Bytes that a WebSocket holds and its socket has not taken: one frame and the pongs that came due meanwhile. Further pongs replace one another.
+pub const WEBSOCKET_WRITE_BYTES_MAX: usize = 4 * WEBSOCKET_FRAME_BYTES;
+/// Bytes of a WebSocket read at a time.
+pub const WEBSOCKET_READ_BYTES: usize = 16 << 10;
+/// Largest WebSocket message taken, fragments together: a packet of [`DOWN_PACKET_MAX`] and what a cloud puts in a frame with it. A larger one
+/// ends the connection.
+pub const WEBSOCKET_MESSAGE_MAX: usize = DOWN_PACKET_MAX + (64 << 10);
+/// Longest path of a WebSocket, bytes; a longer one is refused in the config.
+pub const WEBSOCKET_PATH_BYTES_MAX: usize = 1_024;
 /// Bytes read from the cloud at a time.
 pub const BRIDGE_READ_BYTES: usize = 64 << 10;
-/// Threads that look up names, for each bridge. One hangs with a dead resolver for as long as the C library waits; the next tries with the other.
+/// Threads that look up names, for each bridge. One hangs with a dead resolver for as long as the C library waits; the next tries with the
+/// other. While both hang nothing more is asked: the first answer is waited for, within `connect_timeout`.
 pub const RESOLVER_THREADS: usize = 2;
 /// Connections in a row that a cloud may close without an answer to CONNECT before the other version is tried: one may be its restart. One
 /// that has spoken version 5 is not doubted for it.

@@ -12,8 +12,9 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use crate::model::chore::{Chore, ChoreReport};
 use crate::model::overview::{Event, HealthReport, Overview, StageOverview};
-use crate::model::{Ack, ActuatorId, ActuatorView, Command, LineTotals, Message, SensorId, TopicName};
+use crate::model::{Ack, ActuatorId, ActuatorView, Command, LineTotals, Message, Moment, SensorId, TopicName};
 
 /// Takes messages that come from inside the process. Never blocks and never waits.
 pub trait Publish: Send + Sync + 'static {
@@ -54,6 +55,14 @@ pub enum NotAccepted {
         /// The actuator's id.
         actuator: String,
     },
+    /// Some have committed it and others could not. Offered again as if nothing had happened, it would be doubled at those who have.
+    #[error("{because}")]
+    InPart {
+        /// Names of those who have it.
+        by: Arc<[String]>,
+        /// Why not all.
+        because: Box<NotAccepted>,
+    },
     /// The bridge is stopping.
     #[error("bridge `{bridge}`: is stopping")]
     Stopping {
@@ -68,6 +77,30 @@ pub trait Uplink: Send + Sync + 'static {
     ///
     /// With QoS 0 upstream there is nothing to wait for: the future is ready once the message is queued.
     fn accept(&self, message: &Arc<Message>) -> Option<Acceptance>;
+
+    /// Offers a message again that was refused in part: to those alone who have not committed it.
+    fn accept_rest(&self, message: &Arc<Message>, before: &NotAccepted) -> Option<Acceptance> {
+        let _ = before;
+        self.accept(message)
+    }
+
+    /// For a message that [`Uplink::came_before`]: resolves once those copies of it that were offered and that nobody waited for are
+    /// committed, and fails where they may not be. `None` when there is nothing to wait for.
+    fn settled(&self, message: &Arc<Message>) -> Option<Acceptance> {
+        let _ = message;
+        None
+    }
+
+    /// What it is called, where it is one of several.
+    #[allow(clippy::unnecessary_literal_bound)] // an implementation's name is its own
+    fn name(&self) -> &str {
+        ""
+    }
+
+    /// When this message, which another gateway's bridge brings, was fetched from that gateway, if it was before. Asked once for each.
+    fn came_before(&self, _message: &Message) -> Option<Moment> {
+        None
+    }
 
     /// Whether a retained message may be kept under this topic. A command may not: it would be done again, and again.
     fn keeps(&self, _topic: &TopicName) -> bool {
@@ -109,6 +142,9 @@ pub trait Commands: Send + Sync + 'static {
     fn actuators(&self) -> Vec<ActuatorView>;
 }
 
+/// Resolves when a piece of work on a store is committed; or with why it is not.
+pub type ChoreDone = Pin<Box<dyn Future<Output = Result<ChoreReport, String>> + Send>>;
+
 /// What there is to see of the gateway. Never blocks for long: nothing here waits for a disk or a peer.
 pub trait Watch: Send + Sync + 'static {
     /// All of it, as it is.
@@ -125,6 +161,9 @@ pub trait Watch: Send + Sync + 'static {
 
     /// Makes a bridge try at once. `false` when there is none of that id.
     fn reconnect(&self, bridge: &str) -> bool;
+
+    /// Has one piece of work done on a bridge's store. `None` when there is no bridge of that id.
+    fn chore(&self, bridge: &str, chore: Chore) -> Option<ChoreDone>;
 
     /// Who takes commands for actuators.
     fn commands(&self) -> Option<Arc<dyn Commands>>;

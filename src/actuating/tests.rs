@@ -133,7 +133,7 @@ fn plans(toml: &str) -> Vec<ActuatorPlan> {
 fn plan(toml: &str) -> Plan {
     let text = format!("[gateway]\nid = 'g'\n{toml}");
     let loaded = crate::config::load_text(std::path::Path::new("/t.toml"), &text);
-    let environment = Environment { variable: Box::new(|_| None), host_name: "g".into(), secrets: Secrets::Ignored };
+    let environment = Environment { secrets: Secrets::Ignored, ..Environment::of_process() };
     crate::plan::plan(loaded, &environment).map_err(|report| report.render_with(false, "")).unwrap().0
 }
 
@@ -308,7 +308,7 @@ async fn a_chip_knows_all_its_outputs_before_the_first_of_them_moves() {
 
 #[tokio::test]
 async fn a_lost_link_takes_it_to_its_safe_state_after_the_grace() {
-    let bridge = "[[bridge]]\nid = 'cloud'\nurl = 'mqtt://127.0.0.1'\nout = [{ from = 'x' }]\n";
+    let bridge = "[[bridge]]\nid = 'cloud'\nurl = 'mqtt://cloud.test'\nout = [{ from = 'x' }]\n";
     let mut bench = Bench::started(&format!("{bridge}{PUMP}link_loss = '1s'\n")).await;
     let link = bench.actuating().link();
     link.send_replace(true);

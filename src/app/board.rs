@@ -10,13 +10,15 @@ use crate::broker::Counters;
 use crate::clock::Clock;
 use crate::health::Health;
 use crate::logic::chronicle::Watched;
+use crate::model::chore::Chore;
 use crate::model::overview::{
     BridgeOverview, BusOverview, DropOverview, Event, HealthReport, Overview, SensorOverview, ValueOverview,
 };
 use crate::model::{Moment, Timestamp, TopicName};
 use crate::plan::Plan;
-use crate::ports::{Commands, Stage, Watch};
+use crate::ports::{ChoreDone, Commands, Stage, Watch};
 use crate::sensing::{Gallery, SensorView};
+use crate::store::Condition;
 
 use super::hub::Hub;
 
@@ -102,6 +104,15 @@ fn sensor(view: &SensorView, now: Moment) -> SensorOverview {
 }
 
 impl BridgePart {
+    /// What a person should know of its store. A restart would not help, so it is none of the reasons for one.
+    fn warning(&self) -> Option<String> {
+        let status = self.status.borrow();
+        let Status { condition, reason, .. } = &*status;
+        let because = reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}"));
+        (*condition != Condition::Ok)
+            .then(|| format!("the store of bridge `{}` is {}{because}", self.id, condition.word()))
+    }
+
     fn overview(&self, wall: Timestamp) -> BridgeOverview {
         let status = self.status.borrow().clone();
         // Between a clock that was set and one that was not there is no time that could be told.
@@ -113,11 +124,19 @@ impl BridgePart {
             since_ms: status.since.unix_ms,
             reason: status.reason,
             queued: status.queued,
+            counting: status.counting,
+            dead: status.dead,
             bytes: status.bytes,
             oldest_ms: oldest.map(|oldest| u64::try_from(wall.unix_ms - oldest.unix_ms).unwrap_or(0)),
             drain_ms: status.drain.map(ms),
             delivered: status.delivered,
             dropped: status.causes.into_iter().map(|(cause, count)| DropOverview { cause, count }).collect(),
+            store: status.condition.word().to_owned(),
+            commits: status.store.commits,
+            faults: status.store.faults,
+            quarantined: status.store.quarantined,
+            salvaged: status.store.salvaged,
+            sessions_lost: status.store.sessions_lost,
         }
     }
 }
@@ -182,6 +201,7 @@ impl Watch for Board {
                 .unwrap_or_default(),
             bridges: parts.bridges.iter().map(|bridge| bridge.overview(wall)).collect(),
             broker,
+            disk_written: disk_written(),
             stage: self.stage.get().map(|stage| stage.view()),
             events: self.hub.chronicle().after(0),
         }
@@ -197,7 +217,9 @@ impl Watch for Board {
             .late
             .iter()
             .map(|late| format!("`{}` has made no progress for {:.0} s", late.name, late.silent.as_secs_f64()));
-        HealthReport::of(&self.parts().frame.gateway, late.collect())
+        let parts = self.parts();
+        let warnings = parts.bridges.iter().filter_map(BridgePart::warning).collect();
+        HealthReport::of(&parts.frame.gateway, late.collect()).warning(warnings)
     }
 
     fn ready(&self) -> HealthReport {
@@ -218,6 +240,12 @@ impl Watch for Board {
         found.inspect(|part| part.nudge.reconnect_now()).is_some()
     }
 
+    fn chore(&self, bridge: &str, chore: Chore) -> Option<ChoreDone> {
+        let parts = self.parts();
+        let found = parts.bridges.iter().find(|part| part.id == bridge)?;
+        Some(found.nudge.chore(chore))
+    }
+
     fn commands(&self) -> Option<Arc<dyn Commands>> {
         self.parts().commands.clone()
     }
@@ -225,6 +253,12 @@ impl Watch for Board {
     fn stage(&self) -> Option<Arc<dyn Stage>> {
         self.stage.get().cloned()
     }
+}
+
+/// `write_bytes` of proc_pid_io(5): what this process has caused to be sent to disks, whoever keeps it in memory on the way.
+fn disk_written() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/self/io").ok()?;
+    text.lines().find_map(|line| line.strip_prefix("write_bytes: "))?.parse().ok()
 }
 
 fn ms(span: Duration) -> u64 {

@@ -7,14 +7,16 @@ use tokio::sync::oneshot;
 
 use crate::clock::Clock;
 use crate::logic::chronicle::Chronicle;
-use crate::logic::restamp;
-use crate::model::{Message, TopicName};
-use crate::ports::{Acceptance, Commands, LocalBus, Publish, Uplink};
+use crate::logic::echo::{Doubles, Echoes};
+use crate::logic::{marks, restamp};
+use crate::model::{Message, Moment, Origin, TopicName};
+use crate::ports::{Acceptance, Commands, LocalBus, NotAccepted, Publish, Uplink};
 
 /// The crossing. It exists before the rooms it joins, since each of them is given it at start.
 pub struct Hub {
     clock: Arc<dyn Clock>,
     chronicle: Mutex<Chronicle>,
+    doubles: Mutex<Doubles>,
     local: RwLock<Option<Arc<dyn LocalBus>>>,
     commands: RwLock<Option<Arc<dyn Commands>>>,
     bridges: RwLock<Bridges>,
@@ -39,6 +41,7 @@ impl Hub {
         Arc::new(Self {
             clock,
             chronicle: Mutex::default(),
+            doubles: Mutex::default(),
             local: RwLock::new(None),
             commands: RwLock::new(None),
             bridges: RwLock::new(Bridges::Awaited(Vec::new())),
@@ -76,7 +79,7 @@ impl Hub {
         if let Bridges::Awaited(waiting) = &mut *bridges {
             for early in waiting.drain(..) {
                 // Nobody listens any more when the client has gone; its message was never acknowledged, and is offered all the same.
-                let _ = early.offered.send(offer(&intakes, &early.message));
+                let _ = early.offered.send(offer(&intakes, &early.message, &[], Uplink::accept));
             }
         }
         *bridges = Bridges::Joined(intakes);
@@ -102,14 +105,21 @@ impl Publish for Hub {
             restamp::message(&mut message, self.clock.wall());
         }
         let message = Arc::new(message);
+        {
+            // Held until the bridges have it: who brings it by the other way then waits for what lies with them.
+            let mut doubles = self.doubles();
+            if matches!(message.origin, Origin::Bridge(_)) && self.double_of(&mut doubles, &message).is_some() {
+                return None;
+            }
+            for intake in self.joined().iter().flat_map(|intakes| intakes.iter()) {
+                // Nobody inside waits for the commit: the record is queued by the call, and the bridge counts what it cannot take.
+                drop(intake.accept(&message));
+            }
+        }
         self.chronicle().take(&message, || self.clock.wall());
         let command = self.commands().and_then(|commands| commands.offer(&message));
         if let Some(local) = &*self.local.read().unwrap_or_else(PoisonError::into_inner) {
             local.deliver(Arc::clone(&message));
-        }
-        for intake in self.joined().iter().flat_map(|intakes| intakes.iter()) {
-            // Nobody inside waits for the commit: the record is queued by the call, and the bridge counts what it cannot take.
-            drop(intake.accept(&message));
         }
         command
     }
@@ -121,20 +131,50 @@ impl Uplink for Hub {
         both(command, self.to_bridges(message))
     }
 
+    fn accept_rest(&self, message: &Arc<Message>, before: &NotAccepted) -> Option<Acceptance> {
+        // A command is known by its id, and is not done twice.
+        let command = self.commands().and_then(|commands| commands.offer(message));
+        let have: &[String] = if let NotAccepted::InPart { by, .. } = before { by } else { &[] };
+        let rest = match self.joined() {
+            Some(intakes) => offer(&intakes, message, have, Uplink::accept),
+            None => self.to_bridges(message),
+        };
+        both(command, rest)
+    }
+
+    fn came_before(&self, message: &Message) -> Option<Moment> {
+        self.double_of(&mut self.doubles(), message)
+    }
+
+    fn settled(&self, message: &Arc<Message>) -> Option<Acceptance> {
+        offer(&self.joined()?, message, &[], Uplink::settled)
+    }
+
     fn keeps(&self, topic: &TopicName) -> bool {
         self.commands().is_none_or(|commands| !commands.takes(topic))
     }
 }
 
 impl Hub {
+    fn doubles(&self) -> MutexGuard<'_, Doubles> {
+        self.doubles.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// When the message came by the other way.
+    fn double_of(&self, doubles: &mut Doubles, message: &Message) -> Option<Moment> {
+        let gateway = marks::last_via(message.properties.as_deref())?;
+        let mark = Echoes::mark(&format!("{gateway} {}", message.topic), &message.payload);
+        doubles.came_before(mark, message.origin == Origin::Client, self.clock.now())
+    }
+
     fn to_bridges(&self, message: &Arc<Message>) -> Option<Acceptance> {
         if let Some(intakes) = self.joined() {
-            return offer(&intakes, message);
+            return offer(&intakes, message, &[], Uplink::accept);
         }
         // The broker may listen before the bridges are there. A client that comes so early waits: acknowledged and not stored would be lost.
         let mut bridges = self.bridges.write().unwrap_or_else(PoisonError::into_inner);
         let waiting = match &mut *bridges {
-            Bridges::Joined(intakes) => return offer(intakes, message),
+            Bridges::Joined(intakes) => return offer(intakes, message, &[], Uplink::accept),
             Bridges::Awaited(waiting) => waiting,
         };
         let (offered, told) = oneshot::channel();
@@ -161,18 +201,32 @@ fn both(one: Option<Acceptance>, other: Option<Acceptance>) -> Option<Acceptance
     }
 }
 
-fn offer(intakes: &[Arc<dyn Uplink>], message: &Arc<Message>) -> Option<Acceptance> {
-    let mut waiting: Vec<Acceptance> = intakes.iter().filter_map(|intake| intake.accept(message)).collect();
-    if waiting.len() <= 1 {
-        return waiting.pop();
+type Ask = fn(&dyn Uplink, &Arc<Message>) -> Option<Acceptance>;
+
+/// Asks all but those who have it already.
+fn offer(intakes: &[Arc<dyn Uplink>], message: &Arc<Message>, have: &[String], ask: Ask) -> Option<Acceptance> {
+    let lacking = intakes.iter().filter(|intake| !have.iter().any(|name| name == intake.name()));
+    let mut waiting: Vec<(Arc<dyn Uplink>, Acceptance)> =
+        lacking.filter_map(|intake| Some((Arc::clone(intake), ask(&**intake, message)?))).collect();
+    if waiting.len() <= 1 && have.is_empty() {
+        return waiting.pop().map(|(_, acceptance)| acceptance);
     }
+    let mut have = have.to_vec();
     Some(Box::pin(async move {
         // All of them, also after one refused: a future dropped half way might take its record back.
         let mut outcome = Ok(());
-        for acceptance in waiting {
-            outcome = outcome.and(acceptance.await);
+        for (intake, acceptance) in waiting {
+            match acceptance.await {
+                Ok(()) => have.push(intake.name().to_owned()),
+                Err(refused) => outcome = outcome.and(Err(refused)),
+            }
         }
-        outcome
+        outcome.map_err(|because| {
+            if have.is_empty() {
+                return because;
+            }
+            NotAccepted::InPart { by: have.into(), because: Box::new(because) }
+        })
     }))
 }
 
@@ -182,7 +236,7 @@ mod tests {
 
     use super::*;
     use crate::clock::FakeClock;
-    use crate::model::{Origin, Qos, Timestamp, TopicName};
+    use crate::model::{BridgeId, GatewayId, Origin, Qos, Timestamp, TopicName};
     use crate::ports::NotAccepted;
 
     /// Takes what lies below its prefix, and remembers it; refuses when told to.
@@ -204,6 +258,10 @@ mod tests {
     }
 
     impl Uplink for Cloud {
+        fn name(&self) -> &str {
+            if self.prefix.is_empty() { "all" } else { self.prefix }
+        }
+
         fn accept(&self, message: &Arc<Message>) -> Option<Acceptance> {
             let topic = message.topic.as_str();
             if !topic.starts_with(self.prefix) {
@@ -216,6 +274,10 @@ mod tests {
                 Ok(())
             };
             Some(Box::pin(std::future::ready(outcome)))
+        }
+
+        fn settled(&self, message: &Arc<Message>) -> Option<Acceptance> {
+            self.accept(&Arc::new(Message { topic: TopicName::parse("settled").unwrap(), ..Message::clone(message) }))
         }
     }
 
@@ -265,9 +327,16 @@ mod tests {
         assert_eq!(hub.accept(&message("plants/1")).unwrap().await, Ok(()));
         plants.full.store(true, Ordering::Relaxed);
         let refused = hub.accept(&message("plants/2")).unwrap().await;
-        assert!(matches!(refused, Err(NotAccepted::Store { .. })), "{refused:?}");
+        let Err(refused @ NotAccepted::InPart { .. }) = refused else { panic!("{refused:?}") };
         assert_eq!(plants.taken(), ["plants/1", "plants/2"]);
         assert_eq!(all.taken(), ["plants/1", "plants/2"], "one that refuses does not keep it from the other");
+        // The client says it again: once more in vain, then not.
+        let again = hub.accept_rest(&message("plants/2"), &refused).unwrap().await;
+        let Err(again @ NotAccepted::InPart { .. }) = again else { panic!("{again:?}") };
+        plants.full.store(false, Ordering::Relaxed);
+        assert_eq!(hub.accept_rest(&message("plants/2"), &again).unwrap().await, Ok(()));
+        assert_eq!(plants.taken(), ["plants/1", "plants/2", "plants/2", "plants/2"]);
+        assert_eq!(all.taken(), ["plants/1", "plants/2"], "who has it does not get it twice");
     }
 
     /// Remembers the payloads it is given.
@@ -299,6 +368,23 @@ mod tests {
             *broker.0.lock().unwrap(),
             [r#"{"ts":"1970-01-01T00:00:00.000Z","tq":"unsynced"}"#, r#"{"ts":"2026-11-23T01:14:00.000Z"}"#]
         );
+    }
+
+    #[tokio::test]
+    async fn what_was_fetched_and_is_pushed_is_asked_for_at_every_bridge_and_offered_to_none() {
+        let (clock, cloud) = (FakeClock::new(0), Cloud::of(""));
+        let hub = Hub::new(Arc::new(clock.clone()));
+        hub.join_bridges([cloud.clone() as Arc<dyn Uplink>]);
+        let mut properties = None;
+        marks::came_from(&mut properties, &GatewayId::parse("peer").unwrap());
+        let pushed = Message { properties, ..Message::clone(&message("a")) };
+        hub.publish(Message { origin: Origin::Bridge(BridgeId::parse("b").unwrap()), ..pushed.clone() });
+        let fetched_at = clock.now();
+        clock.advance(std::time::Duration::from_secs(59));
+        assert_eq!(hub.came_before(&pushed), Some(fetched_at));
+        assert_eq!(hub.settled(&Arc::new(pushed.clone())).unwrap().await, Ok(()));
+        assert_eq!(cloud.taken(), ["a", "settled"]);
+        assert_eq!(hub.came_before(&pushed), None, "one for one");
     }
 
     #[test]

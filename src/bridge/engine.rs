@@ -8,15 +8,16 @@ use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
 
-use super::core::{Cause, Close, Core, Turn};
+use super::core::{Cause, Close, Core, Ended, Turn};
+use super::dialer::Dialer;
 use super::intake::Shared;
 use super::link::{Happened, Link, Up};
 use super::settings::{Settings, VersionChoice};
 use super::state::Teller;
-use super::{LinkState, Status, words};
+use super::{LinkState, Status, signers, words};
 use crate::clock::Clock;
 use crate::health::Pulse;
-use crate::limits::{COMMAND_NOTED, GOODBYE, PULSE_EVERY, RESOLVER_THREADS, SILENT_CLOSES};
+use crate::limits::{COMMAND_NOTED, GOODBYE, PULSE_EVERY, SILENT_CLOSES};
 use crate::logic::retry::Backoff;
 use crate::model::Moment;
 use crate::mqtt::client::Version;
@@ -31,16 +32,21 @@ pub(super) struct Engine {
     pulse: Pulse,
     core: Core,
     link: Link,
+    dialer: Dialer,
     teller: Teller,
     backoff: Backoff,
     version: Version,
     /// Connections in a row that ended without an answer to CONNECT.
     silent: u32,
     online_since: Option<Moment>,
+    /// Connections in a row that did not last for `reconnect.stable`.
+    short: u32,
     /// Attempts since the link went down.
     failed: u32,
     down_since: Moment,
     stopping: Option<Stopping>,
+    /// The connection ended for a new token, and the next one is no event.
+    renewing: bool,
 }
 
 struct Stopping {
@@ -69,28 +75,25 @@ impl Engine {
             pulse,
             core,
             link: Link::Down(now),
+            dialer: Dialer::default(),
             teller: Teller::new(status),
             silent: 0,
+            short: 0,
             online_since: None,
             failed: 0,
             down_since: now,
             stopping: None,
+            renewing: false,
         }
     }
 
     /// Runs until it is stopped or abandoned; the calling thread is the engine's own.
     pub(super) fn run(mut self) {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .max_blocking_threads(RESOLVER_THREADS)
-            .thread_name("resolver")
-            .build();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         match runtime {
             Ok(runtime) => {
                 runtime.block_on(self.serve());
                 self.end();
-                // A resolver that hangs must not hold up the end.
-                runtime.shutdown_background();
             }
             Err(error) => tracing::error!(bridge = self.settings.id.as_str(), %error, "the bridge cannot run"),
         }
@@ -115,12 +118,13 @@ impl Engine {
             if self.obey().await {
                 return;
             }
-            self.dial_when_due();
+            self.dial_when_due().await;
             let turn = self.turn();
+            self.refuse_or_accept();
             if self.carry_out(turn).await {
                 return;
             }
-            self.refuse_or_accept();
+            self.shared.set_peer(self.core.peer());
             let now = self.clock.now();
             self.pulse.beat(now);
             self.teller.tell(&self.core, &self.settings, &*self.publish, now, self.clock.wall());
@@ -140,6 +144,10 @@ impl Engine {
                 self.link = Link::Down(self.clock.now());
             }
         }
+        for (chore, answer) in orders.chores {
+            // Whoever asked may have gone.
+            let _ = answer.send(self.core.chore(&chore, self.clock.wall()));
+        }
         if let Some((until, done)) = orders.stop {
             self.shared.refuse(Some(NotAccepted::Stopping { bridge: self.settings.id.to_string() }));
             self.stopping = Some(Stopping { until, leaving: false, done: Some(done) });
@@ -158,14 +166,14 @@ impl Engine {
             if let Link::Up(up) = std::mem::replace(&mut self.link, Link::Down(self.clock.now())) {
                 up.finish().await;
             }
-            self.core.disconnected(false);
+            self.core.disconnected(Ended::Here);
             self.online_since = None;
             self.teller.link(LinkState::Connecting, None, self.clock.wall());
         }
         self.core.apply(Arc::clone(&self.settings));
     }
 
-    fn dial_when_due(&mut self) {
+    async fn dial_when_due(&mut self) {
         if self.stopping.is_some() {
             return;
         }
@@ -176,20 +184,30 @@ impl Engine {
         if let Link::Down(at) = self.link
             && self.clock.now() >= at
         {
-            self.link = Link::start(&self.settings);
+            if let Some(reason) = signers::not_yet(&self.settings.auth, self.clock.wall()) {
+                // Asked again soon: the clock may be set at any moment, and nobody is bothered by a look at it.
+                self.lost(reason.to_string(), Ended::Here).await;
+                self.backoff.reset();
+                return;
+            }
+            self.link = Link::start(&self.settings, &self.dialer, self.clock.now());
         }
     }
 
     /// Takes what was offered, and lets the core make of it what it can.
     fn turn(&mut self) -> Turn {
         let (now, wall) = (self.clock.now(), self.clock.wall());
-        if self.core.fault().is_none() {
-            let (core, unsent) = (&mut self.core, self.link.unsent());
-            let dropped = self.shared.take(core.room_for_intake(), |offered| core.offer(offered, now, unsent));
-            if dropped > 0 {
-                core.drops.add_unstored(Cause::IntakeFull, dropped, wall);
-            }
+        let (core, unsent) = (&mut self.core, self.link.unsent());
+        // While the store takes nothing in, QoS 0 alone is taken, and what the full queue drops is counted.
+        let dropped = if core.fault().or(core.blocked()).is_some() {
+            self.shared.take_unstored(|offered| core.offer(offered, now, unsent))
+        } else {
+            self.shared.take(core.room_for_intake(), |offered| core.offer(offered, now, unsent))
+        };
+        if dropped > 0 {
+            core.drops.add_unstored(Cause::IntakeFull, dropped, wall);
         }
+        core.missed(dropped, self.shared.take_refused());
         self.leave_when_done(now);
         self.core.turn(now, wall, self.link.unsent())
     }
@@ -199,7 +217,7 @@ impl Engine {
         let Some(stopping) = &mut self.stopping else { return };
         let late = now + GOODBYE >= stopping.until;
         let away = !matches!(self.link, Link::Up(_));
-        if !stopping.leaving && (self.core.is_empty() || away || late) && self.shared.is_empty() {
+        if !stopping.leaving && (((self.core.is_empty() || away) && self.shared.is_empty()) || late) {
             stopping.leaving = true;
             self.core.leave();
         }
@@ -226,7 +244,11 @@ impl Engine {
             if sent {
                 self.core.sent(now);
             }
-            if self.core.is_online() && up.greeting_until.take().is_some() {
+            if !self.core.is_greeting() && up.greeting_until.take().is_some() {
+                // What it waits for now, if anything, is the store.
+                self.teller.link(LinkState::Connecting, None, self.clock.wall());
+            }
+            if self.core.is_online() && up.comes_online() {
                 self.came_online(now);
             }
         }
@@ -243,7 +265,12 @@ impl Engine {
     fn came_online(&mut self, now: Moment) {
         let bridge = self.settings.id.as_str();
         let (failed, outage_ms) = (self.failed, now.since(self.down_since).as_millis());
-        tracing::info!(bridge, version = ?self.version, failed, outage_ms, outbox_len = self.core.queued(), "connected to the cloud");
+        let renewed = std::mem::take(&mut self.renewing) && failed == 0;
+        if renewed {
+            tracing::debug!(bridge, "the token was renewed");
+        } else {
+            tracing::info!(bridge, version = ?self.version, failed, outage_ms, outbox_len = self.core.queued(), "connected to the cloud");
+        }
         self.online_since = Some(now);
         self.failed = 0;
         self.silent = 0;
@@ -255,19 +282,19 @@ impl Engine {
         let Link::Up(up) = &self.link else { return };
         if up.greeting_until.is_some_and(|until| now >= until) {
             let seconds = self.settings.connect_timeout.as_secs();
-            self.lost(format!("no CONNACK within {seconds} s"), false).await;
+            self.lost(format!("no CONNACK within {seconds} s"), Ended::Here).await;
         } else if up.stalled_at().is_some_and(|at| now >= at) {
-            self.lost("the cloud takes no data".into(), false).await;
+            self.lost("the cloud takes no data".into(), Ended::Here).await;
         }
     }
 
     async fn close(&mut self, close: &Close) {
         let again = match close {
-            Close::Purged | Close::NewStore => true,
-            Close::Refused(refused, code) => self.speak_otherwise(*refused, *code),
+            Close::Purged | Close::NewStore | Close::Renewed => true,
+            Close::Refused(refused, code, _) => self.speak_otherwise(*refused, *code),
             _ => false,
         };
-        let hung_up = matches!(close, Close::Dismissed(_));
+        let ended = if matches!(close, Close::Dismissed(..)) { Ended::Closed } else { Ended::Here };
         if *close == Close::Left {
             tracing::info!(
                 bridge = self.settings.id.as_str(),
@@ -275,15 +302,21 @@ impl Engine {
                 "left the cloud in order"
             );
         }
+        self.renewing = *close == Close::Renewed;
         if again || *close == Close::Left {
             tracing::debug!(bridge = self.settings.id.as_str(), reason = words::of(close), "connecting anew");
-            self.core.disconnected(false);
+            self.core.disconnected(Ended::Here);
             if let Link::Up(up) = std::mem::replace(&mut self.link, Link::Down(self.clock.now())) {
                 up.finish().await;
             }
             return;
         }
-        self.lost(words::of(close), hung_up).await;
+        let mut reason = words::of(close);
+        if matches!(close, Close::Refused(..)) && signers::needs_clock(&self.settings.auth) && !self.clock.wall().synced
+        {
+            reason.push_str("; the clock is not set, and the token may be out of date");
+        }
+        self.lost(reason, ended).await;
     }
 
     /// The cloud does not speak this version: whether there is another to try at once.
@@ -298,12 +331,19 @@ impl Engine {
     }
 
     /// The link is down: when to try again, and who is told.
-    async fn lost(&mut self, reason: String, hung_up: bool) {
+    async fn lost(&mut self, reason: String, ended: Ended) {
         let now = self.clock.now();
         let lasted = self.online_since.take().map(|since| now.since(since));
-        if lasted.is_some_and(|lasted| lasted >= self.settings.reconnect.stable) {
-            self.backoff.reset();
+        let stable = self.settings.reconnect.stable;
+        match lasted {
+            Some(lasted) if lasted >= stable => {
+                self.backoff.reset();
+                self.short = 0;
+            }
+            Some(_) => self.short = self.short.saturating_add(1),
+            None => {}
         }
+        let reason = words::again(reason, self.short, stable, &self.settings.client_id);
         let wait = self.backoff.next_wait(fastrand::f64());
         let bridge = self.settings.id.as_str();
         let delay_ms = wait.as_millis();
@@ -320,20 +360,21 @@ impl Engine {
             tracing::debug!(bridge, error = reason, attempt = self.failed, delay_ms, "the cloud is still out of reach");
         }
         self.failed = self.failed.saturating_add(1);
-        self.core.disconnected(hung_up);
+        self.core.disconnected(ended);
         if let Link::Up(up) = std::mem::replace(&mut self.link, Link::Down(now + wait)) {
             up.finish().await;
         }
         self.teller.link(LinkState::Offline, Some(reason), self.clock.wall());
     }
 
-    /// Clients are refused at once while the store cannot write.
+    /// Clients are refused at once while the store cannot write, or takes nothing in.
     fn refuse_or_accept(&mut self) {
-        if self.stopping.is_some() || !self.teller.fault_changed(self.core.fault()) {
+        let reason = self.core.fault().or(self.core.blocked());
+        if self.stopping.is_some() || !self.teller.fault_changed(reason) {
             return;
         }
         let bridge = self.settings.id.to_string();
-        let refusal = self.core.fault().map(|reason| NotAccepted::Store { bridge, reason: reason.to_owned() });
+        let refusal = reason.map(|reason| NotAccepted::Store { bridge, reason: reason.to_owned() });
         self.shared.refuse(refusal);
     }
 
@@ -342,10 +383,10 @@ impl Engine {
         self.shared.be_patient(self.core.patience());
         let busy = self.core.has_more(now, self.link.unsent())
             || (self.core.fault().is_none() && self.core.room_for_intake() > 0 && !self.shared.is_empty());
-        let due = self.due(now);
+        let (due, listens) = (self.due(now), self.core.listens());
         let happened = tokio::select! {
             biased;
-            happened = self.link.happens() => happened,
+            happened = self.link.happens(listens) => happened,
             () = self.shared.bell.notified() => return,
             () = std::future::ready(()), if busy => return,
             () = tokio::time::sleep(due) => return,
@@ -376,14 +417,14 @@ impl Engine {
         let (now, wall) = (self.clock.now(), self.clock.wall());
         match happened {
             Happened::Dialed(_) if !self.core.has_store() => self.link = Link::Down(now),
-            Happened::Dialed(stream) => match self.core.connect(self.version, now) {
+            Happened::Dialed(dialed) => match self.core.connect(self.version, now, wall) {
                 Ok(connect) => {
                     let until = now + self.settings.connect_timeout;
-                    self.link = Link::Up(Box::new(Up::new(stream, connect, until, now)));
+                    self.link = Link::Up(Box::new(Up::new(dialed, connect, until, now)));
                 }
-                Err(error) => self.lost(error.to_string(), false).await,
+                Err(error) => self.lost(error.to_string(), Ended::Here).await,
             },
-            Happened::Failed(reason) => self.lost(reason, false).await,
+            Happened::Failed(reason) => self.lost(reason, Ended::Here).await,
             Happened::Received(length) => {
                 let Link::Up(up) = &self.link else { return };
                 if let Err(close) = self.core.receive(up.received(length), now, wall) {
@@ -406,7 +447,7 @@ impl Engine {
     }
 
     async fn broken(&mut self, reason: Option<String>) {
-        let greeted = self.core.is_online();
+        let greeted = matches!(&self.link, Link::Up(up) if up.greeting_until.is_none());
         // A cloud that has spoken 5 still does: what closes in silence then is its restart, or a relay with no cloud behind it.
         let known = self.version == Version::V5 && self.core.cloud_speaks_v5();
         if !greeted && !known && self.settings.version == VersionChoice::Auto {
@@ -416,13 +457,9 @@ impl Engine {
                 self.version = other(self.version);
             }
         }
-        let unsaid = if greeted {
-            "the cloud closed the connection"
-        } else {
-            "the cloud closed the connection without an answer"
-        };
-        let hung_up = greeted;
-        self.lost(reason.unwrap_or_else(|| unsaid.into()), hung_up).await;
+        let how = if greeted { "" } else { " without an answer" };
+        let ended = if reason.is_none() { Ended::Closed } else { Ended::Broken };
+        self.lost(reason.unwrap_or_else(|| format!("the cloud closed the connection{how}")), ended).await;
     }
 }
 

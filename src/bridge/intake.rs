@@ -2,16 +2,18 @@
 
 use std::collections::VecDeque;
 use std::collections::vec_deque::Drain;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use tokio::sync::{Notify, oneshot};
 
-use super::rules::OutRules;
+use super::rules::{OutRules, Upward};
 use super::settings::Settings;
 use crate::clock::Clock;
 use crate::limits::{INTAKE_BYTES, INTAKE_QUEUE, INTAKE_QUEUE_CLIENTS};
-use crate::logic::restamp;
-use crate::model::{BridgeId, Message, Moment, Origin, Qos, Timestamp, TopicName};
+use crate::logic::{marks, restamp};
+use crate::model::chore::{Chore, ChoreReport};
+use crate::model::{BridgeId, GatewayId, Message, Moment, Origin, Priority, Qos, RuleId, Timestamp, TopicName};
 use crate::ports::{Acceptance, NotAccepted};
 
 /// A message that a rule wants up.
@@ -23,10 +25,16 @@ pub(super) struct Offered {
     pub(super) qos: Qos,
     /// Retain flag upstream.
     pub(super) retain: bool,
+    /// What it goes before.
+    pub(super) priority: Priority,
+    /// The rule that took it up.
+    pub(super) rule: Option<RuleId>,
     /// The message.
     pub(super) message: Arc<Message>,
     /// When it was offered.
     pub(super) at: Timestamp,
+    /// It lies here already, or did: only its commit is waited for.
+    pub(super) is_here: bool,
     /// Who waits for the commit.
     pub(super) answer: Option<oneshot::Sender<Result<(), NotAccepted>>>,
 }
@@ -39,20 +47,25 @@ pub(super) struct Shared {
     bridge: BridgeId,
     settings: RwLock<Arc<Settings>>,
     rules: RwLock<Arc<OutRules>>,
+    /// The gateway whose broker the cloud is: what came from there is not taken up.
+    peer: RwLock<Option<GatewayId>>,
     queue: Mutex<Queue>,
     orders: Mutex<Orders>,
     clock: Arc<dyn Clock>,
+    circle_told: AtomicBool,
     /// Rings when there is something in the queue, or an order.
     pub(super) bell: Notify,
 }
 
-/// What the engine is told to do. Slots, not a queue: of two orders of a kind the later one counts.
+/// What the engine is told to do. Slots, not a queue: of two orders of a kind the later one counts, chores excepted.
 #[derive(Default)]
 pub(super) struct Orders {
     /// New settings.
     pub(super) settings: Option<Settings>,
     /// Try to connect at once.
     pub(super) reconnect: bool,
+    /// Work on the store. At most as many as there are visitors of the control socket who wait for it.
+    pub(super) chores: Vec<(Chore, oneshot::Sender<Result<ChoreReport, String>>)>,
     /// Stop in order until this moment, and say so.
     pub(super) stop: Option<(Moment, oneshot::Sender<()>)>,
     /// Nobody holds the bridge any more: end without a word, as if killed.
@@ -62,8 +75,11 @@ pub(super) struct Orders {
 #[derive(Default)]
 struct Queue {
     offered: VecDeque<Offered>,
+    /// Of those, with QoS 0: they have room of their own, since they go on while a full store takes nothing in.
+    unstored: usize,
     bytes: usize,
     dropped: u64,
+    refused: u64,
     refusal: Option<NotAccepted>,
     /// How many that nobody waits for may lie here before the bell rings. Not zero only while the engine is to wake up soon by itself.
     patience: usize,
@@ -73,13 +89,20 @@ impl Shared {
     pub(super) fn new(settings: Arc<Settings>, clock: Arc<dyn Clock>) -> Self {
         Self {
             bridge: settings.id.clone(),
+            peer: RwLock::default(),
             rules: RwLock::new(Arc::new(OutRules::new(&settings))),
             settings: RwLock::new(settings),
             queue: Mutex::default(),
             orders: Mutex::default(),
             clock,
+            circle_told: AtomicBool::new(false),
             bell: Notify::new(),
         }
+    }
+
+    /// The bridge's id.
+    pub(super) fn name(&self) -> &str {
+        self.bridge.as_str()
     }
 
     /// What holds at the moment.
@@ -92,6 +115,13 @@ impl Shared {
         let rules = Arc::new(OutRules::new(&settings));
         *self.rules.write().unwrap_or_else(PoisonError::into_inner) = rules;
         *self.settings.write().unwrap_or_else(PoisonError::into_inner) = settings;
+    }
+
+    /// From here on this gateway's broker is the cloud, or no gateway's.
+    pub(super) fn set_peer(&self, peer: Option<&GatewayId>) {
+        if self.peer.read().unwrap_or_else(PoisonError::into_inner).as_ref() != peer {
+            *self.peer.write().unwrap_or_else(PoisonError::into_inner) = peer.cloned();
+        }
     }
 
     /// Whether nobody holds the bridge any more.
@@ -126,12 +156,34 @@ impl Shared {
         let count = limit.min(queue.offered.len());
         let taken: Drain<'_, Offered> = queue.offered.drain(..count);
         let mut bytes = 0;
+        let mut unstored = 0;
         for offered in taken {
             bytes += offered.message.payload.len();
+            unstored += usize::from(offered.qos == Qos::AtMostOnce);
             each(offered);
         }
         queue.bytes -= bytes;
+        queue.unstored -= unstored;
         std::mem::take(&mut queue.dropped)
+    }
+
+    /// The same with QoS 0 alone, all of it; what is to be stored stays.
+    pub(super) fn take_unstored(&self, mut each: impl FnMut(Offered)) -> u64 {
+        let mut queue = self.queue();
+        if queue.unstored > 0 {
+            let (unstored, stays): (Vec<_>, Vec<_>) =
+                queue.offered.drain(..).partition(|offered| offered.qos == Qos::AtMostOnce);
+            queue.offered = stays.into();
+            queue.unstored = 0;
+            queue.bytes -= unstored.iter().map(|offered| offered.message.payload.len()).sum::<usize>();
+            unstored.into_iter().for_each(&mut each);
+        }
+        std::mem::take(&mut queue.dropped)
+    }
+
+    /// How many of clients were refused since the last call.
+    pub(super) fn take_refused(&self) -> u64 {
+        std::mem::take(&mut self.queue().refused)
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -144,10 +196,36 @@ impl Shared {
     }
 
     pub(super) fn accept(&self, message: &Arc<Message>) -> Option<Acceptance> {
+        self.take_in(message, false)
+    }
+
+    /// Waits for the commit of a message that was accepted before, when nobody waited for it.
+    pub(super) fn settled(&self, message: &Arc<Message>) -> Option<Acceptance> {
+        self.take_in(message, true)
+    }
+
+    fn take_in(&self, message: &Arc<Message>, is_here: bool) -> Option<Acceptance> {
         let rules = Arc::clone(&self.rules.read().unwrap_or_else(PoisonError::into_inner));
         let up = rules.route(message)?;
+        if let Some(peer) = &*self.peer.read().unwrap_or_else(PoisonError::into_inner)
+            && marks::went_through(message.properties.as_deref(), peer.as_str())
+        {
+            if message.origin == Origin::Client && !self.circle_told.swap(true, Ordering::Relaxed) {
+                let (bridge, topic, cloud) = (self.name(), message.topic.as_str(), peer.as_str());
+                tracing::info!(
+                    bridge,
+                    topic,
+                    cloud,
+                    "a message whose `tg-via` names the cloud's gateway does not go up"
+                );
+            }
+            return None;
+        }
         // An acknowledgement hangs on the commit only where there is both: a client that gets one, and a record.
         let waits = message.origin == Origin::Client && message.qos > Qos::AtMostOnce && up.qos > Qos::AtMostOnce;
+        if is_here && !waits {
+            return None;
+        }
         let (answer, committed) = if waits { Some(oneshot::channel()).unzip() } else { (None, None) };
         let at = self.clock.wall();
         let mut message = Arc::clone(message);
@@ -155,7 +233,11 @@ impl Shared {
             // The clock was set between the telling and here. From here on a record with a stamp is one by a clock that was not set.
             restamp::message(Arc::make_mut(&mut message), at);
         }
-        let offered = Offered { topic: up.topic, qos: up.qos, retain: up.retain, message, at, answer };
+        let Upward { topic, qos, retain, priority, rule } = up;
+        if message.origin == Origin::Client && message.properties.is_some() {
+            Arc::make_mut(&mut message).properties.as_mut().map(marks::without_id);
+        }
+        let offered = Offered { topic, qos, retain, priority, rule: Some(rule), message, at, is_here, answer };
         match (self.push(offered, waits), committed) {
             (Err(refusal), _) => Some(Box::pin(std::future::ready(Err(refusal)))),
             (Ok(()), None) => Some(Box::pin(std::future::ready(Ok(())))),
@@ -168,12 +250,15 @@ impl Shared {
 
     fn push(&self, offered: Offered, waits: bool) -> Result<(), NotAccepted> {
         let mut queue = self.queue();
+        queue.refused += u64::from(waits && queue.refusal.is_some());
         let limit = if waits { INTAKE_QUEUE_CLIENTS } else { INTAKE_QUEUE };
         let bytes = offered.message.payload.len();
         if waits && let Some(refusal) = &queue.refusal {
             return Err(refusal.clone());
         }
-        let full = queue.offered.len() >= limit || (queue.bytes + bytes > INTAKE_BYTES && !queue.offered.is_empty());
+        let is_stored = offered.qos > Qos::AtMostOnce;
+        let before = if is_stored { queue.offered.len() - queue.unstored } else { queue.unstored };
+        let full = before >= limit || (queue.bytes + bytes > INTAKE_BYTES && !queue.offered.is_empty());
         if full {
             if waits {
                 let reason = "too many messages wait for it".to_owned();
@@ -183,8 +268,9 @@ impl Shared {
             return Ok(());
         }
         queue.bytes += bytes;
+        queue.unstored += usize::from(!is_stored);
         // QoS 0 is not stored: it goes now or never.
-        let at_once = waits || offered.qos == Qos::AtMostOnce || queue.bytes > INTAKE_BYTES / 2;
+        let at_once = waits || !is_stored || queue.bytes > INTAKE_BYTES / 2;
         queue.offered.push_back(offered);
         let ring = at_once || queue.offered.len() > queue.patience;
         drop(queue);
@@ -289,6 +375,24 @@ mod tests {
         shared.take(usize::MAX, drop);
         offer(Origin::Sensor, Qos::AtLeastOnce);
         assert!(rung());
+    }
+
+    #[test]
+    fn what_is_here_already_is_waited_for_where_it_is_stored() {
+        let shared = shared();
+        let first = message("a", Origin::Gateway, Qos::AtLeastOnce);
+        assert_eq!(ready(shared.accept(&first).unwrap()), Some(Ok(())));
+        let again = |qos| shared.settled(&message("a", Origin::Client, qos));
+        assert!(again(Qos::AtMostOnce).is_none());
+        let settled = again(Qos::AtLeastOnce).unwrap();
+        let mut answers = Vec::new();
+        shared.take(10, |offered| answers.push((offered.is_here, offered.answer)));
+        assert_eq!(answers.iter().map(|(is_here, _)| *is_here).collect::<Vec<_>>(), [false, true]);
+        answers.pop().and_then(|(_, answer)| answer).unwrap().send(Ok(())).unwrap();
+        assert_eq!(ready(settled), Some(Ok(())));
+        let refusal = NotAccepted::Store { bridge: "cloud".into(), reason: "disk full".into() };
+        shared.refuse(Some(refusal.clone()));
+        assert_eq!(ready(again(Qos::ExactlyOnce).unwrap()), Some(Err(refusal)));
     }
 
     #[test]

@@ -7,10 +7,11 @@ use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio_util::task::AbortOnDropHandle;
 
+use super::dialer::{Dialed, Dialer, Trial};
 use super::settings::Settings;
 use crate::limits::{BRIDGE_LAST_WORDS, BRIDGE_READ_BYTES, TCP_UNACKNOWLEDGED, WRITE_STALL};
 use crate::model::Moment;
-use crate::mqtt::dial::{DialError, Stream, dial};
+use crate::mqtt::dial::{Stream, Target};
 use crate::mqtt::tls::{TlsClient, TlsOptions, in_words};
 
 /// The connection.
@@ -18,7 +19,7 @@ pub(super) enum Link {
     /// None; the next attempt is at this moment.
     Down(Moment),
     /// One is being made, on a task of its own, which ends with this value: neither a resolver that hangs nor a black hole delays the engine.
-    Dialing(AbortOnDropHandle<Result<Stream, String>>),
+    Dialing(AbortOnDropHandle<Result<Dialed, String>>),
     /// One is there.
     Up(Box<Up>),
 }
@@ -35,12 +36,15 @@ pub(super) struct Up {
     progress: Moment,
     /// Until when CONNACK has to be there; `None` once it is.
     pub(super) greeting_until: Option<Moment>,
+    /// Whether it was told that it is up.
+    online: bool,
+    trial: Option<Trial>,
 }
 
 /// What happened to the connection.
 pub(super) enum Happened {
     /// The connection is made.
-    Dialed(Stream),
+    Dialed(Dialed),
     /// It cannot be made.
     Failed(String),
     /// Bytes came in.
@@ -53,15 +57,10 @@ pub(super) enum Happened {
 
 impl Link {
     /// Starts to make a connection.
-    pub(super) fn start(settings: &Arc<Settings>) -> Self {
-        let settings = Arc::clone(settings);
-        Link::Dialing(AbortOnDropHandle::new(tokio::spawn(async move {
-            let limit = settings.connect_timeout;
-            match tokio::time::timeout(limit, connect(&settings)).await {
-                Ok(outcome) => outcome,
-                Err(_) => Err(format!("no connection within {} s", limit.as_secs())),
-            }
-        })))
+    pub(super) fn start(settings: &Arc<Settings>, dialer: &Dialer, now: Moment) -> Self {
+        let (settings, dialer) = (Arc::clone(settings), dialer.clone());
+        let dialing = async move { dialer.connect(&settings, now).await };
+        Link::Dialing(AbortOnDropHandle::new(tokio::spawn(dialing)))
     }
 
     /// Bytes that the socket has not taken yet.
@@ -69,44 +68,47 @@ impl Link {
         if let Link::Up(up) = self { up.out.len() } else { 0 }
     }
 
-    /// Waits for the next thing that happens. Nothing is lost when the wait is broken off.
-    pub(super) async fn happens(&mut self) -> Happened {
+    /// Waits for the next thing that happens; nothing is read unless `listens`. Nothing is lost when the wait is broken off.
+    pub(super) async fn happens(&mut self, listens: bool) -> Happened {
         match self {
             Link::Down(_) => std::future::pending().await,
             Link::Dialing(task) => match task.await {
-                Ok(Ok(stream)) => Happened::Dialed(stream),
+                Ok(Ok(dialed)) => Happened::Dialed(dialed),
                 Ok(Err(reason)) => Happened::Failed(reason),
                 Err(error) => Happened::Failed(error.to_string()),
             },
-            Link::Up(up) => up.happens().await,
+            Link::Up(up) => up.happens(listens).await,
         }
     }
 }
 
-async fn connect(settings: &Settings) -> Result<Stream, String> {
-    let url = &settings.url;
-    let tls = match (&settings.tls, url.tls) {
-        (_, false) => None,
-        (tls, true) => {
-            let options = TlsOptions {
-                ca: tls.as_ref().and_then(|tls| tls.ca.as_deref()),
-                cert: tls.as_ref().and_then(|tls| tls.cert.as_deref()),
-                key: tls.as_ref().and_then(|tls| tls.key.as_ref()).map(crate::model::Secret::expose),
-                server_name: tls.as_ref().and_then(|tls| tls.server_name.as_deref()).unwrap_or(&url.host),
-                alpn: tls.as_ref().map_or(&[], |tls| tls.alpn.as_slice()),
-            };
-            Some(TlsClient::new(options).map_err(|error| error.to_string())?)
-        }
-    };
-    let per_address = settings.connect_timeout / 2;
-    dial(&url.host, url.port, tls.as_ref(), per_address, TCP_UNACKNOWLEDGED)
-        .await
-        .map_err(|error: DialError| error.to_string())
+/// What the settings say of TLS.
+pub(super) fn tls_options(settings: &Settings) -> TlsOptions<'_> {
+    let tls = settings.tls.as_ref();
+    TlsOptions {
+        ca: tls.and_then(|tls| tls.ca.as_deref()),
+        cert: tls.and_then(|tls| tls.cert.as_deref()),
+        key: tls.and_then(|tls| tls.key.as_ref()).map(crate::model::Secret::expose),
+        server_name: tls.and_then(|tls| tls.server_name.as_deref()).unwrap_or(&settings.url.host),
+        alpn: tls.map_or(&[], |tls| tls.alpn.as_slice()),
+    }
+}
+
+/// Where to, by the settings.
+pub(super) fn target<'s>(settings: &'s Settings, tls: Option<&'s TlsClient>) -> Target<'s> {
+    Target {
+        host: &settings.url.host,
+        port: settings.url.port,
+        tls,
+        path: settings.url.path.as_deref(),
+        per_address: settings.connect_timeout / 2,
+        unacknowledged: TCP_UNACKNOWLEDGED,
+    }
 }
 
 impl Up {
-    pub(super) fn new(stream: Stream, connect: BytesMut, greeting_until: Moment, now: Moment) -> Self {
-        let (reader, writer) = tokio::io::split(stream);
+    pub(super) fn new(dialed: Dialed, connect: BytesMut, greeting_until: Moment, now: Moment) -> Self {
+        let (reader, writer) = tokio::io::split(dialed.stream);
         Self {
             reader,
             writer,
@@ -115,7 +117,17 @@ impl Up {
             unflushed: false,
             progress: now,
             greeting_until: Some(greeting_until),
+            online: false,
+            trial: dialed.trial,
         }
+    }
+
+    /// Notes that it is up; true the first time.
+    pub(super) fn comes_online(&mut self) -> bool {
+        if let Some(trial) = &mut self.trial {
+            trial.passed();
+        }
+        !std::mem::replace(&mut self.online, true)
     }
 
     /// What was received last.
@@ -123,10 +135,10 @@ impl Up {
         &self.input[..length]
     }
 
-    async fn happens(&mut self) -> Happened {
+    async fn happens(&mut self, listens: bool) -> Happened {
         let writes = !self.out.is_empty() || self.unflushed;
         tokio::select! {
-            read = self.reader.read(&mut self.input) => match read {
+            read = self.reader.read(&mut self.input), if listens => match read {
                 Ok(0) => Happened::Broken(None),
                 Ok(length) => Happened::Received(length),
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Happened::Broken(None),
@@ -140,6 +152,7 @@ impl Up {
                 }
                 Err(error) => Happened::Broken(Some(in_words(&error))),
             },
+            else => std::future::pending().await,
         }
     }
 

@@ -2,14 +2,23 @@
 //!
 //! - `intake` is where messages come in, on whatever thread they come from; `rules` says which, and under which topic
 //! - `engine` is the thread's loop, `link` its socket, `state` and `words` what it tells, `supervisor` what starts it again after a panic
+//! - `dialer` makes its connections, and keeps of one what the next can use
+//! - `presets` are the clouds that are known, as data
+//! - `signers` make user name and password where they are made of a key
+//! - `probe` walks the way to the cloud once, for a person, and `hints` says what to do where it ends
 //! - `core` is the engine without its socket: store, handshakes, decisions
 
 mod core;
+mod dialer;
 mod engine;
+mod hints;
 mod intake;
 mod link;
+pub mod presets;
+pub mod probe;
 pub mod rules;
 pub mod settings;
+pub mod signers;
 mod state;
 mod supervisor;
 #[cfg(test)]
@@ -27,17 +36,19 @@ use self::supervisor::Parts;
 use crate::clock::Clock;
 use crate::health::{Health, Supervised};
 use crate::limits::PULSE_LIMIT_DISK;
+use crate::model::chore::Chore;
 use crate::model::{Message, Timestamp};
-use crate::ports::{Acceptance, Publish, Uplink};
-use crate::store::StoreError;
+use crate::ports::{Acceptance, ChoreDone, Publish, Uplink};
+use crate::store::{Condition, StoreError};
 pub use settings::{
-    CloudUrl, InRule, OnSessionLoss, OutRule, OutboxSettings, Reconnect, Settings, Tls, TopicTemplate, VersionChoice,
+    Auth, CloudLimits, CloudUrl, Durability, Full, InRule, OnSessionLoss, OutRule, OutboxSettings, Reconnect, Settings,
+    Share, Tls, TopicTemplate, VersionChoice,
 };
 
 /// Why a bridge cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum BridgeError {
-    /// The store cannot be opened, nor a new one made in its place.
+    /// The store is another process's.
     #[error("bridge `{bridge}`: open the store: {error}")]
     Store {
         /// The bridge's id.
@@ -84,6 +95,21 @@ impl LinkState {
     }
 }
 
+/// What is counted of a bridge's store since start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct StoreFigures {
+    /// Transactions that were committed.
+    pub commits: u64,
+    /// Times it could not be written, however long each lasted.
+    pub faults: u64,
+    /// Damaged files that were set aside.
+    pub quarantined: u64,
+    /// Records that were brought over from them.
+    pub salvaged: u64,
+    /// Times the cloud forgot the session while messages of it were in flight.
+    pub sessions_lost: u64,
+}
+
 /// What a bridge says of itself.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Status {
@@ -93,8 +119,12 @@ pub struct Status {
     pub since: Timestamp,
     /// Why it is not online; `None` when it is.
     pub reason: Option<String>,
-    /// Records waiting, in flight included.
+    /// Records waiting, in flight included; at least so many while `counting`.
     pub queued: u64,
+    /// After a crash a large store is counted bit by bit.
+    pub counting: bool,
+    /// Letters that the cloud will never take, kept for a person.
+    pub dead: u64,
     /// Size of the store, bytes.
     pub bytes: u64,
     /// Records the cloud acknowledged since start.
@@ -107,6 +137,10 @@ pub struct Status {
     pub oldest: Option<Timestamp>,
     /// Time until the queue is empty at the pace of the last seconds; `None` while there is no end in sight.
     pub drain: Option<Duration>,
+    /// What its store is fit for.
+    pub condition: Condition,
+    /// What is counted of its store.
+    pub store: StoreFigures,
 }
 
 /// Takes messages for one bridge. Cheap to clone.
@@ -127,9 +161,17 @@ impl Uplink for Intake {
     fn accept(&self, message: &Arc<Message>) -> Option<Acceptance> {
         Intake::accept(self, message)
     }
+
+    fn settled(&self, message: &Arc<Message>) -> Option<Acceptance> {
+        self.0.settled(message)
+    }
+
+    fn name(&self) -> &str {
+        self.0.name()
+    }
 }
 
-/// Makes a bridge try at once, from anywhere.
+/// What may be asked of a bridge from anywhere.
 #[derive(Clone)]
 pub struct Nudge(Arc<Shared>);
 
@@ -137,6 +179,13 @@ impl Nudge {
     /// Forgets the back-off and tries at once.
     pub fn reconnect_now(&self) {
         self.0.order(|orders| orders.reconnect = true);
+    }
+
+    /// Has a piece of work done on the store, by the engine, between two turns.
+    pub fn chore(&self, chore: Chore) -> ChoreDone {
+        let (answer, done) = oneshot::channel();
+        self.0.order(|orders| orders.chores.push((chore, answer)));
+        Box::pin(async move { done.await.unwrap_or_else(|_| Err("the bridge is stopping".into())) })
     }
 }
 
@@ -150,10 +199,10 @@ pub struct Bridge {
 }
 
 impl Bridge {
-    /// Opens the store and starts the engine thread. An unreachable cloud is no error.
+    /// Opens the store and starts the engine thread. Neither an unreachable cloud nor a store that cannot be used is an error.
     ///
     /// # Errors
-    /// [`BridgeError`] when there can be no store.
+    /// [`BridgeError`] when another process has the store, or the system gives no thread.
     pub fn start(
         settings: Settings,
         publish: Arc<dyn Publish>,
@@ -168,12 +217,16 @@ impl Bridge {
             since: clock.wall(),
             reason: None,
             queued: core.queued(),
+            counting: !core.is_counted(),
+            dead: core.dead(),
             bytes: core.bytes(),
             delivered: 0,
             dropped: 0,
             causes: Vec::new(),
             oldest: core.oldest(),
             drain: None,
+            condition: core.condition(),
+            store: core.store(),
         });
         let supervised = health.enter(format!("bridge {}", settings.id), PULSE_LIMIT_DISK, clock.now());
         let parts = Parts {

@@ -1,15 +1,21 @@
 //! Which message goes up or comes down, and under which topic.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use crate::bridge::settings::{InRule, OutRule, Settings, TopicTemplate};
-use crate::model::{BridgeId, Message, Origin, Qos, TopicFilter, TopicName};
+use crate::logic::marks;
+use crate::model::{BridgeId, GatewayId, Message, Origin, Priority, Qos, RuleId, TopicFilter, TopicName};
 
 /// What goes up.
 #[derive(Debug)]
 pub struct OutRules {
     bridge: BridgeId,
+    gateway: GatewayId,
     status: TopicName,
     never: Vec<TopicFilter>,
     rules: Vec<OutRule>,
+    /// Whether it was told that messages come in again.
+    circle_told: AtomicBool,
 }
 
 /// How a message goes up.
@@ -21,6 +27,10 @@ pub struct Upward {
     pub qos: Qos,
     /// Retain flag upstream.
     pub retain: bool,
+    /// What it goes before.
+    pub priority: Priority,
+    /// The rule that decided this.
+    pub rule: RuleId,
 }
 
 impl OutRules {
@@ -28,14 +38,16 @@ impl OutRules {
     pub fn new(settings: &Settings) -> Self {
         Self {
             bridge: settings.id.clone(),
+            gateway: settings.gateway.clone(),
             status: settings.local_status_topic.clone(),
             never: settings.never_out.clone(),
             rules: settings.out.clone(),
+            circle_told: AtomicBool::new(false),
         }
     }
 
     /// The first rule that matches decides; `None` when none does, or when the message never goes up:
-    /// the broker's own topics, what this bridge brought down, what was re-seeded at start, our status (the will and the birth speak for
+    /// the broker's own topics, what this bridge brought down, what went through this gateway before, what was re-seeded at start, our status (the will and the birth speak for
     /// it), bridge states and commands.
     pub fn route(&self, message: &Message) -> Option<Upward> {
         let excluded = match &message.origin {
@@ -47,6 +59,18 @@ impl OutRules {
             return None;
         }
         let (rule, captured) = self.rules.iter().find_map(|rule| Some((rule, rule.from.capture(&message.topic)?)))?;
+        if marks::went_through(message.properties.as_deref(), self.gateway.as_str()) {
+            if !self.circle_told.swap(true, Ordering::Relaxed) {
+                let (bridge, topic, origin) = (self.bridge.as_str(), message.topic.as_str(), &message.origin);
+                tracing::warn!(
+                    bridge,
+                    topic,
+                    ?origin,
+                    "messages of ours come in again, and are not sent up a second time"
+                );
+            }
+            return None;
+        }
         if message.topic == self.status || self.never.iter().any(|filter| filter.matches(&message.topic)) {
             return None;
         }
@@ -54,6 +78,8 @@ impl OutRules {
             topic: mapped(rule.to.as_ref(), &captured, &message.topic)?,
             qos: rule.qos.unwrap_or(message.qos),
             retain: rule.retain.unwrap_or(message.retain),
+            priority: rule.priority,
+            rule: RuleId::of(&rule.from),
         })
     }
 }
@@ -62,6 +88,12 @@ impl OutRules {
 pub fn downward<'r>(rules: &'r [InRule], topic: &TopicName) -> Option<(&'r InRule, TopicName)> {
     let (rule, captured) = rules.iter().find_map(|rule| Some((rule, rule.from.capture(topic)?)))?;
     Some((rule, mapped(rule.to.as_ref(), &captured, topic)?))
+}
+
+/// Whether what goes up as `topic` is what comes down from there as `local`: then the one is an echo of the other.
+pub fn is_two_way(rules: &[OutRule], topic: &TopicName, local: &TopicName) -> bool {
+    let first = rules.iter().find_map(|rule| Some((rule, rule.from.capture(local)?)));
+    first.and_then(|(rule, captured)| mapped(rule.to.as_ref(), &captured, local)).is_some_and(|up| up == *topic)
 }
 
 /// `None` when the outcome is no topic: an empty capture may leave nothing, or the sum may be too long.
@@ -98,6 +130,7 @@ fn expand(template: &str, captured: &[&str]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bridge::settings::Share;
 
     fn rule(from: &str, to: Option<&str>) -> OutRule {
         OutRule {
@@ -105,15 +138,19 @@ mod tests {
             to: to.map(|to| TopicTemplate(to.into())),
             qos: None,
             retain: None,
+            priority: Priority::Normal,
+            share: Share::default(),
         }
     }
 
     fn rules(rules: Vec<OutRule>) -> OutRules {
         OutRules {
             bridge: BridgeId::parse("cloud").unwrap(),
+            gateway: GatewayId::parse("g").unwrap(),
             status: TopicName::parse("tidegate/g/status").unwrap(),
             never: vec![TopicFilter::parse("tidegate/g/bridge/#").unwrap(), TopicFilter::parse("+/+/+/set").unwrap()],
             rules,
+            circle_told: AtomicBool::new(false),
         }
     }
 
@@ -130,10 +167,26 @@ mod tests {
         let mut first = rule("a/+/#", Some("up/{2}/{1}"));
         first.qos = Some(Qos::ExactlyOnce);
         first.retain = Some(false);
+        first.priority = Priority::Urgent;
         let rules = rules(vec![first, rule("#", None)]);
-        let up = |topic: &str, qos, retain| Some(Upward { topic: TopicName::parse(topic).unwrap(), qos, retain });
-        assert_eq!(rules.route(&message("a/b/c/d", Origin::Client)), up("up/c/d/b", Qos::ExactlyOnce, false));
-        assert_eq!(rules.route(&message("x", Origin::Client)), up("x", Qos::AtLeastOnce, true));
+        let topic = |text| TopicName::parse(text).unwrap();
+        let rule = |from| RuleId::of(&TopicFilter::parse(from).unwrap());
+        let mapped = Upward {
+            topic: topic("up/c/d/b"),
+            qos: Qos::ExactlyOnce,
+            retain: false,
+            priority: Priority::Urgent,
+            rule: rule("a/+/#"),
+        };
+        assert_eq!(rules.route(&message("a/b/c/d", Origin::Client)), Some(mapped));
+        let plain = Upward {
+            topic: topic("x"),
+            qos: Qos::AtLeastOnce,
+            retain: true,
+            priority: Priority::Normal,
+            rule: rule("#"),
+        };
+        assert_eq!(rules.route(&message("x", Origin::Client)), Some(plain));
     }
 
     #[test]
@@ -147,6 +200,25 @@ mod tests {
         assert!(rules.route(&message("x", came_down("other"))).is_some());
         assert_eq!(rules.route(&message("x", Origin::Seed)), None);
         assert!(topic_up(&rules, "tidegate/g/event").is_some());
+    }
+
+    #[test]
+    fn what_went_through_this_gateway_does_not_go_up_again() {
+        let rules = rules(vec![rule("#", None)]);
+        let passed = |gateway| {
+            let origin = Origin::Bridge(BridgeId::parse("other").unwrap());
+            let properties = marks::put(crate::model::Properties::default(), gateway, None);
+            rules.route(&Message { properties: Some(properties.into()), ..message("x", origin) }).is_some()
+        };
+        assert_eq!([passed("g"), passed("another")], [false, true]);
+    }
+
+    #[test]
+    fn only_what_would_go_up_to_where_it_came_from_is_two_way() {
+        let rules = [rule("a/#", Some("up/{1}")), rule("#", None)];
+        let two_way =
+            |topic, local| is_two_way(&rules, &TopicName::parse(topic).unwrap(), &TopicName::parse(local).unwrap());
+        assert_eq!([two_way("up/x", "a/x"), two_way("a/x", "a/x"), two_way("b", "b")], [true, false, true]);
     }
 
     #[test]

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::model::{BridgeId, GatewayId, Qos, Secret, TopicFilter, TopicName};
+use crate::logic::lanes::Order;
+use crate::model::{BridgeId, GatewayId, Priority, Qos, Rate, RuleId, Secret, TopicFilter, TopicName};
 
 /// Settings of one bridge. Two equal values mean that a reload need not touch it.
 #[derive(Debug, Clone, PartialEq)]
@@ -16,12 +17,14 @@ pub struct Settings {
     pub url: CloudUrl,
     /// Protocol version to speak.
     pub version: VersionChoice,
-    /// Client id at the cloud; fixed, since the cloud's session hangs on it.
+    /// Client id at the cloud, as it is sent but for what `auth` adds; fixed, since the cloud's session hangs on it.
     pub client_id: String,
-    /// User name at the cloud.
-    pub username: Option<String>,
+    /// User name at the cloud, which may be a token; where `auth` makes one, this replaces it only for [`Auth::Sas`].
+    pub username: Option<Secret>,
     /// Password at the cloud.
     pub password: Option<Secret>,
+    /// How user name and password are made, where they are not given.
+    pub auth: Auth,
     /// Keep alive, 5 s to 18 h.
     pub keep_alive: Duration,
     /// DNS, TCP, TLS and CONNACK together.
@@ -42,6 +45,8 @@ pub struct Settings {
     pub out: Vec<OutRule>,
     /// What comes down, first match wins.
     pub inward: Vec<InRule>,
+    /// What the cloud takes, beside what it says of itself.
+    pub limits: CloudLimits,
     /// The store.
     pub outbox: OutboxSettings,
     /// Local topic `tidegate/<gateway>/bridge/<id>`.
@@ -56,24 +61,128 @@ pub struct Settings {
     pub never_out: Vec<TopicFilter>,
 }
 
+impl Settings {
+    /// File of its store.
+    pub fn store_path(&self) -> PathBuf {
+        self.outbox.dir.join(format!("outbox-{}.db", self.id))
+    }
+}
+
+/// What a cloud is known to take, from its preset: a cloud of MQTT 3.1.1 cannot say so itself, and mostly hangs up instead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CloudLimits {
+    /// Highest QoS; what has a higher one is sent with this.
+    pub max_qos: Qos,
+    /// Whether the retain flag is sent.
+    pub retain: bool,
+    /// Largest payload, bytes; what is larger is dropped and counted (`too-large`).
+    pub max_payload: usize,
+    /// Largest packet, bytes; likewise.
+    pub max_packet: usize,
+    /// Whether the cloud's own word on that counts instead where it has one, as with MQTT 5: its owner may have set another.
+    pub adjustable: bool,
+    /// Most filters of one SUBSCRIBE or UNSUBSCRIBE, at least 1.
+    pub subscriptions_per_packet: usize,
+    /// Whether it takes a will.
+    pub will: bool,
+    /// Whether it takes `online` and `offline` on the status topic.
+    pub status: bool,
+    /// Whether the client id is the device's name there, so that a second connection is another device or ends the first.
+    pub fixed_client_id: bool,
+    /// Whether it may be another gateway, and is told whose bridge it is.
+    pub greet: bool,
+}
+
+impl Default for CloudLimits {
+    fn default() -> Self {
+        Self {
+            max_qos: Qos::ExactlyOnce,
+            retain: true,
+            max_payload: usize::MAX,
+            max_packet: usize::MAX,
+            adjustable: false,
+            subscriptions_per_packet: usize::MAX,
+            will: true,
+            status: true,
+            fixed_client_id: false,
+            greet: true,
+        }
+    }
+}
+
+/// How a bridge proves who it is beside a certificate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Auth {
+    /// By the user name and password it was given, if any.
+    Password,
+    /// By a shared access signature of Azure's.
+    Sas {
+        /// Host name of the hub.
+        host: String,
+        /// The device.
+        device: String,
+        /// Name of the shared access policy that the key belongs to; `None`: the device's own key.
+        policy: Option<String>,
+        /// The key, base64.
+        key: Secret,
+        /// How long a token holds; it is renewed before.
+        ttl: Duration,
+    },
+    /// By Alibaba's signature.
+    Aliyun {
+        /// Product key.
+        product: String,
+        /// Device name.
+        device: String,
+        /// Device secret.
+        key: Secret,
+    },
+    /// By Tencent's signature.
+    Tencent {
+        /// Product id.
+        product: String,
+        /// Device name.
+        device: String,
+        /// The device's key, base64.
+        key: Secret,
+        /// How long a user name holds; it is renewed before.
+        ttl: Duration,
+    },
+    /// By Huawei's signature.
+    Huawei {
+        /// Device id.
+        device: String,
+        /// Device secret.
+        key: Secret,
+    },
+}
+
 /// Address of a cloud broker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CloudUrl {
-    /// Whether TLS is spoken (`mqtts://`).
+    /// Whether TLS is spoken (`mqtts://`, `wss://`).
     pub tls: bool,
     /// Host name or address.
     pub host: String,
-    /// TCP port; 1883, or 8883 with TLS, unless the URL says otherwise.
+    /// TCP port; 1883, or 8883 with TLS, 80 and 443 for WebSockets, unless the URL says otherwise.
     pub port: u16,
+    /// Path of the WebSocket that MQTT is spoken in; `None`: MQTT by itself.
+    pub path: Option<String>,
 }
 
 impl std::fmt::Display for CloudUrl {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let scheme = if self.tls { "mqtts" } else { "mqtt" };
+        let scheme = match (self.path.is_some(), self.tls) {
+            (false, false) => "mqtt",
+            (false, true) => "mqtts",
+            (true, false) => "ws",
+            (true, true) => "wss",
+        };
+        let path = self.path.as_deref().unwrap_or_default();
         if self.host.contains(':') {
-            write!(f, "{scheme}://[{}]:{}", self.host, self.port)
+            write!(f, "{scheme}://[{}]:{}{path}", self.host, self.port)
         } else {
-            write!(f, "{scheme}://{}:{}", self.host, self.port)
+            write!(f, "{scheme}://{}:{}{path}", self.host, self.port)
         }
     }
 }
@@ -109,6 +218,8 @@ pub enum OnSessionLoss {
     Resend,
     /// Drop it: it may be lost, it does not arrive twice. Counted.
     DropUncertain,
+    /// Send it again, also where the loss may have gone unseen, since we were killed or cut off between CONNECT and CONNACK.
+    NoLoss,
 }
 
 /// TLS towards the cloud.
@@ -137,6 +248,35 @@ pub struct OutRule {
     pub qos: Option<Qos>,
     /// Retain flag upstream; `None`: its own.
     pub retain: Option<bool>,
+    /// What goes up before what.
+    pub priority: Priority,
+    /// Limits of its own on what waits.
+    pub share: Share,
+}
+
+impl OutRule {
+    /// The name of its records.
+    pub fn id(&self) -> RuleId {
+        RuleId::of(&self.from)
+    }
+}
+
+/// Limits on the records of one rule, beside the store's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Share {
+    /// Oldest worth sending; `None`: the store's.
+    pub max_age: Option<Duration>,
+    /// Most waiting, in flight excepted.
+    pub max_messages: Option<u64>,
+    /// Most bytes of topics and payloads waiting, in flight excepted.
+    pub max_bytes: Option<u64>,
+}
+
+impl Share {
+    /// Whether there is a limit that is kept by counting.
+    pub fn is_counted(&self) -> bool {
+        self.max_messages.is_some() || self.max_bytes.is_some()
+    }
 }
 
 /// What comes down.
@@ -154,6 +294,30 @@ pub struct InRule {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TopicTemplate(pub String);
 
+/// What a store does that is full. What is in flight never goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Full {
+    /// The oldest of the lowest priority go.
+    #[default]
+    DropOldest,
+    /// What comes in is acknowledged, dropped and counted.
+    DropNewest,
+    /// Of each topic's older records every second goes ([`crate::logic::thin`]), and where that frees too little, the oldest.
+    Thin,
+    /// Nothing new of QoS 1 and 2 is taken in.
+    Block,
+}
+
+/// What a commit survives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Durability {
+    /// A power cut.
+    #[default]
+    Power,
+    /// A kill. A power cut may take the last [`crate::limits::FLUSH_EVERY`].
+    Process,
+}
+
 /// The store of one bridge.
 #[derive(Debug, Clone, PartialEq)]
 pub struct OutboxSettings {
@@ -165,6 +329,14 @@ pub struct OutboxSettings {
     pub max_messages: u64,
     /// Oldest record worth sending; `None`: any age.
     pub max_age: Option<Duration>,
+    /// What happens at `max_bytes` and `max_messages`.
+    pub full: Full,
+    /// How fast records and QoS 0 go up at most.
+    pub rate: Option<Rate>,
+    /// What a commit survives.
+    pub durability: Durability,
+    /// What goes up first within one priority.
+    pub order: Order,
     /// Longest a record waits for its commit when no acknowledgement hangs on it.
     pub linger: Duration,
 }

@@ -14,6 +14,7 @@ use crate::logic::restamp;
 use crate::model::time::rfc3339;
 use crate::model::{Message, Moment, Origin, Qos, Timestamp};
 use crate::ports::Publish;
+use crate::store::Condition;
 
 /// Tells changes of state at once, and mere numbers now and then.
 pub(super) struct Teller {
@@ -22,8 +23,8 @@ pub(super) struct Teller {
     since: Option<Timestamp>,
     reason: Option<String>,
     fault: Option<String>,
-    /// State and reason as they were told last, and the number of records.
-    told: Option<(LinkState, Option<String>, u64)>,
+    /// State, reason and the store's condition as they were told last, and the number of records.
+    told: Option<(LinkState, Option<String>, Condition, u64)>,
     told_at: Moment,
     counted_at: Moment,
     drain: Drain,
@@ -65,11 +66,11 @@ impl Teller {
     pub(super) fn due(&self, core: &Core) -> Option<Moment> {
         let counted = {
             let status = self.status.borrow();
-            (status.queued, status.delivered, status.dropped)
+            (status.queued, status.delivered, status.dropped, status.dead)
         };
-        let status =
-            (counted != (core.queued(), core.delivered(), core.drops.total())).then(|| self.counted_at + STATUS_EVERY);
-        let told = self.told.as_ref().is_some_and(|(_, _, queued)| *queued == core.queued());
+        let status = (counted != (core.queued(), core.delivered(), core.drops.total(), core.dead()))
+            .then(|| self.counted_at + STATUS_EVERY);
+        let told = self.told.as_ref().is_some_and(|(_, _, _, queued)| *queued == core.queued());
         let topic = (!told).then(|| self.told_at + STATE_TOLD);
         [status, topic].into_iter().flatten().min()
     }
@@ -83,7 +84,11 @@ impl Teller {
         now: Moment,
         wall: Timestamp,
     ) {
-        let reason = match (&self.fault, &self.reason) {
+        let link_reason = match (&self.reason, core.complaint()) {
+            (None, complaint) => complaint,
+            (Some(reason), _) => Some(reason.clone()),
+        };
+        let reason = match (&self.fault, &link_reason) {
             (Some(fault), None) => Some(format!("store: {fault}")),
             (Some(fault), Some(reason)) => Some(format!("{reason}; store: {fault}")),
             (None, reason) => reason.clone(),
@@ -92,12 +97,16 @@ impl Teller {
         let since = restamp::mended(before, wall);
         self.since = Some(since);
         // A time that has become known is news too.
-        let news = self.told.as_ref().is_none_or(|(state, told, _)| *state != self.state || *told != reason)
-            || since.synced != before.synced;
+        let condition = core.condition();
+        let same = |(state, told, was, _): &(LinkState, Option<String>, Condition, u64)| {
+            *state == self.state && *told == reason && *was == condition
+        };
+        let news = !self.told.as_ref().is_some_and(same) || since.synced != before.synced;
         if news || now >= self.counted_at + STATUS_EVERY {
             self.counted_at = now;
             let queued = core.queued();
-            if self.state == LinkState::Online {
+            // While it is counted a queue grows without anything coming in.
+            if self.state == LinkState::Online && core.is_counted() {
                 self.drain.saw(queued, now);
             }
             let status = Status {
@@ -105,12 +114,16 @@ impl Teller {
                 since,
                 reason: reason.clone(),
                 queued,
+                counting: !core.is_counted(),
+                dead: core.dead(),
                 bytes: core.bytes(),
                 delivered: core.delivered(),
                 dropped: core.drops.total(),
                 causes: core.drops.by_cause(),
                 oldest: if queued == 0 { None } else { core.oldest() },
                 drain: self.drain.estimate(queued, now),
+                condition,
+                store: core.store(),
             };
             self.status.send_if_modified(|current| {
                 let changed = *current != status;
@@ -119,11 +132,11 @@ impl Teller {
             });
         }
         let queued = core.queued();
-        let moved = self.told.as_ref().is_some_and(|(_, _, told)| *told != queued);
+        let moved = self.told.as_ref().is_some_and(|(_, _, _, told)| *told != queued);
         if news || (moved && now >= self.told_at + STATE_TOLD) {
-            self.told = Some((self.state, reason.clone(), queued));
+            self.told = Some((self.state, reason.clone(), condition, queued));
             self.told_at = now;
-            publish.publish(state_message(settings, self.state, since, reason, queued));
+            publish.publish(state_message(settings, self.state, since, reason, condition, core));
         }
     }
 }
@@ -133,7 +146,8 @@ fn state_message(
     state: LinkState,
     since: Timestamp,
     reason: Option<String>,
-    queued: u64,
+    condition: Condition,
+    core: &Core,
 ) -> Message {
     let mut object = Map::new();
     object.insert("state".into(), state.word().into());
@@ -144,7 +158,16 @@ fn state_message(
     if let Some(reason) = reason {
         object.insert("reason".into(), reason.into());
     }
-    object.insert("queued".into(), queued.into());
+    if condition != Condition::Ok {
+        object.insert("store".into(), condition.word().into());
+    }
+    object.insert("queued".into(), core.queued().into());
+    if !core.is_counted() {
+        object.insert("counting".into(), true.into());
+    }
+    if core.dead() > 0 {
+        object.insert("dead".into(), core.dead().into());
+    }
     let payload = Value::Object(object).to_string().into_bytes();
     Message::new(settings.state_topic.clone(), payload, Qos::AtLeastOnce, true, Origin::Gateway)
 }
@@ -154,6 +177,7 @@ mod tests {
     use std::sync::Mutex;
 
     use super::*;
+    use crate::bridge::StoreFigures;
     use crate::bridge::core::tests::settings;
     use crate::clock::{Clock, FakeClock};
 
@@ -188,12 +212,16 @@ mod tests {
                 since: clock.wall(),
                 reason,
                 queued: 0,
+                counting: false,
+                dead: 0,
                 bytes: 0,
                 delivered: 0,
                 dropped: 0,
                 causes: Vec::new(),
                 oldest: None,
                 drain: None,
+                condition: Condition::Ok,
+                store: StoreFigures::default(),
             };
             let (sender, status) = watch::channel(start);
             let teller = Teller::new(Arc::new(sender));

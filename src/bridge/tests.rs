@@ -104,7 +104,7 @@ fn bridge(dir: &tempfile::TempDir, port: u16, local: &Arc<Local>) -> Bridge {
 
 fn supervised_bridge(dir: &tempfile::TempDir, port: u16, local: &Arc<Local>, health: &Arc<Health>) -> Bridge {
     let mut settings = settings(dir.path());
-    settings.url = CloudUrl { tls: false, host: "127.0.0.1".into(), port };
+    settings.url = CloudUrl { tls: false, host: "127.0.0.1".into(), port, path: None };
     Bridge::start(settings, Arc::clone(local) as Arc<dyn Publish>, SystemClock::shared(), health).unwrap()
 }
 
@@ -124,6 +124,23 @@ async fn a_cloud_that_refuses_is_named_and_what_comes_in_is_stored() {
     bridge.stop(Duration::from_secs(2)).await;
     let bridge = self::bridge(&dir, closed_port(), &local);
     assert_eq!(status_of(&bridge, |status| status.queued > 0).await.queued, 1, "it is there after a restart");
+}
+
+#[tokio::test]
+async fn qos_0_does_not_wait_for_a_store_that_takes_nothing_in() {
+    let (dir, local) = (tempfile::tempdir().unwrap(), Arc::default());
+    let bridge = bridge(&dir, closed_port(), &local);
+    assert_eq!(accepted(&bridge, "1").await, Ok(()));
+    std::fs::remove_file(dir.path().join("outbox-cloud.db")).unwrap();
+    // Asked about the file only while something comes in.
+    while accepted(&bridge, "2").await.is_ok() {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let unstored = Message { qos: Qos::AtMostOnce, ..(*message("0")).clone() };
+    assert!(bridge.intake().accept(&Arc::new(unstored)).is_some());
+    let status = status_of(&bridge, |status| status.dropped > 0).await;
+    assert_eq!(status.causes, [("qos0-offline".to_owned(), 1)]);
+    bridge.stop(Duration::from_secs(2)).await;
 }
 
 #[tokio::test]
@@ -148,7 +165,7 @@ async fn a_panic_in_the_engine_costs_neither_the_bridge_nor_what_was_accepted() 
     local.fails.store(true, Ordering::SeqCst);
     // Another cloud is another state to tell, and the telling fails.
     let mut other = settings(dir.path());
-    other.url = CloudUrl { tls: false, host: "127.0.0.1".into(), port: closed_port() };
+    other.url = CloudUrl { tls: false, host: "127.0.0.1".into(), port: closed_port(), path: None };
     bridge.apply(other);
     while local.fails.load(Ordering::SeqCst) {
         tokio::time::sleep(Duration::from_millis(5)).await;
@@ -173,7 +190,7 @@ async fn an_engine_that_idles_beats_and_one_that_is_stuck_is_named() {
     {
         let _held = local.heard.lock().unwrap();
         let mut other = settings(dir.path());
-        other.url = CloudUrl { tls: false, host: "127.0.0.1".into(), port: closed_port() };
+        other.url = CloudUrl { tls: false, host: "127.0.0.1".into(), port: closed_port(), path: None };
         bridge.apply(other);
         // From its next word on it waits for the lock, and is silent for longer than one that idles ever is.
         let (start, ahead) = (clock.now(), PULSE_LIMIT_DISK.saturating_sub(PULSE_EVERY * 2));

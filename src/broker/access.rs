@@ -44,7 +44,7 @@ impl Access {
 }
 
 /// Fills the names in. A name that would bring in a wildcard or a level of its own grants nothing.
-fn fill(template: &TopicFilter, user: &str, client: &str) -> Option<TopicFilter> {
+pub(super) fn fill(template: &TopicFilter, user: &str, client: &str) -> Option<TopicFilter> {
     let mut levels = Vec::new();
     for level in template.as_str().split('/') {
         let name = match level {
@@ -94,7 +94,7 @@ mod tests {
         let templates = |texts: &[&str]| texts.iter().map(|text| FilterTemplate(filter(text))).collect();
         User {
             name: "ha".into(),
-            hash: PasswordHash(String::new()),
+            hash: Some(PasswordHash(String::new())),
             publish: templates(publish),
             subscribe: templates(subscribe),
         }

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
@@ -19,6 +20,17 @@ use crate::model::Moment;
 use crate::mqtt::framing::{self, FrameError};
 use crate::mqtt::reason::Reason;
 use crate::mqtt::server::{self, Connect, Refusal, Version, Welcome};
+use crate::mqtt::stream::Allowance;
+
+/// How a connection came in.
+pub(super) struct Arrival {
+    /// From where.
+    pub(super) peer: SocketAddr,
+    /// Who it is by its certificate, where that counts; then nothing else does.
+    pub(super) user: Option<String>,
+    /// What it may send until it is known.
+    pub(super) allowance: Option<Allowance>,
+}
 
 /// Why the bytes stop.
 #[derive(Debug, thiserror::Error)]
@@ -72,23 +84,21 @@ impl Cut {
 }
 
 /// Serves a connection to its end.
-pub(super) async fn serve<R, W>(shared: Arc<Shared>, mut reader: R, mut writer: W, peer: SocketAddr)
+pub(super) async fn serve<R, W>(shared: Arc<Shared>, mut reader: R, mut writer: W, arrival: Arrival)
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
+    let Arrival { peer, user, allowance } = arrival;
     count(&shared.traffic.sockets_opened, 1);
     let mut input = BytesMut::new();
-    let arrival = async {
-        let connect = read_connect(&shared, &mut reader, &mut input).await?;
-        Ok::<_, Cut>(connect)
-    };
+    let reading = read_connect(&shared, &mut reader, &mut input);
     let connect = tokio::select! {
-        connect = tokio::time::timeout(limits::CONNECT_WAIT, arrival) => connect,
+        connect = tokio::time::timeout(limits::CONNECT_WAIT, reading) => connect,
         () = shared.stopping.cancelled() => return,
         () = shared.killed.cancelled() => return,
     };
-    let connect = match connect {
+    let mut connect = match connect {
         Ok(Ok(connect)) => connect,
         Ok(Err(Cut::Said(Ending::Refused(refusal)))) => {
             tracing::debug!(%peer, error = %refusal, "connection refused");
@@ -108,8 +118,12 @@ where
             return;
         }
     };
+    let is_vouched = user.is_some();
+    if is_vouched {
+        (connect.user, connect.password) = (user, None);
+    }
     let judged = tokio::select! {
-        judged = judge(&shared, &connect, peer) => judged,
+        judged = judge(&shared, &connect, is_vouched, peer) => judged,
         () = shared.stopping.cancelled() => Err(Reason::ShuttingDown),
         () = shared.killed.cancelled() => return,
     };
@@ -123,8 +137,11 @@ where
             return;
         }
     };
+    if let Some(allowance) = allowance {
+        allowance.lift();
+    }
     let keep_alive = Duration::from_millis(u64::from(connect.keep_alive_s) * 1_500);
-    let mut line = Line { shared, conversation, reader, writer, input, keep_alive, wake };
+    let mut line = Line { shared, conversation, reader, writer, input, unflushed: false, keep_alive, wake };
     let cut = match line.run().await {
         Err(cut) => cut,
         Ok(never) => match never {},
@@ -162,7 +179,7 @@ async fn read_connect<R: AsyncRead + Unpin>(
 /// Who the client is, and what it may do.
 type Judged = (Arc<str>, Arc<Access>, Arc<Live>);
 
-async fn judge(shared: &Arc<Shared>, connect: &Connect, peer: SocketAddr) -> Result<Judged, Reason> {
+async fn judge(shared: &Arc<Shared>, connect: &Connect, is_vouched: bool, peer: SocketAddr) -> Result<Judged, Reason> {
     count(&shared.traffic.messages_received, 1);
     if connect.authentication {
         return Err(Reason::BadAuthMethod);
@@ -176,7 +193,11 @@ async fn judge(shared: &Arc<Shared>, connect: &Connect, peer: SocketAddr) -> Res
         connect.client_id.as_str().into()
     };
     let live = shared.live();
-    let login = shared.door.login(&live.guests, connect.user.as_deref(), connect.password.clone(), &client).await;
+    let user = connect.user.as_deref();
+    let login = match user.filter(|_| is_vouched) {
+        Some(user) => live.guests.vouched(user, &client),
+        None => shared.door.login(&live.guests, user, connect.password.clone(), &client).await,
+    };
     let reason = match login {
         Login::Welcome(access) => {
             if let Some(will) = &connect.will
@@ -192,7 +213,7 @@ async fn judge(shared: &Arc<Shared>, connect: &Connect, peer: SocketAddr) -> Res
     };
     let (delay, is_first) = shared.door.failed(peer.ip(), shared.clock.now());
     if is_first {
-        tracing::warn!(%peer, %client, user = connect.user.as_deref(), "login refused");
+        tracing::warn!(%peer, %client, user, "login refused");
     }
     tokio::time::sleep(delay).await;
     Err(reason)
@@ -241,6 +262,8 @@ struct Line<R, W> {
     reader: R,
     writer: W,
     input: BytesMut,
+    /// Whether TLS or a WebSocket holds bytes that the socket has not taken.
+    unflushed: bool,
     /// Longest silence; zero for any.
     keep_alive: Duration,
     wake: Arc<Notify>,
@@ -265,10 +288,10 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Line<R, W> {
                 return Err(Cut::Stopping);
             }
             self.take_packets()?;
-            let had_output = !self.conversation.output.is_empty();
+            let had_unsent = self.has_unsent();
             self.conversation.speak()?;
-            let has_output = !self.conversation.output.is_empty();
-            if has_output && !had_output {
+            let has_unsent = self.has_unsent();
+            if has_unsent && !had_unsent {
                 written = clock.now();
             }
             let is_listening = self.conversation.is_listening();
@@ -278,15 +301,16 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Line<R, W> {
                 // It is we who do not listen.
                 heard = clock.now();
             }
-            let Self { conversation, reader, writer, input, wake, shared, .. } = self;
+            let Self { conversation, reader, writer, input, unflushed, wake, shared, .. } = self;
+            let accepted = &shared.traffic.bytes_sent;
             // The output is lent to the writer while the conversation waits for its promises.
             let mut output = std::mem::take(&mut conversation.output);
             let mut settled = Ok(());
             tokio::select! {
                 () = &mut cut_off => {}
                 () = &mut stopped => {}
-                outcome = writer.write_buf(&mut output), if has_output => {
-                    count(&shared.traffic.bytes_sent, outcome? as u64);
+                outcome = push(writer, &mut output, unflushed, accepted), if has_unsent => {
+                    outcome?;
                     written = clock.now();
                     if output.is_empty() && output.capacity() > limits::OUTPUT_BYTES {
                         output = BytesMut::new();
@@ -303,7 +327,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Line<R, W> {
                 outcome = conversation.settle() => settled = outcome,
                 () = &mut alarm => {
                     let now = clock.now();
-                    if has_output && now.since(written) >= limits::WRITE_STALL_MAX {
+                    if has_unsent && now.since(written) >= limits::WRITE_STALL_MAX {
                         return Err(Cut::Stalled);
                     }
                     if !self.keep_alive.is_zero() && is_listening && now.since(heard) >= self.keep_alive {
@@ -316,17 +340,22 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Line<R, W> {
             output.extend_from_slice(&self.conversation.output);
             self.conversation.output = output;
             settled?;
-            if alarm.is_elapsed() || has_output != had_output {
+            if alarm.is_elapsed() || has_unsent != had_unsent {
                 let patience = self.patience(clock.now(), heard, written);
                 alarm.set(tokio::time::sleep(patience));
             }
         }
     }
 
+    /// Whether something waits for the socket.
+    fn has_unsent(&self) -> bool {
+        !self.conversation.output.is_empty() || self.unflushed
+    }
+
     /// How long nothing need be checked.
     fn patience(&self, now: Moment, heard: Moment, written: Moment) -> Duration {
         let silence = if self.keep_alive.is_zero() { FOREVER } else { heard + self.keep_alive - now };
-        let stall = if self.conversation.output.is_empty() { FOREVER } else { written + limits::WRITE_STALL_MAX - now };
+        let stall = if self.has_unsent() { written + limits::WRITE_STALL_MAX - now } else { FOREVER };
         silence.min(stall).max(Duration::from_millis(10))
     }
 
@@ -381,6 +410,24 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Line<R, W> {
     }
 }
 
+/// Writes some, and all that lies between here and the socket once there is no more. Nothing is lost when it is broken off.
+async fn push<W: AsyncWrite + Unpin>(
+    writer: &mut W,
+    output: &mut BytesMut,
+    unflushed: &mut bool,
+    sent: &AtomicU64,
+) -> std::io::Result<()> {
+    if !output.is_empty() {
+        count(sent, writer.write_buf(output).await? as u64);
+        *unflushed = true;
+    }
+    if output.is_empty() {
+        writer.flush().await?;
+        *unflushed = false;
+    }
+    Ok(())
+}
+
 /// Writes what is left and closes, within a moment: nobody waits long for a peer that is being shown out. What the peer still sends is read
 /// and dropped until it closes too, since a socket closed over unread bytes takes the last words back (RFC 1122, 4.2.2.13).
 async fn say_last<R, W>(reader: &mut R, writer: &mut W, output: &mut BytesMut)
@@ -390,6 +437,7 @@ where
 {
     let part = async {
         writer.write_all_buf(output).await?;
+        writer.flush().await?;
         writer.shutdown().await?;
         tokio::io::copy(reader, &mut tokio::io::sink()).await
     };
@@ -401,34 +449,4 @@ const CONNECT: u8 = 0x10;
 const FOREVER: Duration = Duration::from_secs(365 * 24 * 3600);
 
 #[cfg(test)]
-mod tests {
-    use super::super::core::Core;
-    use super::super::fanout::Trie;
-    use super::super::keeper::Keeper;
-    use super::super::probes::harness::{self, NoUplink, PATIENCE};
-    use super::*;
-    use crate::broker::Routing;
-    use crate::clock::SystemClock;
-
-    #[tokio::test]
-    async fn nothing_more_is_heard_once_the_broker_stops() {
-        let settings = harness::settings(Routing::Trie);
-        let core = Core::new(Box::new(Trie::default()), settings.max_retained_bytes);
-        let shared = Shared::new(settings, core, Keeper::default(), Arc::new(NoUplink), SystemClock::shared());
-        let bytes = harness::connect(Version::V5, "c", 0x02, &[], &[]);
-        let header = framing::header(&bytes, usize::MAX).unwrap().unwrap();
-        let connect = server::decode_connect(header, &bytes[header.header_len..]).unwrap();
-        let live = shared.live();
-        let (mut conversation, wake) = open(&shared, &connect, &"c".into(), Arc::new(Access::All), &live).unwrap();
-        conversation.output.clear();
-        let (_peer, ours) = tokio::io::duplex(1 << 10);
-        let (reader, writer) = tokio::io::split(ours);
-        let ping = BytesMut::from(&[0xc0, 0][..]);
-        let keep_alive = Duration::ZERO;
-        let mut line = Line { shared: shared.clone(), conversation, reader, writer, input: ping, keep_alive, wake };
-        shared.stopping.cancel();
-        let cut = tokio::time::timeout(PATIENCE, line.run()).await.expect("it ends");
-        assert!(matches!(cut, Err(Cut::Stopping)), "{cut:?}");
-        assert_eq!(line.conversation.output, b""[..]);
-    }
-}
+mod tests;

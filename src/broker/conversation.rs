@@ -1,6 +1,6 @@
 //! What a connected client says, and what it is answered: from packets to the core and back to bytes. Does no I/O.
 
-mod subscribing;
+pub(super) mod subscribing;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,10 +17,11 @@ use super::session::{Action, Delivery};
 use super::shared::{Live, Shared, count};
 use super::wire::Recorded;
 use crate::limits;
+use crate::logic::marks;
 use crate::model::{Message, Origin, Qos, TopicName};
 use crate::mqtt::reason::Reason;
 use crate::mqtt::server::{self, Connect, Incoming, OutPublish, Publish, Refusal, Version};
-use crate::ports::Acceptance;
+use crate::ports::{Acceptance, NotAccepted};
 
 /// Why a conversation ends.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -194,7 +195,7 @@ impl Conversation {
         if !self.access.may_publish(&topic) {
             return self.deny_publish(&topic, publish.qos, packet_id);
         }
-        let message = Arc::new(Message {
+        let mut message = Message {
             topic,
             payload: publish.payload,
             qos: publish.qos,
@@ -202,33 +203,42 @@ impl Conversation {
             origin: Origin::Client,
             properties: publish.properties,
             stamp: None,
-        });
+        };
+        let peer = self.current()?.peer.clone();
+        let is_from_peer = peer.is_some();
+        if let Some(peer) = peer {
+            marks::came_from(&mut message.properties, &peer);
+            if self.shared.went_through_us(&message) {
+                return self.promise(publish.qos, packet_id, None);
+            }
+        }
+        let message = Arc::new(message);
+        let urgency = if publish.qos == Qos::AtMostOnce { Urgency::Soon } else { Urgency::Now };
+        let is_new = is_from_peer && held.is_none();
+        let told = is_new.then(|| self.shared.uplink.came_before(&message)).flatten();
+        if told.is_some() || held.as_ref().is_some_and(Promise::is_for_a_copy) {
+            // Told already. What that copy did not wait for this one does: its sender forgets it then.
+            let settled = self.shared.uplink.settled(&message);
+            let kept = match told {
+                Some(told) => self.shared.retain(&message, told, urgency),
+                None => self.shared.keep_again(&message, urgency),
+            };
+            return self.promise(publish.qos, packet_id, join(settled, kept, Broken::Fetched));
+        }
         // A bridge that has committed it must not get it twice.
         let is_with_bridges = held.as_ref().is_some_and(Promise::is_with_bridges);
-        let acceptance = if is_with_bridges { None } else { self.shared.uplink.accept(&message) };
-        let urgency = if publish.qos == Qos::AtMostOnce { Urgency::Soon } else { Urgency::Now };
+        let acceptance = match held.as_ref().and_then(Promise::refusal) {
+            _ if is_with_bridges => None,
+            Some(refusal) => self.shared.uplink.accept_rest(&message, &refusal),
+            None => self.shared.uplink.accept(&message),
+        };
         let kept = if held.is_some() {
             // Its subscribers have it; only what was promised beyond them is to be tried again.
             self.shared.keep_again(&message, urgency)
         } else {
             self.shared.publish(self.attached.slot.key, &message, urgency)
         };
-        let pending = join(acceptance, kept);
-        match publish.qos {
-            Qos::AtMostOnce => {
-                if pending.is_some() {
-                    self.owe(None, 0, Reason::Success, pending);
-                }
-            }
-            Qos::AtLeastOnce => self.owe(Some(PUBACK), packet_id, Reason::Success, pending),
-            Qos::ExactlyOnce => {
-                let promise = pending.map_or(Promise::Kept, Promise::owe);
-                let wait = promise.wait();
-                self.current()?.receive(packet_id, promise);
-                self.owe(Some(PUBREC), packet_id, Reason::Success, wait);
-            }
-        }
-        Ok(())
+        self.promise(publish.qos, packet_id, join(acceptance, kept, Broken::Bridge))
     }
 
     fn resolve_alias(&mut self, publish: &Publish) -> Result<TopicName, Ending> {
@@ -249,23 +259,37 @@ impl Conversation {
         }
     }
 
+    /// Acknowledges a message once this has come true.
+    fn promise(&mut self, qos: Qos, packet_id: u16, pending: Option<Pending>) -> Result<(), Ending> {
+        match qos {
+            Qos::AtMostOnce => {
+                if pending.is_some() {
+                    self.owe(None, 0, Reason::Success, pending);
+                }
+            }
+            Qos::AtLeastOnce => self.owe(Some(PUBACK), packet_id, Reason::Success, pending),
+            Qos::ExactlyOnce => {
+                let promise = pending.map_or(Promise::Kept, Promise::owe);
+                let wait = promise.wait();
+                self.current()?.receive(packet_id, promise);
+                self.owe(Some(PUBREC), packet_id, Reason::Success, wait);
+            }
+        }
+        Ok(())
+    }
+
     /// 3.1.1 has no word for it: the message is acknowledged and dropped.
     fn deny_publish(&mut self, topic: &TopicName, qos: Qos, packet_id: u16) -> Result<(), Ending> {
         let client = &self.attached.slot.client;
         if self.shared.is_first(client, "publish") {
             tracing::warn!(%client, %topic, "client may not publish to this topic, its message is dropped");
         }
-        let is_5 = self.version == Version::V5;
-        let reason = if is_5 { Reason::NotAuthorized } else { Reason::Success };
-        match qos {
-            Qos::AtMostOnce => {}
-            Qos::AtLeastOnce => self.owe(Some(PUBACK), packet_id, reason, None),
-            Qos::ExactlyOnce => {
-                if !is_5 {
-                    self.current()?.receive(packet_id, Promise::Kept);
-                }
-                self.owe(Some(PUBREC), packet_id, reason, None);
-            }
+        if self.version == Version::V311 {
+            return self.promise(qos, packet_id, None);
+        }
+        let first = [None, Some(PUBACK), Some(PUBREC)][usize::from(qos.level())];
+        if first.is_some() {
+            self.owe(first, packet_id, Reason::NotAuthorized, None);
         }
         Ok(())
     }
@@ -295,7 +319,16 @@ impl Conversation {
         while self.output.len() < limits::OUTPUT_BYTES {
             let (action, is_hungry) = {
                 let mut session = self.current()?;
-                let action = session.poll(now);
+                let mut action = session.poll(now);
+                // What came from another gateway does not go back to it, and a bridge to its own broker gets nothing.
+                while let Some(Action::Publish { delivery, packet_id, .. }) = &action
+                    && let Some(peer) = &session.peer
+                    && (self.shared.is_us(peer)
+                        || marks::went_through(delivery.message.properties.as_deref(), peer.as_str()))
+                {
+                    session.wire.forget(*packet_id);
+                    action = session.poll(now);
+                }
                 let is_hungry = action.is_none() && session.hungry_cursor().is_some();
                 if action.is_none()
                     && let Some(dropped) = session.take_recovery()
@@ -402,13 +435,13 @@ fn refuse(reason: Reason, text: &'static str) -> Ending {
     Ending::Refused(Refusal { reason, text })
 }
 
-fn join(acceptance: Option<Acceptance>, kept: Option<Pending>) -> Option<Pending> {
+fn join(acceptance: Option<Acceptance>, kept: Option<Pending>, because: fn(NotAccepted) -> Broken) -> Option<Pending> {
     match (acceptance, kept) {
         (None, kept) => kept,
-        (Some(acceptance), None) => Some(Box::pin(async { acceptance.await.map_err(Broken::from) })),
-        (Some(acceptance), Some(kept)) => Some(Box::pin(async {
+        (Some(acceptance), None) => Some(Box::pin(async move { acceptance.await.map_err(because) })),
+        (Some(acceptance), Some(kept)) => Some(Box::pin(async move {
             let (accepted, kept) = tokio::join!(acceptance, kept);
-            accepted?;
+            accepted.map_err(because)?;
             kept
         })),
     }

@@ -15,7 +15,8 @@ use super::retained::{Outcome, Retained};
 use super::session::{Attachment, Delivery, RetainedCursor, Subscription};
 use super::subscribers::{Slot, Subscribers, Target};
 use crate::limits;
-use crate::model::{Message, Moment, TopicFilter};
+use crate::logic::marks;
+use crate::model::{GatewayId, Message, Moment, TopicFilter};
 use crate::mqtt::server::Will;
 
 /// Message counts, read by `$SYS`.
@@ -244,6 +245,13 @@ impl Core {
         }
     }
 
+    /// A client is the bridge of this gateway: so what its will says comes from there.
+    pub(super) fn mark_will(&mut self, slot: &Slot, gateway: &GatewayId) {
+        if let Some(will) = self.lives.get_mut(&slot.client).and_then(|life| life.will.as_mut()) {
+            marks::came_from(&mut Arc::make_mut(&mut will.message).properties, gateway);
+        }
+    }
+
     /// Makes or replaces a subscription under the text it was asked for. Returns whether it is new.
     pub(super) fn subscribe(
         &mut self,
@@ -320,17 +328,33 @@ impl Core {
         }
     }
 
-    /// Sends a message to everyone who subscribes to its topic, and makes it the topic's retained one if it is to be.
-    pub(super) fn publish(&mut self, sender: u64, message: Arc<Message>, now: Moment) -> Published {
+    /// Makes a message its topic's retained one if it is to be, and tells nobody. `told`: when its subscribers were told its copy, if they were.
+    pub(super) fn retain(
+        &mut self,
+        sender: u64,
+        message: Arc<Message>,
+        told: Option<Moment>,
+        now: Moment,
+    ) -> (Envelope, Option<Outcome>) {
         self.number += 1;
         let envelope = Envelope { number: self.number, sender, received: now, message };
         let retained = envelope.message.retain.then(|| {
-            let outcome = self.retained.set(&envelope.message, self.number, expires(&envelope), now);
+            let (message, expires) = (&envelope.message, expires(&envelope));
+            let outcome = match told {
+                Some(told) => self.retained.set_late(message, self.number, expires, told, now),
+                None => self.retained.set(message, self.number, expires, now),
+            };
             if outcome == Outcome::Full {
                 self.counters.refused_retained.fetch_add(1, Ordering::Relaxed);
             }
             outcome
         });
+        (envelope, retained)
+    }
+
+    /// Sends a message to everyone who subscribes to its topic, and makes it the topic's retained one if it is to be.
+    pub(super) fn publish(&mut self, sender: u64, message: Arc<Message>, now: Moment) -> Published {
+        let (envelope, retained) = self.retain(sender, message, None, now);
         let mut found = std::mem::take(&mut self.found);
         let lost = self.fanout.publish(&envelope, &mut found).is_err();
         if lost {

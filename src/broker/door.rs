@@ -16,7 +16,7 @@ use argon2::password_hash::phc;
 use tokio::sync::Semaphore;
 
 use super::access::Access;
-use super::settings::{Settings, User};
+use super::settings::{PasswordHash, Settings, User};
 use crate::logic::failures::Failures;
 use crate::model::Moment;
 
@@ -55,10 +55,25 @@ impl Guests {
         }
     }
 
+    /// The permissions of a client whose certificate says who it is.
+    pub(super) fn vouched(&self, user: &str, client: &str) -> Login {
+        self.access(Some(user), client).map_or(Login::Wrong, Login::Welcome)
+    }
+
+    /// Whether a client without a user name is let in.
+    pub(super) fn lets_anyone_in(&self) -> bool {
+        self.anonymous
+    }
+
+    /// Some hash, for whoever has none.
+    fn any_hash(&self) -> Option<&PasswordHash> {
+        self.users.values().find_map(|user| user.hash.as_ref())
+    }
+
     /// Whether the user's password is another one by now.
     pub(super) fn is_same_user(&self, other: &Self, user: Option<&str>) -> bool {
         user.is_none_or(|name| {
-            self.users.get(name).map(|user| &user.hash.0) == other.users.get(name).map(|user| &user.hash.0)
+            self.users.get(name).map(|user| &user.hash) == other.users.get(name).map(|user| &user.hash)
         })
     }
 }
@@ -95,9 +110,11 @@ impl Door {
         let Some(name) = user.filter(|_| !guests.users.is_empty()) else {
             return if guests.anonymous { Login::Welcome(Arc::new(Access::All)) } else { Login::Nameless };
         };
-        let known = guests.users.get(name);
+        // A user without a password does not come in by one.
+        let known = guests.users.get(name).filter(|user| user.hash.is_some());
         // Verified against some hash in any case: the time must not tell whether the user exists.
-        let Some(hash) = known.or_else(|| guests.users.values().next()).map(|user| user.hash.0.clone()) else {
+        let hash = known.and_then(|user| user.hash.as_ref()).or_else(|| guests.any_hash());
+        let Some(hash) = hash.map(|hash| hash.0.clone()) else {
             return Login::Wrong;
         };
         let password = password.unwrap_or_default();
@@ -138,7 +155,6 @@ impl Door {
 
 #[cfg(test)]
 mod tests {
-    use super::super::settings::PasswordHash;
     use super::*;
     use argon2::password_hash::PasswordHasher;
 
@@ -146,7 +162,8 @@ mod tests {
         let params = argon2::Params::new(64, 1, 1, None).unwrap();
         let argon2 = Argon2::new(argon2::Algorithm::Argon2id, argon2::Version::V0x13, params);
         let hash = argon2.hash_password_with_salt(password.as_bytes(), b"salt-salt").unwrap().to_string();
-        let user = User { name: "ha".into(), hash: PasswordHash(hash), publish: Vec::new(), subscribe: Vec::new() };
+        let user =
+            User { name: "ha".into(), hash: Some(PasswordHash(hash)), publish: Vec::new(), subscribe: Vec::new() };
         Guests { users: HashMap::from([("ha".into(), user)]), anonymous: false }
     }
 
@@ -160,6 +177,21 @@ mod tests {
         assert_eq!(login(Some("ha"), b"secret2").await, Login::Wrong);
         assert_eq!(login(Some("ho"), b"secret").await, Login::Wrong, "another user's password");
         assert_eq!(login(None, b"").await, Login::Nameless);
+    }
+
+    #[tokio::test]
+    async fn a_user_without_a_password_comes_in_by_certificate_alone() {
+        let mut guests = guests("secret");
+        let pump = User { name: "pump".into(), hash: None, publish: Vec::new(), subscribe: Vec::new() };
+        guests.users.insert("pump".into(), pump);
+        let door = Door::new();
+        for password in [None, Some(Vec::new()), Some(b"secret".to_vec())] {
+            assert_eq!(door.login(&guests, Some("pump"), password, "c").await, Login::Wrong);
+        }
+        assert!(matches!(guests.vouched("pump", "c"), Login::Welcome(_)));
+        assert_eq!(guests.vouched("stranger", "c"), Login::Wrong);
+        guests.users.remove("ha");
+        assert_eq!(door.login(&guests, Some("pump"), None, "c").await, Login::Wrong, "no hash at all");
     }
 
     #[tokio::test]

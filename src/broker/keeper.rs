@@ -96,10 +96,11 @@ impl Desk {
 }
 
 impl Keeper {
-    /// Opens `sessions.db` in the directory and reads what is retained. A damaged file is moved away, and a new one begun.
+    /// Opens `sessions.db` in the directory and reads what is retained. A damaged file is moved away, and a new one begun. One that cannot be used
+    /// is tried again: until then what is retained lives in memory alone, and whoever wants it acknowledged is refused.
     ///
     /// # Errors
-    /// [`BrokerError::Store`].
+    /// [`BrokerError::Store`] when another process has the file.
     pub(super) async fn open(
         directory: &Path,
         clock: Arc<dyn Clock>,
@@ -117,14 +118,21 @@ impl Keeper {
         let thread = std::thread::Builder::new()
             .name("retained".into())
             .spawn(move || match read(&file, &*at_work.clock) {
-                Ok((sessions, found)) => {
+                Err(error) if error.is_in_use() => {
+                    // Whoever asked has gone: then nobody needs the answer.
+                    let _ = tell.send(Err(error));
+                }
+                outcome => {
+                    let (sessions, found) = match outcome {
+                        Ok((sessions, found)) => (Some(sessions), found),
+                        Err(error) => {
+                            tell_failure(&file, &error);
+                            (None, Vec::new())
+                        }
+                    };
                     if tell.send(Ok(found)).is_ok() {
                         work(&at_work, sessions, &file, &pulse);
                     }
-                }
-                Err(error) => {
-                    // Whoever asked has gone: then nobody needs the answer.
-                    let _ = tell.send(Err(error));
                 }
             })
             .map_err(thread_failed)?;
@@ -255,8 +263,8 @@ fn restore(row: &RetainedRow<'_>, clock: &dyn Clock) -> Option<Found> {
 }
 
 /// The thread: waits until something is due, takes all that is due, commits, answers.
-fn work(desk: &Desk, mut sessions: Sessions, path: &Path, pulse: &Pulse) {
-    let mut failed = 0_u64;
+fn work(desk: &Desk, mut sessions: Option<Sessions>, path: &Path, pulse: &Pulse) {
+    let mut failed = u64::from(sessions.is_none());
     let mut is_last = false;
     while !is_last {
         let (changes, waiters) = {
@@ -278,7 +286,7 @@ fn work(desk: &Desk, mut sessions: Sessions, path: &Path, pulse: &Pulse) {
                 tray = desk.changed.wait_timeout(tray, wait).unwrap_or_else(PoisonError::into_inner).0;
             }
         };
-        let outcome = if changes.is_empty() { Ok(()) } else { sessions.write(rows(&changes)) };
+        let outcome = if changes.is_empty() { Ok(()) } else { write(&mut sessions, path, &changes) };
         match &outcome {
             Ok(()) if failed > 0 => {
                 tracing::info!(failed, "retained messages are written again");
@@ -287,7 +295,7 @@ fn work(desk: &Desk, mut sessions: Sessions, path: &Path, pulse: &Pulse) {
             Ok(()) => {}
             Err(error) => {
                 if failed == 0 {
-                    tracing::error!(path = %path.display(), %error, "retained messages cannot be written, their publishers are not acknowledged");
+                    tell_failure(path, error);
                 }
                 failed += 1;
                 put_back(desk, changes);
@@ -299,9 +307,40 @@ fn work(desk: &Desk, mut sessions: Sessions, path: &Path, pulse: &Pulse) {
             let _ = waiter.send(answer.clone());
         }
     }
-    if let Err(error) = sessions.close() {
+    if let Some(Err(error)) = sessions.map(Sessions::close) {
         tracing::warn!(path = %path.display(), %error, "the store of the local broker was not closed in order");
     }
+}
+
+/// Writes the changes to a file that is where it should be; a damaged one is set aside, one that is missing is opened. What the file held when
+/// it could not be read at start comes back at the next one.
+fn write(sessions: &mut Option<Sessions>, path: &Path, changes: &Changes) -> Result<(), StoreError> {
+    if sessions.as_ref().is_some_and(|sessions| !sessions.is_there()) {
+        // What is written to a file without a name is gone with the process.
+        *sessions = None;
+    }
+    let open = if let Some(open) = sessions {
+        open
+    } else {
+        let (opened, how) = Sessions::open(path)?;
+        tell_quarantine(&how, path);
+        sessions.insert(opened)
+    };
+    let outcome = open.write(rows(changes));
+    if let Err(error) = &outcome
+        && error.is_damage()
+        && let Some(damaged) = sessions.take()
+    {
+        let (opened, how) = damaged.quarantine(error.to_string())?;
+        tell_quarantine(&how, path);
+        *sessions = Some(opened);
+    }
+    outcome
+}
+
+fn tell_failure(path: &Path, error: &StoreError) {
+    let condition = error.condition().word();
+    tracing::error!(path = %path.display(), %error, condition, "retained messages cannot be written, their publishers are not acknowledged");
 }
 
 fn take(tray: &mut Tray, with_lazy: bool) -> Changes {
@@ -408,6 +447,26 @@ mod tests {
         keeper.note(&message("a", "1"), Outcome::Kept, Urgency::Now).unwrap().await.unwrap();
         keeper.stop().await;
         assert_eq!(open(directory.path()).await.1, ["a=1"]);
+    }
+
+    #[tokio::test]
+    async fn a_file_that_cannot_be_opened_does_not_keep_the_broker_from_starting_and_is_used_once_it_is_replaced() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("sessions.db");
+        let (keeper, _) = open(directory.path()).await;
+        keeper.note(&message("kept", "1"), Outcome::Kept, Urgency::Now).unwrap().await.unwrap();
+        keeper.stop().await;
+        std::fs::rename(&path, directory.path().join("before.db")).unwrap();
+        std::fs::create_dir(&path).unwrap();
+        let (keeper, found) = open(directory.path()).await;
+        assert!(found.is_empty());
+        let refused = keeper.note(&message("a", "1"), Outcome::Kept, Urgency::Now).unwrap().await;
+        assert!(matches!(refused, Err(Broken::Retained(_))), "{refused:?}");
+        std::fs::remove_dir(&path).unwrap();
+        std::fs::rename(directory.path().join("before.db"), &path).unwrap();
+        keeper.note(&message("b", "1"), Outcome::Kept, Urgency::Now).unwrap().await.unwrap();
+        keeper.stop().await;
+        assert_eq!(open(directory.path()).await.1, ["a=1", "b=1", "kept=1"]);
     }
 
     #[test]

@@ -4,22 +4,27 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::BrokerError;
-use super::connection;
-use super::shared::Shared;
+use super::connection::{self, Arrival};
+use super::settings::Place;
+use super::shared::{Live, Shared};
 use crate::health::{Health, Pulse, Supervised};
 use crate::limits;
+use crate::mqtt::accept::{AcceptError, Terms, Web, accept as shake_hands};
+use crate::mqtt::tls_server::Shown;
+use crate::mqtt::websocket::Origins;
 
 /// A bound socket and the task that accepts on it.
 #[derive(Debug)]
 pub(super) struct Listener {
-    /// What the settings asked for.
-    pub(super) asked: SocketAddr,
+    /// What the settings ask for. A reload may change what is spoken here.
+    asked: watch::Sender<Place>,
     /// What the kernel gave.
     pub(super) address: SocketAddr,
     closing: CancellationToken,
@@ -39,7 +44,7 @@ impl Listener {
 
     /// Accepts until it is closed.
     pub(super) fn serve(
-        asked: SocketAddr,
+        asked: Place,
         (socket, address): (TcpListener, SocketAddr),
         shared: Arc<Shared>,
         room: Arc<Room>,
@@ -48,8 +53,26 @@ impl Listener {
     ) -> Self {
         let closing = CancellationToken::new();
         let supervised = health.enter(format!("listener {address}"), limits::PULSE_LIMIT, shared.clock.now());
-        let accepting = tasks.spawn(accept(socket, shared, room, tasks.clone(), closing.clone(), supervised.pulse()));
+        let (asked, place) = watch::channel(asked);
+        let entrance = Entrance { shared, room, place, tasks: tasks.clone() };
+        let accepting = tasks.spawn(accept(socket, entrance, closing.clone(), supervised.pulse()));
         Self { asked, address, closing, accepting, _supervised: supervised }
+    }
+
+    /// What the settings ask for.
+    fn asked(&self) -> Place {
+        *self.asked.borrow()
+    }
+
+    /// Whether it can be this place without being bound anew. Where the kernel chooses ports, two listeners are told apart by what they speak.
+    pub(super) fn serves(&self, place: &Place) -> bool {
+        let asked = self.asked();
+        asked == *place || (asked.address == place.address && place.address.port() != 0)
+    }
+
+    /// Speaks from the next connection on what this place asks for.
+    pub(super) fn become_place(&self, place: Place) {
+        self.asked.send_replace(place);
     }
 
     /// Stops accepting; connections stay.
@@ -74,33 +97,148 @@ impl Drop for Listener {
 /// How many connections there are. What the most is, is asked each time: a reload that lowers it closes none, and the next ones are refused
 /// until enough have gone.
 #[derive(Debug, Default)]
-pub(super) struct Room(AtomicUsize);
+pub(super) struct Room {
+    all: AtomicUsize,
+    by_tls: AtomicUsize,
+}
+
+fn take(taken: &AtomicUsize, most: usize) -> bool {
+    let one_more = |taken| (taken < most).then_some(taken + 1);
+    taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).is_ok()
+}
 
 impl Room {
-    fn seat(self: &Arc<Self>, most: usize) -> Option<Seat> {
-        let one_more = |taken| (taken < most).then_some(taken + 1);
-        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).ok()?;
-        Some(Seat(self.clone()))
+    /// A place for one more; by TLS, whose connections have a limit of their own, or not.
+    fn seat(self: &Arc<Self>, most: usize, most_by_tls: Option<usize>) -> Option<Seat> {
+        take(&self.all, most).then_some(())?;
+        // Dropped, it gives the one back.
+        let mut seat = Seat { room: self.clone(), by_tls: false };
+        if let Some(most) = most_by_tls {
+            take(&self.by_tls, most).then_some(())?;
+            seat.by_tls = true;
+        }
+        Some(seat)
     }
 }
 
 /// A connection's place; free again once it is dropped.
-struct Seat(Arc<Room>);
+struct Seat {
+    room: Arc<Room>,
+    by_tls: bool,
+}
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.0.0.fetch_sub(1, Ordering::Relaxed);
+        self.room.all.fetch_sub(1, Ordering::Relaxed);
+        if self.by_tls {
+            self.room.by_tls.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }
 
-async fn accept(
-    socket: TcpListener,
+/// What a listener hands to its connections.
+struct Entrance {
     shared: Arc<Shared>,
     room: Arc<Room>,
+    place: watch::Receiver<Place>,
     tasks: TaskTracker,
-    closing: CancellationToken,
-    pulse: Pulse,
-) {
+}
+
+impl Entrance {
+    /// Sees to a connection on a task of its own: nothing that a peer does, or leaves undone, keeps the next one waiting.
+    fn open(&self, stream: TcpStream, peer: SocketAddr) {
+        let live = self.shared.live();
+        let place = *self.place.borrow();
+        let tls = if place.tls { live.settings.tls.as_ref() } else { None };
+        let most_by_tls = tls.map(|tls| tls.max_connections.unwrap_or(usize::MAX));
+        let Some(seat) = self.room.seat(live.settings.max_connections, most_by_tls) else {
+            tracing::debug!(%peer, "no room for one more connection");
+            return;
+        };
+        // Small packets must not wait for an acknowledgement of the last one; without it they only come later.
+        let _ = stream.set_nodelay(true);
+        let shared = self.shared.clone();
+        if place.tls || place.websocket {
+            self.tasks.spawn(async move {
+                let _seat = seat;
+                arrive(shared, live, place, stream, peer).await;
+            });
+        } else {
+            self.tasks.spawn(async move {
+                let _seat = seat;
+                let (reader, writer) = stream.into_split();
+                connection::serve(shared, reader, writer, Arrival { peer, user: None, allowance: None }).await;
+            });
+        }
+    }
+}
+
+/// Shakes hands, then serves.
+async fn arrive(shared: Arc<Shared>, live: Arc<Live>, place: Place, stream: TcpStream, peer: SocketAddr) {
+    let Some(terms) = terms(&live, place) else { return };
+    let takes_name = live.settings.tls.as_ref().is_some_and(|tls| tls.user_from_cert);
+    drop(live);
+    let shaken = tokio::select! {
+        shaken = tokio::time::timeout(limits::HANDSHAKE_WAIT, shake_hands(stream, terms)) => shaken,
+        () = shared.stopping.cancelled() => return,
+        () = shared.killed.cancelled() => return,
+    };
+    let accepted = match shaken {
+        Ok(Ok(accepted)) => accepted,
+        Ok(Err(AcceptError::Refused(reason))) => return refuse(&shared, peer, &reason),
+        Ok(Err(error)) => {
+            tracing::debug!(%peer, %error, "connection ended before CONNECT");
+            return;
+        }
+        Err(_) => {
+            tracing::debug!(%peer, "no handshake in time");
+            return;
+        }
+    };
+    let user = match accepted.shown {
+        Shown::Certificate(name) if takes_name => match name {
+            Some(name) => Some(name),
+            None => return refuse(&shared, peer, "its certificate has no common name that could be a user"),
+        },
+        _ => None,
+    };
+    let (reader, writer) = tokio::io::split(accepted.stream);
+    connection::serve(shared, reader, writer, Arrival { peer, user, allowance: accepted.allowance }).await;
+}
+
+/// What is spoken at a place; `None` when a reload has just taken it away.
+fn terms(live: &Live, place: Place) -> Option<Terms> {
+    let tls = if place.tls { Some(live.tls.clone()?) } else { None };
+    let lets_anyone_in = live.guests.lets_anyone_in();
+    let asks = live.settings.tls.as_ref().filter(|tls| !tls.files.client_ca.is_empty());
+    let by_certificate = asks.is_some_and(|tls| tls.user_from_cert || lets_anyone_in);
+    let web = place.websocket.then(|| Web {
+        origins: origins(place, lets_anyone_in, by_certificate),
+        message_max: usize::try_from(live.settings.max_packet)
+            .unwrap_or(usize::MAX)
+            .saturating_add(limits::WEBSOCKET_MESSAGE_EXTRA),
+    });
+    Some(Terms { tls, web })
+}
+
+/// A browser comes from this machine, and shows its person's certificate, whatever page asks for it: where either is all that lets a client in, pages of
+/// elsewhere may not.
+fn origins(place: Place, lets_anyone_in: bool, by_certificate: bool) -> Origins {
+    let by_address = lets_anyone_in && place.address.ip().is_loopback();
+    if by_address || (place.tls && by_certificate) { Origins::ThisMachine } else { Origins::Any }
+}
+
+/// Told once for each address: a device that is refused tries for ever.
+fn refuse(shared: &Shared, peer: SocketAddr, reason: &str) {
+    if shared.is_first(&peer.ip().to_string().into(), "handshake") {
+        tracing::warn!(%peer, reason, "connection refused");
+    } else {
+        tracing::debug!(%peer, reason, "connection refused");
+    }
+}
+
+async fn accept(socket: TcpListener, entrance: Entrance, closing: CancellationToken, pulse: Pulse) {
+    let shared = &entrance.shared;
     let (shortest, longest) = limits::ACCEPT_PAUSE;
     let mut pause = shortest;
     let mut failed = 0_u64;
@@ -119,18 +257,7 @@ async fn accept(
                     tracing::info!(failed, "connections are accepted again");
                     (failed, pause) = (0, shortest);
                 }
-                let Some(seat) = room.seat(shared.live().settings.max_connections) else {
-                    tracing::debug!(%peer, "no room for one more connection");
-                    continue;
-                };
-                // Small packets must not wait for an acknowledgement of the last one; without it they only come later.
-                let _ = stream.set_nodelay(true);
-                let shared = shared.clone();
-                tasks.spawn(async move {
-                    let _seat = seat;
-                    let (reader, writer) = stream.into_split();
-                    connection::serve(shared, reader, writer, peer).await;
-                });
+                entrance.open(stream, peer);
             }
             Err(error) => {
                 if failed == 0 {
@@ -143,6 +270,29 @@ async fn accept(
                 }
                 pause = (pause * 2).min(longest);
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_of_elsewhere_does_not_come_in_by_an_address_or_a_certificate_alone() {
+        let place = |address: &str, tls| Place { address: address.parse().unwrap(), tls, websocket: true };
+        let (near, far) = ("127.0.0.1:1", "192.0.2.1:1");
+        for (place, lets_anyone_in, by_certificate, expected) in [
+            (place(near, false), true, false, Origins::ThisMachine),
+            (place(near, false), false, false, Origins::Any),
+            (place(far, false), true, false, Origins::Any),
+            (place(far, true), false, true, Origins::ThisMachine),
+            (place(far, true), true, true, Origins::ThisMachine),
+            (place(far, true), false, false, Origins::Any),
+            // Of its certificate nobody hears there.
+            (place(far, false), false, true, Origins::Any),
+        ] {
+            assert_eq!(origins(place, lets_anyone_in, by_certificate), expected, "{place:?}");
         }
     }
 }

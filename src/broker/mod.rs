@@ -1,9 +1,9 @@
-//! The local broker: MQTT 3.1.1 and 5.0 on one port.
+//! The local broker: MQTT 3.1.1 and 5.0 on one port, over TCP, TLS and WebSockets.
 //!
-//! - `listener` takes connections in, `connection` carries their bytes, `conversation` knows what they mean
+//! - `listener` takes connections in and shakes hands, `connection` carries their bytes, `conversation` knows what they mean
 //! - `session` is what outlives a connection; `core` is everyone's state; `fanout` finds the subscribers of a message
 //! - `retained` holds the last message of each topic, `keeper` writes it to disk
-//! - `door` lets users in, `access` says what they may do; `sys` counts
+//! - `door` lets users in, `access` says what they may do, `judge` the same for a person who asks; `sys` counts
 //!
 //! Promises: a publisher of QoS 1 or 2 is acknowledged after every bridge that forwards its message has committed it, and after the message is
 //! on disk if it is retained. Not promised: that sessions, and what waits in them, outlive the process.
@@ -14,6 +14,7 @@ mod conversation;
 mod core;
 mod door;
 mod fanout;
+pub mod judge;
 mod keeper;
 mod listener;
 mod owed;
@@ -42,14 +43,17 @@ use self::fanout::{Alive, Envelope, Rumqttd};
 use self::fanout::{Fanout, Trie};
 use self::keeper::Keeper;
 use self::listener::{Listener, Room};
+use self::settings::Place;
 use self::shared::Shared;
 pub use self::sys::Counters;
 use crate::clock::Clock;
 use crate::health::{Health, Pulse, Supervised};
 use crate::limits::{PULSE_EVERY, PULSE_LIMIT};
+use crate::mqtt::tls::TlsError;
+use crate::mqtt::tls_server::TlsServer;
 use crate::ports::{LocalBus, Uplink};
 use crate::store::StoreError;
-pub use settings::{FilterTemplate, PasswordHash, Routing, Settings, User};
+pub use settings::{FilterTemplate, PasswordHash, Routing, Settings, Tls, User};
 
 /// Why the broker cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -70,6 +74,9 @@ pub enum BrokerError {
         /// What it listens on, and would not by the new settings.
         held: SocketAddr,
     },
+    /// Certificate, key or authorities cannot be used.
+    #[error("TLS for clients: {0}")]
+    Tls(#[from] TlsError),
     /// What it keeps on disk cannot be opened, nor a new file made in its place.
     #[error("open the store `{}`: {error}", .path.display())]
     Store {
@@ -105,16 +112,17 @@ impl Broker {
     /// Binds every listener, opens the store, serves.
     ///
     /// # Errors
-    /// [`BrokerError`] when a port is taken or the store cannot be opened.
+    /// [`BrokerError`] when a port is taken, or certificates or the store cannot be read.
     pub async fn start(
         settings: Settings,
         uplink: Arc<dyn Uplink>,
         clock: Arc<dyn Clock>,
         health: &Arc<Health>,
     ) -> Result<Self, BrokerError> {
+        let tls = tls(&settings, None)?;
         let mut sockets = Vec::new();
-        for asked in &settings.listen {
-            sockets.push((*asked, Listener::bind(*asked).await?));
+        for place in settings.places() {
+            sockets.push((place, Listener::bind(place.address).await?));
         }
         // The way back from a router that finds its filters later; known once the core is where it stays.
         let home = Arc::new(OnceLock::new());
@@ -130,7 +138,7 @@ impl Broker {
             }
         };
         let supervised = health.enter("broker", PULSE_LIMIT, clock.now());
-        let shared = Shared::new(settings, core, keeper, uplink, clock);
+        let shared = Shared::new(settings, tls, core, keeper, uplink, clock);
         // Set once, here.
         let _ = home.set(Arc::downgrade(&shared));
         let room = Arc::<Room>::default();
@@ -162,41 +170,49 @@ impl Broker {
     /// Makes what runs equal to the settings without touching connections that may stay.
     ///
     /// # Errors
-    /// [`BrokerError`] when a new listener cannot be bound; then everything stays as it was.
+    /// [`BrokerError`] when a new listener cannot be bound, or new certificates cannot be read; then everything stays as it was.
     pub async fn apply(&mut self, settings: Settings) -> Result<(), BrokerError> {
         let now = self.shared.live();
         if settings.routing != now.settings.routing || settings.store != now.settings.store {
             tracing::warn!("a change of the local broker's routing or store takes effect at the next start");
         }
+        let tls = tls(&settings, now.tls.as_ref())?;
+        let wanted = settings.places();
         let mut sockets = Vec::new();
-        for asked in settings.listen.iter().filter(|asked| self.listeners.iter().all(|old| old.asked != **asked)) {
-            let bound = Listener::bind(*asked).await.map_err(|error| self.explain(error, &settings))?;
-            sockets.push((*asked, bound));
+        for place in wanted.iter().filter(|place| !self.listeners.iter().any(|old| old.serves(place))) {
+            let bound = Listener::bind(place.address).await.map_err(|error| self.explain(error, &wanted))?;
+            sockets.push((*place, bound));
         }
-        let (stay, go) =
-            std::mem::take(&mut self.listeners).into_iter().partition(|old| settings.listen.contains(&old.asked));
+        let is_wanted = |old: &Listener| wanted.iter().any(|place| old.serves(place));
+        let (stay, go) = std::mem::take(&mut self.listeners).into_iter().partition(is_wanted);
         self.listeners = stay;
         for old in go {
             // Waited for: the next reload may ask for the address again.
             Listener::end(old).await;
         }
-        for (asked, bound) in sockets {
-            let (shared, room) = (self.shared.clone(), self.room.clone());
-            self.listeners.push(Listener::serve(asked, bound, shared, room, &self.tasks, &self.health));
+        // First what TLS is spoken with, then where: no connection finds the one without the other.
+        self.shared.put_live(settings, tls);
+        for old in &self.listeners {
+            if let Some(place) = wanted.iter().find(|place| old.serves(place)) {
+                old.become_place(*place);
+            }
         }
-        self.shared.put_live(settings);
+        for (place, bound) in sockets {
+            let (shared, room) = (self.shared.clone(), self.room.clone());
+            self.listeners.push(Listener::serve(place, bound, shared, room, &self.tasks, &self.health));
+        }
         Ok(())
     }
 
     /// Names the listener that is in the way of the one to replace it: `127.0.0.1:1883` of `0.0.0.0:1883`. It is not closed first, since the
     /// new one might fail for another reason, and then nobody would listen.
-    fn explain(&self, error: BrokerError, wanted: &Settings) -> BrokerError {
+    fn explain(&self, error: BrokerError, wanted: &[Place]) -> BrokerError {
         match error {
             BrokerError::Listen { address, error } if error.kind() == std::io::ErrorKind::AddrInUse => {
                 let is_in_the_way = |held: &SocketAddr| {
                     held.port() == address.port() && (held.ip().is_unspecified() || address.ip().is_unspecified())
                 };
-                let going = self.listeners.iter().filter(|old| !wanted.listen.contains(&old.asked));
+                let going = self.listeners.iter().filter(|old| !wanted.iter().any(|place| old.serves(place)));
                 match going.map(|old| old.address).find(is_in_the_way) {
                     Some(held) => BrokerError::Held { address, held },
                     None => BrokerError::Listen { address, error },
@@ -226,6 +242,15 @@ impl Broker {
         self.tasks.wait().await;
         self.shared.core().stop();
         self.shared.keeper.kill().await;
+    }
+}
+
+/// What TLS is spoken with. It stays the same as long as it is made of the same files, whatever is in them: it looks for itself.
+fn tls(settings: &Settings, before: Option<&Arc<TlsServer>>) -> Result<Option<Arc<TlsServer>>, TlsError> {
+    let Some(wanted) = &settings.tls else { return Ok(None) };
+    match before.filter(|before| *before.files() == wanted.files) {
+        Some(same) => Ok(Some(same.clone())),
+        None => Ok(Some(Arc::new(TlsServer::new(wanted.files.clone())?))),
     }
 }
 

@@ -13,6 +13,9 @@ pub(super) enum Broken {
     /// A bridge could not take it.
     #[error(transparent)]
     Bridge(#[from] NotAccepted),
+    /// A bridge could not commit the copy of it that was fetched, and that it has all the same.
+    #[error("{0}")]
+    Fetched(NotAccepted),
     /// The retained set could not be written.
     #[error("the store cannot take retained messages: {0}")]
     Retained(String),
@@ -57,6 +60,25 @@ impl Promise {
         match self {
             Self::Kept => true,
             Self::Owed(told) => matches!(&*told.borrow(), Some(Err(Broken::Retained(_)))),
+        }
+    }
+
+    /// Whether it was given for a message whose copy was fetched before, and broken by a bridge that has that copy.
+    pub(super) fn is_for_a_copy(&self) -> bool {
+        match self {
+            Self::Kept => false,
+            Self::Owed(told) => matches!(&*told.borrow(), Some(Err(Broken::Fetched(_)))),
+        }
+    }
+
+    /// Why the bridges could not keep it, if that is known.
+    pub(super) fn refusal(&self) -> Option<NotAccepted> {
+        match self {
+            Self::Kept => None,
+            Self::Owed(told) => match &*told.borrow() {
+                Some(Err(Broken::Bridge(refusal))) => Some(refusal.clone()),
+                _ => None,
+            },
         }
     }
 

@@ -1,11 +1,12 @@
 //! The retained messages: the last of each topic, exact, capped by bytes. Which of them are written to disk, and when, is `keeper`'s.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
 use std::sync::Arc;
 
 use super::session::{Delivery, RetainedCursor};
 use crate::limits;
+use crate::logic::echo::Echoes;
 use crate::model::{Message, Moment, TopicName};
 
 /// A retained message.
@@ -15,6 +16,8 @@ pub(super) struct Kept {
     pub(super) expires: Option<Moment>,
     /// The number it was published under: a subscription made before it has had it as a live message.
     number: u64,
+    /// When its subscribers were told it.
+    told: Moment,
 }
 
 /// What became of a message that was to be retained.
@@ -24,7 +27,7 @@ pub(super) enum Outcome {
     Kept,
     /// The topic has none any more.
     Cleared,
-    /// There was nothing to clear.
+    /// There was nothing to clear, or the topic's last message is a later one.
     Nothing,
     /// The cap is reached; what the topic had before is gone, since it is not the last message any more.
     Full,
@@ -38,6 +41,8 @@ pub(super) struct Retained {
     bytes_max: u64,
     /// Nothing expires before.
     first_expiry: Option<Moment>,
+    /// Topics by their mark whose message went, and when, the oldest first: what was told before that does not come back.
+    gone: VecDeque<(u64, Moment)>,
 }
 
 impl Retained {
@@ -59,11 +64,38 @@ impl Retained {
 
     /// Makes the message the last of its topic; an empty payload clears the topic [MQTT-3.3.1-6].
     pub(super) fn set(&mut self, message: &Arc<Message>, number: u64, expires: Option<Moment>, now: Moment) -> Outcome {
+        self.put(message, number, expires, now, now)
+    }
+
+    /// The same for a message that its subscribers were `told` before, [`limits::ECHO_WAIT`] ago at most: what the topic was given since stays.
+    pub(super) fn set_late(
+        &mut self,
+        message: &Arc<Message>,
+        number: u64,
+        expires: Option<Moment>,
+        told: Moment,
+        now: Moment,
+    ) -> Outcome {
+        let mark = mark(&message.topic);
+        let is_past = self.topics.get(&message.topic).is_some_and(|kept| kept.told > told)
+            || self.gone.iter().any(|(gone, at)| *gone == mark && *at > told);
+        if is_past { Outcome::Nothing } else { self.put(message, number, expires, told, now) }
+    }
+
+    fn put(
+        &mut self,
+        message: &Arc<Message>,
+        number: u64,
+        expires: Option<Moment>,
+        told: Moment,
+        now: Moment,
+    ) -> Outcome {
         let had = self.topics.remove(&message.topic);
         if let Some(old) = &had {
             self.bytes -= cost(&old.message);
         }
         if message.payload.is_empty() {
+            self.note_gone(&message.topic, told, now);
             return if had.is_some() { Outcome::Cleared } else { Outcome::Nothing };
         }
         // The broker's own counters are few, and not a client's to crowd out.
@@ -72,13 +104,24 @@ impl Retained {
                 self.sweep(now);
             }
             if self.bytes + cost(message) > self.bytes_max {
+                self.note_gone(&message.topic, told, now);
                 return Outcome::Full;
             }
         }
         self.bytes += cost(message);
         self.first_expiry = earliest(self.first_expiry, expires);
-        self.topics.insert(message.topic.clone(), Kept { message: message.clone(), expires, number });
+        self.topics.insert(message.topic.clone(), Kept { message: message.clone(), expires, number, told });
         Outcome::Kept
+    }
+
+    /// Beyond [`limits::RETAINED_GONE_MAX`] in [`limits::ECHO_WAIT`] the oldest is forgotten.
+    fn note_gone(&mut self, topic: &TopicName, told: Moment, now: Moment) {
+        while self.gone.len() >= limits::RETAINED_GONE_MAX
+            || self.gone.front().is_some_and(|(_, at)| now.since(*at) > limits::ECHO_WAIT)
+        {
+            self.gone.pop_front();
+        }
+        self.gone.push_back((mark(topic), told));
     }
 
     /// Makes room: forgets what has expired.
@@ -100,7 +143,7 @@ impl Retained {
     pub(super) fn restore(&mut self, message: Arc<Message>, expires: Option<Moment>) {
         self.bytes += cost(&message);
         self.first_expiry = earliest(self.first_expiry, expires);
-        self.topics.insert(message.topic.clone(), Kept { message, expires, number: 0 });
+        self.topics.insert(message.topic.clone(), Kept { message, expires, number: 0, told: Moment::ZERO });
     }
 
     /// What there is of a message that was set before: whether it is still its topic's last one.
@@ -151,6 +194,11 @@ impl Retained {
         }
         (found, true)
     }
+}
+
+/// What a topic that has no message is known by.
+fn mark(topic: &TopicName) -> u64 {
+    Echoes::mark(topic.as_str(), b"")
 }
 
 fn earliest(one: Option<Moment>, other: Option<Moment>) -> Option<Moment> {
@@ -247,6 +295,40 @@ mod tests {
         assert_eq!(retained.set(&message("a", ""), 5, None, Moment::ZERO), Outcome::Nothing);
         assert_eq!(retained.set(&message("c", "1"), 6, None, Moment::ZERO), Outcome::Kept);
         assert_eq!((retained.len(), retained.bytes()), (2, 2 * (2 + limits::RETAINED_OVERHEAD_BYTES)));
+    }
+
+    #[test]
+    fn what_was_told_before_the_topic_s_last_word_does_not_take_its_place() {
+        let at = |seconds| Moment::at(Duration::from_secs(seconds));
+        let mut retained = Retained::new(2 * (2 + limits::RETAINED_OVERHEAD_BYTES));
+        let late = |retained: &mut Retained, payload, told| {
+            retained.set_late(&message("a", payload), 1, None, at(told), at(50))
+        };
+        assert_eq!(retained.set(&message("a", "3"), 1, None, at(3)), Outcome::Kept);
+        assert_eq!(late(&mut retained, "2", 2), Outcome::Nothing);
+        assert_eq!(late(&mut retained, "", 2), Outcome::Nothing);
+        // In any order the one that was told last stays, not the one that came last.
+        assert_eq!(
+            [5, 4, 6].map(|told| late(&mut retained, "x", told)),
+            [Outcome::Kept, Outcome::Nothing, Outcome::Kept]
+        );
+        assert_eq!(late(&mut retained, "", 8), Outcome::Cleared);
+        assert_eq!([7, 9].map(|told| late(&mut retained, "x", told)), [Outcome::Nothing, Outcome::Kept]);
+        // Where the cap keeps a message out, the one before it is over all the same.
+        assert_eq!(retained.set(&message("b", "1"), 1, None, at(50)), Outcome::Kept);
+        assert_eq!(late(&mut retained, "xx", 20), Outcome::Full);
+        assert_eq!([19, 21].map(|told| late(&mut retained, "x", told)), [Outcome::Nothing, Outcome::Kept]);
+    }
+
+    #[test]
+    fn what_is_remembered_of_topics_without_a_message_is_bounded_by_number_and_age() {
+        let mut retained = Retained::new(1 << 20);
+        for n in 0..=limits::RETAINED_GONE_MAX {
+            retained.set(&message(&format!("t/{n}"), ""), 1, None, Moment::ZERO);
+        }
+        assert_eq!(retained.gone.len(), limits::RETAINED_GONE_MAX);
+        retained.set(&message("a", ""), 1, None, Moment::ZERO + limits::ECHO_WAIT + Duration::from_secs(1));
+        assert_eq!(retained.gone.len(), 1);
     }
 
     #[test]

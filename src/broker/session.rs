@@ -16,7 +16,7 @@ use super::promise::Promise;
 use super::queue::{Pushed, Queue};
 use super::subscribers::ByGroup;
 use super::wire::{Resend, Wire};
-use crate::model::{Message, Moment, Qos, TopicFilter, TopicName};
+use crate::model::{GatewayId, Message, Moment, Qos, TopicFilter, TopicName};
 
 /// A message on its way to one client.
 #[derive(Debug, Clone)]
@@ -92,6 +92,8 @@ pub(super) struct Session {
     generation: u64,
     attachment: Option<Attachment>,
     expiry_s: u32,
+    /// The gateway whose bridge this client is, as it told itself.
+    pub(super) peer: Option<GatewayId>,
     queue: Queue,
     pub(super) wire: Wire,
     received: HashMap<u16, Promise>,
@@ -106,6 +108,7 @@ impl Session {
             generation: 0,
             attachment: None,
             expiry_s: 0,
+            peer: None,
             queue: Queue::default(),
             wire: Wire::default(),
             received: HashMap::new(),

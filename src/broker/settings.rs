@@ -4,13 +4,20 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::model::TopicFilter;
+use crate::model::{GatewayId, TopicFilter};
+pub use crate::mqtt::tls_server::{TlsFiles, TlsKey};
 
 /// Settings of the local broker. Two equal values mean that a reload need not touch it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
+    /// The gateway whose broker it is: told to the bridges of others. `None`: it is no gateway's (the demo's cloud).
+    pub gateway: Option<GatewayId>,
     /// Where it listens for plain TCP.
     pub listen: Vec<SocketAddr>,
+    /// Where it listens for WebSockets in plain TCP.
+    pub websocket_listen: Vec<SocketAddr>,
+    /// Where it speaks TLS.
+    pub tls: Option<Tls>,
     /// How messages find their subscribers.
     pub routing: Routing,
     /// Largest packet taken or sent, bytes, 1 KiB to 256 MiB.
@@ -31,6 +38,52 @@ pub struct Settings {
     pub sys_interval: Duration,
 }
 
+/// Where TLS is spoken, and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tls {
+    /// Where it listens.
+    pub listen: Vec<SocketAddr>,
+    /// Where it listens for WebSockets.
+    pub websocket_listen: Vec<SocketAddr>,
+    /// Certificate, key, authorities.
+    pub files: TlsFiles,
+    /// Whether the common name of a client's certificate is its user name.
+    pub user_from_cert: bool,
+    /// Most connections at one time by TLS; `None` for no limit beside the one over all.
+    pub max_connections: Option<usize>,
+}
+
+/// A place to listen at, and what is spoken there around MQTT.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// Address and port; port 0 for one of the kernel's choice.
+    pub address: SocketAddr,
+    /// TLS.
+    pub tls: bool,
+    /// WebSockets.
+    pub websocket: bool,
+}
+
+impl Settings {
+    /// Everywhere it listens: plain TCP first, then WebSockets, TLS, and WebSockets in TLS.
+    pub fn places(&self) -> Vec<Place> {
+        let (secure, secure_web) = match &self.tls {
+            Some(tls) => (&tls.listen[..], &tls.websocket_listen[..]),
+            None => Default::default(),
+        };
+        let lists = [
+            (&self.listen[..], false, false),
+            (&self.websocket_listen[..], false, true),
+            (secure, true, false),
+            (secure_web, true, true),
+        ];
+        let places = lists.into_iter().flat_map(|(addresses, tls, websocket)| {
+            addresses.iter().map(move |address| Place { address: *address, tls, websocket })
+        });
+        places.collect()
+    }
+}
+
 /// How messages find their subscribers (docs/broker.md).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Routing {
@@ -46,8 +99,9 @@ pub enum Routing {
 pub struct User {
     /// User name of CONNECT.
     pub name: String,
-    /// Argon2 hash of the password in PHC form. Not a secret in the sense of being reversible, but never logged either.
-    pub hash: PasswordHash,
+    /// Argon2 hash of the password in PHC form. Not a secret in the sense of being reversible, but never logged either. `None`: the user comes
+    /// in by certificate alone.
+    pub hash: Option<PasswordHash>,
     /// What the user may publish to; `{client}` and `{user}` are filled in per connection.
     pub publish: Vec<FilterTemplate>,
     /// What the user may subscribe to, likewise.

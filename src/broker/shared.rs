@@ -14,7 +14,9 @@ use super::promise::Pending;
 use super::settings::Settings;
 use crate::clock::Clock;
 use crate::limits;
-use crate::model::{Message, Origin, Qos};
+use crate::logic::marks;
+use crate::model::{GatewayId, Message, Moment, Origin, Qos};
+use crate::mqtt::tls_server::TlsServer;
 use crate::ports::{LocalBus, Uplink};
 
 /// What a reload changes.
@@ -22,6 +24,8 @@ use crate::ports::{LocalBus, Uplink};
 pub(super) struct Live {
     pub(super) settings: Settings,
     pub(super) guests: Arc<Guests>,
+    /// What TLS is spoken with, where it is.
+    pub(super) tls: Option<Arc<TlsServer>>,
     /// Rises with every reload.
     pub(super) revision: u64,
 }
@@ -36,6 +40,20 @@ pub(super) struct Traffic {
     pub(super) publish_received: AtomicU64,
     pub(super) publish_sent: AtomicU64,
     pub(super) sockets_opened: AtomicU64,
+}
+
+/// Who is to have a message.
+enum Reach {
+    /// Every subscriber, but for the sender's own "no local" ones.
+    All {
+        /// Key of the sender.
+        sender: u64,
+    },
+    /// Nobody any more.
+    Told {
+        /// When they were told its copy.
+        at: Moment,
+    },
 }
 
 /// Adds to a counter.
@@ -67,6 +85,7 @@ pub(super) struct Shared {
 impl Shared {
     pub(super) fn new(
         settings: Settings,
+        tls: Option<Arc<TlsServer>>,
         core: Core,
         keeper: Keeper,
         uplink: Arc<dyn Uplink>,
@@ -80,7 +99,7 @@ impl Shared {
             door: Door::new(),
             traffic: Traffic::default(),
             keeper,
-            live: RwLock::new(Arc::new(Live { settings, guests, revision: 0 })),
+            live: RwLock::new(Arc::new(Live { settings, guests, tls, revision: 0 })),
             revision: AtomicU64::new(0),
             told: Mutex::default(),
             stopping: CancellationToken::new(),
@@ -105,11 +124,11 @@ impl Shared {
 
     /// Puts new settings in force; connections find out when they are woken. Under the core's lock, so that no subscription is made by the
     /// permissions of before once those are over.
-    pub(super) fn put_live(&self, settings: Settings) {
+    pub(super) fn put_live(&self, settings: Settings, tls: Option<Arc<TlsServer>>) {
         let guests = Arc::new(Guests::new(&settings));
         let mut core = self.core();
         let revision = self.revision() + 1;
-        let live = Arc::new(Live { settings, guests, revision });
+        let live = Arc::new(Live { settings, guests, tls, revision });
         *self.live.write().unwrap_or_else(PoisonError::into_inner) = live.clone();
         self.revision.store(revision, Ordering::Release);
         self.settings_changed.notify_one();
@@ -131,15 +150,39 @@ impl Shared {
         told.insert((client.clone(), what))
     }
 
+    /// Whether this is the gateway whose broker it is.
+    pub(super) fn is_us(&self, gateway: &GatewayId) -> bool {
+        self.live().settings.gateway.as_ref() == Some(gateway)
+    }
+
+    /// Whether a bridge of this gateway has sent the message up before.
+    pub(super) fn went_through_us(&self, message: &Message) -> bool {
+        let live = self.live();
+        live.settings.gateway.as_ref().is_some_and(|us| marks::went_through(message.properties.as_deref(), us.as_str()))
+    }
+
     /// Routes a message. Returns what its acknowledgement waits for as far as the retained set is concerned.
     pub(super) fn publish(&self, sender: u64, message: &Arc<Message>, urgency: Urgency) -> Option<Pending> {
+        self.route(&Reach::All { sender }, message, urgency)
+    }
+
+    /// The same for one that all subscribers have had at that moment: not as a retained one, maybe, since 3.1.1 does not say so of what is fetched.
+    /// What its topic was given since stays.
+    pub(super) fn retain(&self, message: &Arc<Message>, told: Moment, urgency: Urgency) -> Option<Pending> {
+        self.route(&Reach::Told { at: told }, message, urgency)
+    }
+
+    fn route(&self, reach: &Reach, message: &Arc<Message>, urgency: Urgency) -> Option<Pending> {
         let now = self.clock.now();
         // What clears a topic may always do so.
         let is_kept = !message.retain || message.payload.is_empty() || self.uplink.keeps(&message.topic);
         let unkept = (!is_kept).then(|| Arc::new(Message { retain: false, ..Message::clone(message) }));
         let message = unkept.as_ref().unwrap_or(message);
         let mut core = self.core();
-        let outcome = core.publish(sender, message.clone(), now).retained?;
+        let outcome = match *reach {
+            Reach::All { sender } => core.publish(sender, message.clone(), now).retained,
+            Reach::Told { at } => core.retain(0, message.clone(), Some(at), now).1,
+        }?;
         // Noted under the lock, so that the store sees the messages of a topic in the order its subscribers do.
         self.keeper.note(message, outcome, urgency)
     }
@@ -153,6 +196,9 @@ impl Shared {
 
     /// Publishes a will: a client's message like any other, which nobody waits for.
     pub(super) fn publish_will(&self, message: &Arc<Message>) {
+        if self.went_through_us(message) {
+            return;
+        }
         let acceptance = self.uplink.accept(message);
         let urgency = if message.qos == Qos::AtMostOnce { Urgency::Soon } else { Urgency::Now };
         let kept = self.publish(0, message, urgency);

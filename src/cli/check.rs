@@ -3,10 +3,35 @@
 use std::path::Path;
 use std::process::ExitCode;
 
+use clap::Args;
+
+use super::{ConfigFile, acl};
 use crate::exit;
 use crate::plan::{self, Environment, Plan, Secrets};
 
-pub(super) fn run(path: &Path, no_secrets: bool, json: bool) -> ExitCode {
+#[derive(Debug, Args)]
+pub(super) struct Check {
+    #[command(flatten)]
+    file: ConfigFile,
+    /// Leave secrets, certificates and keys unread, for a machine that has none
+    #[arg(long)]
+    no_secrets: bool,
+    #[command(flatten)]
+    acl: acl::Acl,
+    /// Tell it as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(options: &Check) -> ExitCode {
+    let path = &options.file.path;
+    match options.acl.question() {
+        Some(question) => acl::run(path, &question, options.json),
+        None => check(path, options.no_secrets, options.json),
+    }
+}
+
+fn check(path: &Path, no_secrets: bool, json: bool) -> ExitCode {
     let secrets = if no_secrets { Secrets::Ignored } else { Secrets::Checked };
     let environment = Environment { secrets, ..Environment::of_process() };
     let (plan, report) = match plan::read(path, &environment) {

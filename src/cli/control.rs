@@ -1,6 +1,7 @@
 //! Talks to the running gateway by its control socket (docs/http.md): HTTP/1.1, one request a connection.
 
 use std::io::{self, Read as _, Write as _};
+use std::os::fd::AsRawFd as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -27,6 +28,12 @@ pub(super) enum ControlError {
     /// Nobody is at any of the sockets.
     #[error("no gateway is running: {}", .0.join("; "))]
     Nobody(Vec<String>),
+    /// There is a socket that does not let this user in: whether a gateway runs is not known.
+    #[error("the gateway's socket does not let this user in: {}; use sudo", .0.join("; "))]
+    NotLetIn(Vec<String>),
+    /// Its process takes no signals from this user.
+    #[error("the gateway, process {0}, takes no signal from this user; use sudo")]
+    NotOurs(libc::pid_t),
     /// The conversation broke off.
     #[error("the gateway at `{}` does not answer: {error}", .socket.display())]
     Broken {
@@ -49,8 +56,13 @@ impl ControlError {
     /// Tells it, and gives the exit code that goes with it.
     pub(super) fn tell(&self) -> ExitCode {
         eprintln!("error: {self}");
+        self.code()
+    }
+
+    /// The exit code that goes with it.
+    pub(super) fn code(&self) -> ExitCode {
         exit::code(match self {
-            Self::Nobody(_) => exit::UNAVAILABLE,
+            Self::Nobody(_) | Self::NotLetIn(_) | Self::NotOurs(_) => exit::UNAVAILABLE,
             Self::Broken { .. } => exit::IO,
             Self::Refused { status: 404, .. } => exit::USAGE,
             Self::Refused { .. } => exit::FAILED,
@@ -68,7 +80,7 @@ impl Daemon {
     /// Finds the gateway that runs by this config: at the socket that a start from here would have, then at the service's. One that answers by
     /// another id is another gateway. Without a plan, whoever is at the service's socket is taken.
     pub(super) fn find(plan: Option<&Plan>) -> Result<Self, ControlError> {
-        let mut reasons = Vec::new();
+        let (mut reasons, mut shut) = (Vec::new(), false);
         let own = plan.map(|plan| plan.control_socket.clone());
         let service = PathBuf::from(OF_THE_SERVICE);
         for socket in own.into_iter().filter(|own| *own != service).chain([service.clone()]) {
@@ -81,6 +93,7 @@ impl Daemon {
                     reasons.push(format!("there is no `{at}`"));
                 }
                 Err(ControlError::Broken { error, .. }) if error.kind() == io::ErrorKind::PermissionDenied => {
+                    shut = true;
                     reasons.push(format!("`{at}` is not open to this user, who is not of its group"));
                 }
                 Err(ControlError::Broken { error, .. }) if error.kind() == io::ErrorKind::ConnectionRefused => {
@@ -89,7 +102,7 @@ impl Daemon {
                 Err(error) => return Err(error),
             }
         }
-        Err(ControlError::Nobody(reasons))
+        Err(if shut { ControlError::NotLetIn(reasons) } else { ControlError::Nobody(reasons) })
     }
 
     /// Asks for something. An answer that says no in the form of one that says yes (`/healthz`) is taken as it is.
@@ -100,6 +113,19 @@ impl Daemon {
     /// Has something done.
     pub(super) fn post<T: DeserializeOwned>(&self, path: &str, body: &Value) -> Result<T, ControlError> {
         self.ask("POST", path, &body.to_string())
+    }
+
+    /// Tells it to read its config again, by SIGHUP to the process that opened the socket. Returns that process.
+    pub(super) fn reload(&self) -> Result<libc::pid_t, ControlError> {
+        let broken = |error| ControlError::Broken { socket: self.socket.clone(), error };
+        let process = UnixStream::connect(&self.socket).and_then(|stream| opened_by(&stream)).map_err(broken)?;
+        // SAFETY: kill(2) touches no memory of ours. The id is above 0: of one process, never of a group.
+        if unsafe { libc::kill(process, libc::SIGHUP) } == 0 {
+            return Ok(process);
+        }
+        let error = io::Error::last_os_error();
+        let not_ours = error.kind() == io::ErrorKind::PermissionDenied;
+        Err(if not_ours { ControlError::NotOurs(process) } else { broken(error) })
     }
 
     fn ask<T: DeserializeOwned>(&self, method: &str, path: &str, body: &str) -> Result<T, ControlError> {
@@ -128,6 +154,27 @@ impl Daemon {
         let mut answer = Vec::new();
         stream.take(CONTROL_ANSWER_BYTES_MAX).read_to_end(&mut answer)?;
         Ok(answer)
+    }
+}
+
+/// The process that listens at the other end (SO_PEERCRED of unix(7)).
+fn opened_by(stream: &UnixStream) -> io::Result<libc::pid_t> {
+    let mut peer = libc::ucred { pid: 0, uid: 0, gid: 0 };
+    let mut length = libc::socklen_t::try_from(size_of::<libc::ucred>()).map_err(io::Error::other)?;
+    // SAFETY: `peer` is writable for `length` bytes, and any bytes are a ucred.
+    let outcome = unsafe {
+        libc::getsockopt(
+            stream.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PEERCRED,
+            (&raw mut peer).cast(),
+            &raw mut length,
+        )
+    };
+    match outcome {
+        0 if peer.pid > 0 => Ok(peer.pid),
+        0 => Err(io::Error::other("its process is not to be seen from here")),
+        _ => Err(io::Error::last_os_error()),
     }
 }
 

@@ -3,10 +3,14 @@
 // Commands answer on the terminal: that is what they are for.
 #![allow(clippy::print_stdout)]
 
+mod acl;
+mod bridge;
 mod check;
 pub mod config;
 mod control;
 mod drivers;
+mod outbox;
+pub mod presets;
 mod read;
 mod scan;
 mod status;
@@ -19,8 +23,9 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::Report;
-
+use crate::bridge::Settings;
+use crate::config::diagnostic::help_of_names;
+use crate::config::{Report, Sources, Span};
 use crate::exit;
 
 /// Where the config is unless told otherwise.
@@ -58,22 +63,21 @@ enum Command {
         #[arg(long)]
         plain: bool,
     },
-    /// Check the config and tell every mistake; nothing is started
-    Check {
-        #[command(flatten)]
-        file: ConfigFile,
-        /// Leave secrets, certificates and keys unread, for a machine that has none
-        #[arg(long)]
-        no_secrets: bool,
-        /// Tell it as JSON
-        #[arg(long)]
-        json: bool,
-    },
+    /// Check the config and tell every mistake, or what it allows a client of the local broker; nothing is started
+    Check(check::Check),
     /// What can be read, and how a sensor of each kind is configured
     Drivers {
         /// One of them, whole
         name: Option<String>,
         /// Tell it as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// List the clouds that are known, or what one takes
+    Presets {
+        /// Only this one, with its limits and an example
+        name: Option<String>,
+        /// As JSON
         #[arg(long)]
         json: bool,
     },
@@ -121,9 +125,12 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// What waits for the clouds
+    /// What waits for the clouds: look, export, remove, send again
     #[command(subcommand)]
-    Outbox(status::Outbox),
+    Outbox(outbox::Command),
+    /// The way to a cloud
+    #[command(subcommand)]
+    Bridge(bridge::Command),
     /// Users of the local broker
     #[command(subcommand)]
     User(user::Command),
@@ -156,14 +163,16 @@ impl Cli {
         match self.command {
             Command::Run { file, simulate } => crate::app::run(&crate::app::Options { config: file.path, simulate }),
             Command::Demo { for_, plain } => crate::demo::run(crate::demo::Options { for_, plain }),
-            Command::Check { file, no_secrets, json } => check::run(&file.path, no_secrets, json),
+            Command::Check(options) => check::run(&options),
             Command::Drivers { name, json } => drivers::run(name.as_deref(), json),
+            Command::Presets { name, json } => presets::run(name.as_deref(), json),
             Command::Scan { what, json } => scan::run(what, json),
             Command::Read { sensor, file, wait, json } => read::run(&file.path, &sensor, wait, json),
             Command::Config(command) => command.run(),
             Command::Status { file, json } => status::status(&file, json),
             Command::Set { actuator, value, file, json } => status::set(&file, &actuator, &value, json),
             Command::Outbox(command) => command.run(),
+            Command::Bridge(command) => command.run(),
             Command::User(command) => command.run(),
         }
     }
@@ -176,6 +185,30 @@ fn duration(text: &str) -> Result<Duration, String> {
 fn exit_codes() -> String {
     let lines = exit::TABLE.iter().map(|(code, meaning)| format!("  {code:>3}  {meaning}"));
     format!("Exit codes:\n{}", lines.collect::<Vec<_>>().join("\n"))
+}
+
+/// The bridge that is meant: by its id, or the only one; or what is wrong with that.
+fn bridge_of(bridges: Vec<Settings>, id: Option<&str>) -> Result<Settings, String> {
+    let names: Vec<String> = bridges.iter().map(|bridge| format!("`{}`", bridge.id)).collect();
+    let (count, names) = (names.len(), names.join(", "));
+    let found = bridges.into_iter().find(|bridge| id.map_or(count == 1, |id| bridge.id.as_str() == id));
+    found.ok_or_else(|| match id {
+        Some(id) => format!("there is no bridge `{}`; declared: {names}", id.escape_debug()),
+        None if count == 0 => "the config declares no bridge".into(),
+        None => format!("which bridge? Declared: {names}"),
+    })
+}
+
+/// That there is no such user, and who there is.
+fn no_user<'n>(name: &str, known: impl IntoIterator<Item = &'n str>) -> String {
+    let known = help_of_names(name, known).unwrap_or_else(|| "the config declares none".into());
+    format!("there is no user `{}`; {known}", name.escape_debug())
+}
+
+/// File and line of a place in the config.
+fn place(sources: &Sources, span: Span) -> Option<String> {
+    let source = sources.find(span)?;
+    Some(format!("{}:{}", source.path.display(), source.line_column(span.start).0))
 }
 
 /// Tells what is wrong with a config.

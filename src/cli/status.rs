@@ -1,21 +1,16 @@
-//! `tidegate status`, `set` and `outbox status`: what the running gateway says, for a person or as JSON.
+//! `tidegate status` and `set`: what the running gateway says, for a person or as JSON.
 
 use std::fmt::Write as _;
-use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::Subcommand;
 use serde_json::Value;
 
 use super::ConfigFile;
 use super::control::{self, Daemon};
 use super::table::{Table, span};
-use crate::clock::{Clock as _, SystemClock};
 use crate::exit;
 use crate::model::overview::{Answered, BridgeOverview, Overview, SensorOverview};
-use crate::plan::Plan;
-use crate::store::Peek;
 
 /// `tidegate status`.
 pub(super) fn status(file: &ConfigFile, json: bool) -> ExitCode {
@@ -61,90 +56,6 @@ pub(super) fn set(file: &ConfigFile, actuator: &str, value: &str, json: bool) ->
     if answered.result == "done" { printed } else { exit::code(exit::FAILED) }
 }
 
-#[derive(Debug, Subcommand)]
-pub(super) enum Outbox {
-    /// Show what waits for each cloud; from the store files while no gateway is running
-    Status {
-        #[command(flatten)]
-        file: ConfigFile,
-        /// As JSON
-        #[arg(long)]
-        json: bool,
-    },
-}
-
-impl Outbox {
-    pub(super) fn run(&self) -> ExitCode {
-        match self {
-            Self::Status { file, json } => outbox(&file.path, *json),
-        }
-    }
-}
-
-fn outbox(config: &Path, json: bool) -> ExitCode {
-    let plan = control::plan_of(config);
-    let bridges = match (Daemon::find(plan.as_ref()).and_then(|daemon| daemon.get("/api/outbox")), &plan) {
-        (Ok(bridges), _) => bridges,
-        (Err(control::ControlError::Nobody(_)), Some(plan)) => match peek(plan) {
-            Ok(bridges) => bridges,
-            Err(code) => return code,
-        },
-        (Err(error), _) => return error.tell(),
-    };
-    if json {
-        return super::print(&format!("{:#}\n", serde_json::json!(bridges)));
-    }
-    super::print(&waiting(&bridges))
-}
-
-/// What the store files hold while nobody owns them.
-fn peek(plan: &Plan) -> Result<Vec<BridgeOverview>, ExitCode> {
-    let wall = SystemClock.wall();
-    let mut bridges = Vec::new();
-    for bridge in &plan.bridges {
-        let path = bridge.outbox.dir.join(format!("outbox-{}.db", bridge.id));
-        let peek = Peek::at(&path).map_err(|error| {
-            eprintln!("error: `{}` cannot be read: {error}", path.display());
-            exit::code(exit::IO)
-        })?;
-        let peek = peek.unwrap_or_default();
-        let oldest = peek.oldest.filter(|(_, synced)| *synced == wall.synced);
-        bridges.push(BridgeOverview {
-            id: bridge.id.to_string(),
-            url: bridge.url.to_string(),
-            state: "stopped".into(),
-            queued: peek.queued,
-            bytes: peek.bytes,
-            oldest_ms: oldest.map(|(time, _)| u64::try_from(wall.unix_ms - time).unwrap_or(0)),
-            ..BridgeOverview::default()
-        });
-    }
-    Ok(bridges)
-}
-
-fn waiting(bridges: &[BridgeOverview]) -> String {
-    if bridges.is_empty() {
-        return "the config declares no bridge\n".into();
-    }
-    let mut table = Table::new(&["bridge", "state", "waiting", "oldest", "empty in", "delivered", "dropped", "store"]);
-    for bridge in bridges {
-        let known = |time: Option<u64>| time.map_or_else(|| "-".into(), ms);
-        let running = bridge.state != "stopped";
-        let since_start = |count: u64| if running { count.to_string() } else { "-".into() };
-        table.row([
-            bridge.id.clone(),
-            bridge.state.clone(),
-            bridge.queued.to_string(),
-            known(bridge.oldest_ms),
-            known(bridge.drain_ms),
-            since_start(bridge.delivered),
-            since_start(bridge.dropped.iter().map(|dropped| dropped.count).sum()),
-            format!("{} KiB", bridge.bytes / 1024),
-        ]);
-    }
-    table.to_string()
-}
-
 fn page(overview: &Overview) -> String {
     let mut text = String::new();
     // Writing to a String cannot fail.
@@ -159,10 +70,19 @@ fn write_page(text: &mut String, overview: &Overview) -> std::fmt::Result {
     writeln!(text, "local broker: {}, {} clients", broker.listen.join(", "), broker.clients)?;
     for bridge in &overview.bridges {
         let BridgeOverview { id, state, queued, delivered, .. } = bridge;
+        let at_least = if bridge.counting { "at least " } else { "" };
+        let dead = if bridge.dead > 0 { format!(", {} dead", bridge.dead) } else { String::new() };
         let since = ms(u64::try_from(overview.now_ms - bridge.since_ms).unwrap_or(0));
         let reason = bridge.reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}"));
         let drain = bridge.drain_ms.map_or_else(String::new, |drain| format!(", empty in {}", ms(drain)));
-        writeln!(text, "bridge {id}: {state} for {since}{reason}; {queued} waiting{drain}, {delivered} delivered")?;
+        let store = match bridge.store.as_str() {
+            "" | "ok" => String::new(),
+            store => format!(", store {store}"),
+        };
+        writeln!(
+            text,
+            "bridge {id}: {state} for {since}{reason}; {at_least}{queued} waiting{drain}, {delivered} delivered{dead}{store}"
+        )?;
     }
     for table in [sensors(overview), actuators(overview)] {
         if !table.is_empty() {
@@ -208,7 +128,7 @@ fn actuators(overview: &Overview) -> Table {
     table
 }
 
-fn ms(ms: u64) -> String {
+pub(super) fn ms(ms: u64) -> String {
     span(Duration::from_millis(ms))
 }
 

@@ -95,24 +95,29 @@ codes! {
     BadHole = "G031" "a template with an unknown hole";
     /// Two `in` rules of one bridge subscribe to topics in common: the cloud may deliver such a message twice.
     RulesOverlap = "G032" "rules that overlap";
-    /// Messages would run in a circle: what one bridge brings down, the other takes up to where the first gets it again.
+    /// Messages would run in a circle: what one bridge brings down, the other takes up to where the first gets it again; or a bridge leads
+    /// to the gateway's own broker.
     RulesLoop = "G033" "rules that make a loop";
     /// Two bridges use one client id at the same cloud: each would throw the other out.
     ClientIdTwice = "G034" "one client id for two bridges";
     /// Two sensors or actuators would publish to one topic.
     TopicTwice = "G035" "one topic for two sensors";
+    /// The cloud that `preset` names does not take this: a QoS, a retained message, a topic, a version of MQTT, a keep alive, a port. It would
+    /// refuse the message or hang up. `tidegate presets NAME` says what it takes.
+    NotTaken = "G036" "the cloud does not take this";
     /// A password stands in the file. Secrets come from systemd (`credential:`), a file (`file:`) or the environment (`env:`).
     SecretInFile = "G040" "a secret stands in the file";
     /// The secret cannot be read from where it is said to be.
     SecretUnreadable = "G041" "a secret cannot be read";
     /// The file with certificates or a key cannot be read, or holds none in PEM form.
     BadPem = "G042" "no certificate or key where one should be";
-    /// A client certificate and its key go together, as do user name and password; `tls` goes with `mqtts://`.
+    /// A client certificate and its key go together, as do user name and password; `tls` goes with `mqtts://` and `wss://`; what is asked of
+    /// clients' certificates goes with `client_ca`.
     Incomplete = "G043" "one key without the other";
     /// The `hash` of a user is no argon2 hash in PHC form. `tidegate user hash` makes one.
     BadHash = "G044" "not a password hash";
-    /// Anyone who reaches this address could read and write everything. Declare users, or say it a second time with
-    /// `anonymous = "beyond-loopback"`.
+    /// Anyone who reaches this address could read and write everything. Declare users, demand certificates of clients (`client_ca` of
+    /// `[broker.tls]`), or say it a second time with `anonymous = "beyond-loopback"`.
     OpenBroker = "G050" "an open broker beyond loopback";
     /// Anyone who reaches this address could see everything, and move actuators. Ask for a `token`, or listen on loopback.
     OpenPage = "G051" "a page for anyone beyond loopback";
@@ -131,6 +136,13 @@ codes! {
     /// Warning: `state_dir` leads below `/etc`, mostly because it is relative and the config is there. The service that systemd runs may not
     /// write there; without `state_dir` it has `/var/lib/tidegate`.
     StateInEtc = "G066" "state below /etc";
+    /// Warning: more than the cloud that `preset` names is known to take, where an account or the owner of the broker can have more: a `rate`, or a
+    /// number or topic at a broker of one's own. `tidegate presets NAME` says what is known. Where it was not set so there, messages are refused
+    /// or the connection ends.
+    NotKnown = "G067" "more than the cloud is known to take";
+    /// Warning: the certificate has expired, expires within 30 days, or is not valid yet. Of `ca`, the best of several counts; of `cert`, the worst of its
+    /// chain. A running bridge takes a new file with its next connection, without a restart.
+    CertificateExpires = "G068" "a certificate that is not valid for long";
 }
 
 impl Code {

@@ -153,7 +153,8 @@ impl Problems {
 /// Most names a help line lists: a line that is not read helps nobody.
 const NAMES_LISTED_MAX: usize = 12;
 
-fn help_of_names<'n>(given: &str, known: impl IntoIterator<Item = &'n str>) -> Option<String> {
+/// The known names in words, the one that was probably meant first; `None` when none is known.
+pub fn help_of_names<'n>(given: &str, known: impl IntoIterator<Item = &'n str>) -> Option<String> {
     let known: Vec<&str> = known.into_iter().collect();
     let nearest = nearest(given, known.iter().copied());
     let list = known.iter().take(NAMES_LISTED_MAX).map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");

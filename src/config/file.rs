@@ -1,12 +1,21 @@
 //! What a config file may say. The doc comments are the reference: `docs/config.md` and the JSON Schema are made from them.
 
+mod auth;
+mod broker;
+
+pub use auth::{Auth, AuthKind};
+pub use broker::{Anonymous, Broker, BrokerTls, ClientCert, Routing, User};
+
 use super::block::{block, choice};
-use super::decode::{Named, OneOrMore};
+use super::decode::Named;
 use super::kinds::{
-    Address, Age, Decimal, Duration, FilterText, Id, Path, Qos, Range, SecretRef, SerialLine, Size, Text, TopicText,
-    Url, Whole,
+    Address, Age, Decimal, Duration, FilterText, Id, NameOrSecret, Path, Qos, Range, Rate, SecretRef, SerialLine, Size,
+    Text, TopicText, Url, Whole,
 };
 use super::source::At;
+pub use policy::{Durability, Full};
+
+mod policy;
 
 block! {
     /// The whole config.
@@ -236,80 +245,25 @@ block! {
 }
 
 block! {
-    /// The broker for local clients.
-    pub struct Broker {
-        /// Address and port to listen at, or a list of them. Beyond loopback it needs `users`.
-        listen: OneOrMore<Address> => default("127.0.0.1:1883");
-        /// How messages find their subscribers.
-        routing: Routing => default("trie");
-        /// Largest packet taken or sent.
-        max_packet: Size => default("1MiB"), "1KiB" to "256MiB";
-        /// Most clients at one time.
-        max_connections: Whole => default(1000), 1 to 100_000;
-        /// Most messages waiting for one client; the oldest goes when one more comes, and is counted.
-        max_queued: Whole => default(1000), 1 to 1_000_000;
-        /// Most bytes of all retained messages together; a new topic beyond it is not retained, and counted.
-        max_retained: Size => default("64MiB"), "64KiB" to "4GiB";
-        /// How often the counters below `$SYS` are told; `0s` turns them off.
-        sys_interval: Duration => default("10s"), "0s" to "1d";
-        /// Who is let in without a user name.
-        anonymous: Anonymous => default("without-users");
-        /// Who may connect.
-        users: Vec<At<User>> => default([]);
-    }
-}
-
-choice! {
-    /// How messages find their subscribers.
-    pub enum Routing {
-        /// our own subscription trie
-        Trie = "trie",
-        /// the router of rumqttd, with the limits told in broker.md
-        Rumqttd = "rumqttd",
-    }
-}
-
-choice! {
-    /// Who is let in without a user name.
-    pub enum Anonymous {
-        /// anyone, as long as there are no `users`; on loopback only
-        WithoutUsers = "without-users",
-        /// anyone, beside the `users`; on loopback only
-        Loopback = "loopback",
-        /// anyone from anywhere: said on purpose, for a network that is trusted
-        BeyondLoopback = "beyond-loopback",
-    }
-}
-
-block! {
-    /// A user of the broker.
-    pub struct User {
-        /// User name.
-        name: Text => required;
-        /// Argon2 hash of the password in PHC form: `tidegate user hash` makes one.
-        hash: Text => required;
-        /// Topic filters the user may publish to; the levels `{user}` and `{client}` stand for the connection's own names.
-        publish: Vec<At<FilterText>> => default([]);
-        /// Topic filters the user may subscribe to, likewise.
-        subscribe: Vec<At<FilterText>> => default([]);
-    }
-}
-
-block! {
     /// A way to one cloud broker. What is to go up waits in a store on disk until the cloud has acknowledged it.
     pub struct Bridge {
         /// Its name: in topics, in the log, and in its store's file name.
         id: Id => required;
-        /// Where the cloud broker is: `mqtts://HOST[:PORT]` (8883) or, in clear text, `mqtt://HOST[:PORT]` (1883).
+        /// Where the cloud broker is: `mqtts://HOST[:PORT]` (8883), or in a WebSocket `wss://HOST[:PORT][/PATH]` (443, `/mqtt`); in clear text
+        /// `mqtt://` (1883) or `ws://` (80).
         url: Url => required;
+        /// Which cloud it is, by name (see clouds.md): its limits are held against this config, and its own values stand in for keys that are left out.
+        preset: Text => default("generic");
         /// Version of MQTT.
         version: Version => default("auto");
         /// Client id at the cloud; `{gateway}` is filled in. It must not change while messages wait: the cloud's session hangs on it.
         client_id: TopicText => default("{gateway}");
-        /// User name at the cloud.
-        username: Text => optional;
+        /// User name at the cloud; where that is a token, as a reference: `credential:NAME`, `file:PATH` or `env:NAME`.
+        username: NameOrSecret => optional;
         /// Password at the cloud, as a reference: `credential:NAME`, `file:PATH` or `env:NAME`.
         password: SecretRef => optional;
+        /// How the bridge proves who it is, where that is not by `username` and `password`.
+        auth: Auth => default({});
         /// Silence after which a ping is sent.
         keep_alive: Duration => default("30s"), "5s" to "18h";
         /// Time for name lookup, TCP, TLS and CONNACK together.
@@ -324,7 +278,7 @@ block! {
         session_expiry: Duration => default("7d"), "0s" to "3650d";
         /// How long the cloud waits before it tells that the gateway is offline (MQTT 5).
         will_delay: Duration => default("10s"), "0s" to "1d";
-        /// TLS, for `mqtts://`.
+        /// TLS, for `mqtts://` and `wss://`.
         tls: Tls => default({});
         /// What goes up: the first rule that matches a topic counts.
         out: Vec<At<OutRule>> => default([]);
@@ -354,6 +308,8 @@ choice! {
         Resend = "resend",
         /// dropped and counted: may be lost, does not arrive twice
         DropUncertain = "drop-uncertain",
+        /// sent again also where the loss may have gone unseen, in a crash while connecting: never lost, and such a crash alone may make one arrive twice
+        NoLoss = "no-loss",
     }
 }
 
@@ -398,6 +354,28 @@ block! {
         qos: Qos => optional;
         /// Retain flag towards the cloud. Left out, its own.
         retain: bool => optional;
+        /// What goes up before what, in strict order: while something more urgent waits, nothing less urgent is sent.
+        priority: Priority => default("normal");
+        /// Oldest message of this rule worth sending, where that is less than the store's. Left out, the store's.
+        max_age: Duration => optional, "1s" to "3650d";
+        /// Most messages of this rule waiting; the oldest of them go. Left out, as many as the store takes.
+        max_messages: Whole => optional, 1 to 1_000_000_000;
+        /// Most bytes, topics and payloads, of this rule waiting; the oldest go. Left out, as many as the store takes.
+        max_bytes: Size => optional, "1KiB" to "1TiB";
+    }
+}
+
+choice! {
+    /// How urgent a message is.
+    pub enum Priority {
+        /// first of all: alarms
+        Urgent = "urgent",
+        /// before what is normal
+        High = "high",
+        /// after what is high
+        Normal = "normal",
+        /// when nothing else waits
+        Low = "low",
     }
 }
 
@@ -414,16 +392,36 @@ block! {
 }
 
 block! {
-    /// The store of one bridge. Beyond a limit the oldest messages go; they are counted and told as an event.
+    /// The store of one bridge. What goes at a limit is counted and told as an event.
     pub struct Outbox {
-        /// Largest size on disk.
+        /// Most bytes on disk: the file with its write-ahead log, which has a quarter of it, 256 KiB to 4 MiB. A message larger than a
+        /// third is dropped and counted.
         max_bytes: Size => default("256MiB"), "1MiB" to "1TiB";
         /// Most messages waiting.
         max_messages: Whole => default(1_000_000), 1 to 1_000_000_000;
         /// Oldest message worth sending. Left out, any age.
         max_age: Duration => optional, "1s" to "3650d";
+        /// What happens at `max_bytes` and `max_messages`.
+        full: Full => default("drop-oldest");
+        /// Most messages, bytes (of topics and payloads), or both, that go up in a time: `"50/s"`, `"30/min"`, `"50/s, 64KiB/s"`. A tenth of a second's share
+        /// may go at once. QoS 0 beyond it is dropped. Left out, as fast as the cloud takes them.
+        rate: Rate => optional;
+        /// What an acknowledged message survives.
+        durability: Durability => default("power");
+        /// What goes up first within one priority, when the link comes back and messages have waited.
+        order: Order => default("oldest-first");
         /// Longest a message waits to be written together with others, when nobody waits for it.
         linger: Duration => default("50ms"), "0s" to "10s";
+    }
+}
+
+choice! {
+    /// What goes up first within one priority.
+    pub enum Order {
+        /// as they were accepted
+        OldestFirst = "oldest-first",
+        /// what is accepted while the link is up; what had waited goes in the room that is left, oldest first
+        LiveFirst = "live-first",
     }
 }
 

@@ -20,16 +20,16 @@ pub(super) struct Tree {
     pub root: Table,
 }
 
-/// Reads the file and all it includes.
-pub(super) fn read(path: &Path) -> Tree {
-    let mut reader = Reader { tree: Tree::empty(), seen: Vec::new() };
+/// Reads the file and all it includes; with `changed`, as if that file (canonical path) had this text.
+pub(super) fn read(path: &Path, changed: Option<(&Path, &str)>) -> Tree {
+    let mut reader = Reader { tree: Tree::empty(), seen: Vec::new(), changed };
     reader.file(path, None);
     reader.tree
 }
 
 /// Takes a text that is in memory already, as if it were the file `path`.
 pub(super) fn read_text(path: &Path, text: &str) -> Tree {
-    let mut reader = Reader { tree: Tree::empty(), seen: Vec::new() };
+    let mut reader = Reader { tree: Tree::empty(), seen: Vec::new(), changed: None };
     reader.text(path, text.as_bytes().to_vec());
     reader.tree
 }
@@ -40,13 +40,15 @@ impl Tree {
     }
 }
 
-struct Reader {
+struct Reader<'a> {
     tree: Tree,
     /// Canonical paths read so far, each with the place that asked for it.
     seen: Vec<(PathBuf, Option<Span>)>,
+    /// The file that is not read, and its text.
+    changed: Option<(&'a Path, &'a str)>,
 }
 
-impl Reader {
+impl Reader<'_> {
     fn file(&mut self, path: &Path, asked_at: Option<Span>) {
         // Two names of one file (a link, a detour by `..`) are one file.
         let canonical = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
@@ -74,8 +76,12 @@ impl Reader {
             }
             return;
         }
+        let bytes = match self.changed {
+            Some((changed, text)) if changed == canonical => within_limit(path, text.as_bytes().to_vec()),
+            _ => load_bytes(path, asked_at.is_some()),
+        };
         self.seen.push((canonical, asked_at));
-        match load_bytes(path, asked_at.is_some()) {
+        match bytes {
             Ok(bytes) => self.text(path, bytes),
             Err((code, reason)) => {
                 self.tree.problems.error(code, asked_at, reason);
@@ -147,6 +153,10 @@ fn load_bytes(path: &Path, included: bool) -> Result<Vec<u8>, (Code, String)> {
     let mut bytes = Vec::new();
     // The limit is held while reading: a device or a pipe has no size that could be asked for.
     file.take(CONFIG_FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    within_limit(path, bytes)
+}
+
+fn within_limit(path: &Path, bytes: Vec<u8>) -> Result<Vec<u8>, (Code, String)> {
     if bytes.len() as u64 > CONFIG_FILE_BYTES_MAX {
         let most = CONFIG_FILE_BYTES_MAX >> 20;
         return Err((Code::TooMuch, format!("`{}` is larger than {most} MiB", path.display())));

@@ -5,6 +5,7 @@ mod block;
 pub mod code;
 pub mod decode;
 pub mod diagnostic;
+pub mod edit;
 pub mod fields;
 pub mod file;
 pub mod kinds;
@@ -41,9 +42,23 @@ pub struct Loaded {
     pub file: File,
 }
 
+impl Loaded {
+    /// Whether every file could be read as TOML: what stands on a text that could not is not judged, nor changed.
+    pub fn is_readable(&self) -> bool {
+        let broken = [Code::Syntax, Code::NotText, Code::FileUnreadable, Code::IncludeMissing, Code::TooMuch];
+        !broken.into_iter().any(|code| self.problems.any(code))
+    }
+}
+
 /// Reads a config file and all it includes. Mistakes are in the outcome, not in the way of it.
 pub fn load(path: &Path) -> Loaded {
-    decode(load::read(path))
+    decode(load::read(path, None))
+}
+
+/// Reads a config file and all it includes as they would be if one of these files had another text: `changed` is its path as in [`Sources`].
+pub fn load_with(path: &Path, changed: &Path, text: &str) -> Loaded {
+    let canonical = changed.canonicalize().unwrap_or_else(|_| changed.to_path_buf());
+    decode(load::read(path, Some((&canonical, text))))
 }
 
 /// Reads a config from a text, as if it were the file `path`.

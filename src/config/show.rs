@@ -16,29 +16,47 @@ const MASKED: [&str; 1] = ["hash"];
 /// What it named is part of what is shown.
 const JOINED: &str = "include";
 
-/// Values that stand in for keys that were left out and whose default depends on the machine: path, value, reason.
-pub type Resolved<'a> = (&'a str, &'a str, &'a str);
+/// A value that stands in for a key that was left out, where that is not the default of the key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resolved {
+    /// Where: `gateway.id`; in a list, with the place in it: `bridge[0].window`.
+    pub path: String,
+    /// The value, as TOML.
+    pub value: String,
+    /// Where it is from, in words.
+    pub reason: String,
+}
+
+impl Resolved {
+    /// A text.
+    pub fn text(path: impl Into<String>, value: &str, reason: impl Into<String>) -> Self {
+        let value = toml::Value::String(value.to_owned()).to_string();
+        Self { path: path.into(), value, reason: reason.into() }
+    }
+}
+
+fn resolved_at<'a>(resolved: &'a [Resolved], place: &str) -> Option<&'a Resolved> {
+    resolved.iter().find(|resolved| resolved.path == place)
+}
 
 /// The config as TOML.
-pub fn to_toml(root: &Table, resolved: &[Resolved<'_>]) -> String {
+pub fn to_toml(root: &Table, resolved: &[Resolved]) -> String {
     let mut text = String::new();
-    emit(&File::BLOCK, root, "", resolved, &mut text);
+    emit(&File::BLOCK, root, ("", ""), resolved, &mut text);
     text.trim_start().to_owned()
 }
 
-fn emit(block: &Block, table: &Table, path: &str, resolved: &[Resolved<'_>], text: &mut String) {
+/// `path` is the header that TOML has for it, `place` the same with the places in lists.
+fn emit(block: &Block, table: &Table, (path, place): (&str, &str), resolved: &[Resolved], text: &mut String) {
     for key in block.keys.iter().filter(|key| !is_nested(&(key.shape)())) {
-        let full = join(path, key.name);
-        if full == JOINED {
+        if join(path, key.name) == JOINED {
             continue;
         }
         // Writing to a String cannot fail.
-        let _ = match (table.get(key.name), key.presence, resolved.iter().find(|(at, ..)| *at == full)) {
+        let _ = match (table.get(key.name), key.presence, resolved_at(resolved, &join(place, key.name))) {
             (Some(_), ..) if MASKED.contains(&key.name) => writeln!(text, "{} = \"{MASK}\"", key.name),
             (Some(node), ..) => writeln!(text, "{} = {}", key.name, literal(node)),
-            (None, _, Some((_, value, reason))) => {
-                writeln!(text, "{} = {}  # {reason}", key.name, toml::Value::String((*value).to_owned()))
-            }
+            (None, _, Some(Resolved { value, reason, .. })) => writeln!(text, "{} = {value}  # {reason}", key.name),
             (None, Presence::Default(default), _) => writeln!(text, "{} = {default}  # default", key.name),
             (None, ..) => Ok(()),
         };
@@ -51,28 +69,31 @@ fn emit(block: &Block, table: &Table, path: &str, resolved: &[Resolved<'_>], tex
         }
     }
     for key in block.keys {
-        let full = join(path, key.name);
+        let (full, place) = (join(path, key.name), join(place, key.name));
         let node = table.get(key.name);
         match (key.shape)() {
+            // A block that is there or not has no defaults while it is not.
+            Shape::Block(_) if node.is_none() && key.presence == Presence::Optional => {}
             Shape::Block(inner) => {
                 let empty = Table::default();
                 let inner_table = node.and_then(as_table).unwrap_or(&empty);
                 let _ = writeln!(text, "\n[{full}]");
-                emit(inner, inner_table, &full, resolved, text);
+                emit(inner, inner_table, (&full, &place), resolved, text);
             }
             Shape::Named(inner) => {
                 for (name, (_, node)) in node.and_then(as_table).into_iter().flat_map(|table| &table.0) {
-                    let full = format!("{full}.{}", key_text(name));
+                    let (full, place) = (format!("{full}.{}", key_text(name)), format!("{place}.{name}"));
                     let _ = writeln!(text, "\n[{full}]");
-                    emit(inner, as_table(node).unwrap_or(&Table::default()), &full, resolved, text);
+                    emit(inner, as_table(node).unwrap_or(&Table::default()), (&full, &place), resolved, text);
                 }
             }
             Shape::List(item) => {
                 let Shape::Block(inner) = *item else { continue };
                 let Some(Value::List(items)) = node.map(|node| &node.value) else { continue };
-                for item in items {
+                for (nth, item) in items.iter().enumerate() {
                     let _ = writeln!(text, "\n[[{full}]]");
-                    emit(inner, as_table(item).unwrap_or(&Table::default()), &full, resolved, text);
+                    let place = format!("{place}[{nth}]");
+                    emit(inner, as_table(item).unwrap_or(&Table::default()), (&full, &place), resolved, text);
                 }
             }
             _ => {}
@@ -81,11 +102,11 @@ fn emit(block: &Block, table: &Table, path: &str, resolved: &[Resolved<'_>], tex
 }
 
 /// The config as JSON, defaults filled in.
-pub fn to_json(root: &Table, resolved: &[Resolved<'_>]) -> Json {
+pub fn to_json(root: &Table, resolved: &[Resolved]) -> Json {
     json_block(&File::BLOCK, root, "", resolved)
 }
 
-fn json_block(block: &Block, table: &Table, path: &str, resolved: &[Resolved<'_>]) -> Json {
+fn json_block(block: &Block, table: &Table, path: &str, resolved: &[Resolved]) -> Json {
     let mut object = Map::new();
     for key in block.keys {
         let full = join(path, key.name);
@@ -95,6 +116,7 @@ fn json_block(block: &Block, table: &Table, path: &str, resolved: &[Resolved<'_>
         let node = table.get(key.name);
         let empty = Table::default();
         let value = match ((key.shape)(), node) {
+            (Shape::Block(_), None) if key.presence == Presence::Optional => None,
             (Shape::Block(inner), node) => {
                 Some(json_block(inner, node.and_then(as_table).unwrap_or(&empty), &full, resolved))
             }
@@ -109,20 +131,24 @@ fn json_block(block: &Block, table: &Table, path: &str, resolved: &[Resolved<'_>
                 Shape::Block(inner) => Some(
                     items
                         .iter()
-                        .map(|item| json_block(inner, as_table(item).unwrap_or(&empty), &full, resolved))
+                        .enumerate()
+                        .map(|(nth, item)| {
+                            json_block(inner, as_table(item).unwrap_or(&empty), &format!("{full}[{nth}]"), resolved)
+                        })
                         .collect(),
                 ),
                 _ => node.map(json_value),
             },
             (_, Some(_)) if MASKED.contains(&key.name) => Some(json!(MASK)),
             (_, Some(node)) => Some(json_value(node)),
-            (_, None) => match (resolved.iter().find(|(at, ..)| *at == full), key.presence) {
-                (Some((_, value, _)), _) => Some(json!(value)),
-                (None, Presence::Default(default)) => {
-                    Some(json_value(&Node::literal(default, super::Span { start: 0, end: 0 })))
-                }
-                (None, _) => None,
-            },
+            (_, None) => {
+                let value = match (resolved_at(resolved, &full), key.presence) {
+                    (Some(Resolved { value, .. }), _) => Some(value.as_str()),
+                    (None, Presence::Default(default)) => Some(default),
+                    (None, _) => None,
+                };
+                value.map(|value| json_value(&Node::literal(value, super::Span { start: 0, end: 0 })))
+            }
         };
         if let Some(value) = value {
             object.insert(key.name.to_owned(), value);
@@ -205,7 +231,7 @@ mod tests {
 
     fn show(text: &str) -> String {
         let loaded = crate::config::load_text(std::path::Path::new("t.toml"), text);
-        to_toml(&loaded.root, &[("gateway.id", "pump-house", "from the host name")])
+        to_toml(&loaded.root, &[Resolved::text("gateway.id", "pump-house", "from the host name")])
     }
 
     #[test]
@@ -215,12 +241,13 @@ mod tests {
         let first = show(text);
         let again = crate::config::load_text(std::path::Path::new("t.toml"), &first);
         assert_eq!(again.problems, crate::config::Problems::default(), "{first}");
+        assert!(!first.contains("[http]"), "there is no page, and what is shown would make one: {first}");
         // The marks go, since all is given then; the values stay.
         assert_eq!(
             to_json(&again.root, &[]),
             to_json(
                 &crate::config::load_text(std::path::Path::new("t.toml"), text).root,
-                &[("gateway.id", "pump-house", "")]
+                &[Resolved::text("gateway.id", "pump-house", "")]
             )
         );
     }

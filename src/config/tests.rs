@@ -140,6 +140,7 @@ fn survives(text: &[u8]) {
         variable: Box::new(|_| None),
         host_name: "test".into(),
         secrets: crate::plan::Secrets::Ignored,
+        ..crate::plan::Environment::of_process()
     };
     match crate::plan::plan(loaded, &environment) {
         Ok((_, report)) => assert!(!report.is_fatal()),

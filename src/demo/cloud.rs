@@ -31,7 +31,10 @@ impl Cloud {
     /// Starts it on a port of the kernel's choice, which it keeps over restarts.
     pub(super) async fn start(clock: Arc<dyn Clock>) -> Result<Self, StartError> {
         let settings = Settings {
+            gateway: None,
             listen: vec![SocketAddr::from((std::net::Ipv4Addr::LOCALHOST, 0))],
+            websocket_listen: Vec::new(),
+            tls: None,
             routing: Routing::Trie,
             max_packet: 1 << 20,
             max_connections: 16,

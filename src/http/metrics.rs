@@ -8,7 +8,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::exemplar::Exemplar;
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::model::overview::{Overview, SensorOverview};
+use crate::model::overview::{Overview, STORE_STATES, SensorOverview};
 
 /// The type of the answer.
 pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -190,6 +190,18 @@ const METRICS: &[Metric] = &[
         },
     },
     Metric {
+        name: "dead_letters",
+        kind: Kind::Gauge,
+        unit: None,
+        labels: &["bridge"],
+        help: "Messages that a cloud refused for good, kept for a person",
+        read: |overview, tell| {
+            for bridge in &overview.bridges {
+                tell(&[&bridge.id], count(bridge.dead));
+            }
+        },
+    },
+    Metric {
         name: "outbox",
         kind: Kind::Gauge,
         unit: Some(|| Unit::Bytes),
@@ -211,6 +223,90 @@ const METRICS: &[Metric] = &[
             for bridge in &overview.bridges {
                 tell(&[&bridge.id], seconds(bridge.oldest_ms.unwrap_or(0)));
             }
+        },
+    },
+    Metric {
+        name: "bridge_store_state",
+        kind: Kind::Gauge,
+        unit: None,
+        labels: &["bridge", "state"],
+        help: "1 for the state a bridge's store is in, 0 for the others",
+        read: |overview, tell| {
+            for bridge in overview.bridges.iter().filter(|bridge| !bridge.store.is_empty()) {
+                for state in STORE_STATES {
+                    tell(&[&bridge.id, state], flag(bridge.store == state));
+                }
+            }
+        },
+    },
+    Metric {
+        name: "outbox_commits",
+        kind: Kind::Counter,
+        unit: None,
+        labels: &["bridge"],
+        help: "Transactions of a bridge's store, a flush of the disk each",
+        read: |overview, tell| {
+            for bridge in &overview.bridges {
+                tell(&[&bridge.id], count(bridge.commits));
+            }
+        },
+    },
+    Metric {
+        name: "outbox_faults",
+        kind: Kind::Counter,
+        unit: None,
+        labels: &["bridge"],
+        help: "Times that a bridge's store could not be written, however long each lasted",
+        read: |overview, tell| {
+            for bridge in &overview.bridges {
+                tell(&[&bridge.id], count(bridge.faults));
+            }
+        },
+    },
+    Metric {
+        name: "outbox_quarantined",
+        kind: Kind::Counter,
+        unit: None,
+        labels: &["bridge"],
+        help: "Damaged files of a bridge's store that were set aside",
+        read: |overview, tell| {
+            for bridge in &overview.bridges {
+                tell(&[&bridge.id], count(bridge.quarantined));
+            }
+        },
+    },
+    Metric {
+        name: "outbox_salvaged",
+        kind: Kind::Counter,
+        unit: None,
+        labels: &["bridge"],
+        help: "Messages brought over from a damaged file of a bridge's store",
+        read: |overview, tell| {
+            for bridge in &overview.bridges {
+                tell(&[&bridge.id], count(bridge.salvaged));
+            }
+        },
+    },
+    Metric {
+        name: "bridge_sessions_lost",
+        kind: Kind::Counter,
+        unit: None,
+        labels: &["bridge"],
+        help: "Times the cloud of a bridge forgot the session while messages were in flight",
+        read: |overview, tell| {
+            for bridge in &overview.bridges {
+                tell(&[&bridge.id], count(bridge.sessions_lost));
+            }
+        },
+    },
+    Metric {
+        name: "disk_written",
+        kind: Kind::Counter,
+        unit: Some(|| Unit::Bytes),
+        labels: &[],
+        help: "Bytes that the process has written to disks, as the kernel counts them; missing where it does not",
+        read: |overview, tell| {
+            overview.disk_written.inspect(|bytes| tell(&[], count(*bytes)));
         },
     },
     Metric {

@@ -16,6 +16,7 @@ use super::guard::{self, Refusal};
 use super::listener::Visitor;
 use super::{Settings, Shared, assets, metrics, stream};
 use crate::limits::{HTTP_ANSWER_WAIT, HTTP_BODY_BYTES_MAX};
+use crate::model::chore::Chore;
 use crate::model::overview::{Answered, HealthReport};
 use crate::model::{ActuatorId, Command};
 use crate::ports::Watch;
@@ -54,7 +55,9 @@ where
             if settings.as_ref().is_some_and(|settings| !settings.commands) && parts[..] != ["api", "stage", "link"] {
                 return answer::error(StatusCode::FORBIDDEN, "`[http] commands = false`: this page only shows");
             }
-            act(shared, &parts, request.into_body()).await
+            // What takes records away is for who looks after the gateway, not for who looks at its page.
+            let keeper = settings.is_none();
+            act(shared, &parts, keeper, request.into_body()).await
         }
         Method::POST => match guard::may_change(request.headers()) {
             Err(Refusal::NotJson) => {
@@ -100,7 +103,7 @@ fn look(shared: &Arc<Shared>, settings: Option<&Arc<Settings>>, path: &str, part
         ["metrics"] => answer::text(metrics::CONTENT_TYPE, metrics::page(&watch.overview())),
         ["healthz"] => health(&watch.alive()),
         ["readyz"] => health(&watch.ready()),
-        ["api", "actuators", _, "set"] | ["api", "bridges", _, "reconnect"] | ["api", "stage", "link"] => {
+        ["api", "actuators", _, "set"] | ["api", "bridges", _, "reconnect" | "outbox"] | ["api", "stage", "link"] => {
             answer::wrong_method("POST")
         }
         _ => assets::find(path).unwrap_or_else(nothing),
@@ -124,7 +127,7 @@ pub(super) fn overview(watch: &dyn Watch, settings: Option<&Arc<Settings>>) -> V
 }
 
 /// Requests that change something.
-async fn act<B>(shared: &Shared, parts: &[&str], body: B) -> Answer
+async fn act<B>(shared: &Shared, parts: &[&str], keeper: bool, body: B) -> Answer
 where
     B: Body<Data = Bytes> + Send,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -147,6 +150,10 @@ where
                 answer::error(StatusCode::NOT_FOUND, "there is no bridge of that id")
             }
         }
+        ["api", "bridges", _, "outbox"] if !keeper => {
+            answer::error(StatusCode::FORBIDDEN, "a store is worked on by the control socket alone")
+        }
+        ["api", "bridges", id, "outbox"] => chore(shared, id, value).await,
         ["api", "stage", "link"] => match (shared.watch.stage(), serde_json::from_value::<Link>(value)) {
             (None, _) => answer::error(StatusCode::NOT_FOUND, "only the demo has a link to cut"),
             (Some(_), Err(_)) => answer::error(StatusCode::BAD_REQUEST, "expected {\"whole\": true} or false"),
@@ -205,6 +212,22 @@ async fn command(shared: &Shared, id: &str, value: Value) -> Answer {
             StatusCode::GATEWAY_TIMEOUT,
             "the actuator has not answered yet; its answer will be told on its topic",
         ),
+    }
+}
+
+/// Has a piece of work done on a store, and tells what came of it.
+async fn chore(shared: &Shared, id: &str, value: Value) -> Answer {
+    let chore = match serde_json::from_value::<Chore>(value) {
+        Ok(chore) => chore,
+        Err(error) => return answer::error(StatusCode::BAD_REQUEST, &format!("this is no work on a store: {error}")),
+    };
+    let Some(done) = shared.watch.chore(id, chore) else {
+        return answer::error(StatusCode::NOT_FOUND, "there is no bridge of that id");
+    };
+    match tokio::time::timeout(HTTP_ANSWER_WAIT, done).await {
+        Ok(Ok(report)) => answer::json(StatusCode::OK, &report),
+        Ok(Err(reason)) => answer::error(StatusCode::CONFLICT, &reason),
+        Err(_) => answer::error(StatusCode::GATEWAY_TIMEOUT, "the store has not answered yet: its disk is slow"),
     }
 }
 

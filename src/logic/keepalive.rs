@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::limits::ANSWER_WAIT;
 use crate::model::Moment;
 
 /// What is due.
@@ -26,12 +27,14 @@ pub struct KeepAlive {
     sent: Moment,
     received: Moment,
     asked: Option<Moment>,
+    /// Since when the cloud owes an answer and has said nothing.
+    owed: Option<Moment>,
 }
 
 impl KeepAlive {
     /// Starts with a connection. An interval of zero turns it off.
     pub fn new(interval: Duration, answer_within: Duration, now: Moment) -> Self {
-        Self { interval, answer_within, sent: now, received: now, asked: None }
+        Self { interval, answer_within, sent: now, received: now, asked: None, owed: None }
     }
 
     /// Bytes went out.
@@ -43,6 +46,12 @@ impl KeepAlive {
     pub fn received(&mut self, now: Moment) {
         self.received = now;
         self.asked = None;
+        self.owed = self.owed.map(|_| now);
+    }
+
+    /// Whether the cloud owes us an answer to something that was sent: then its silence counts from here, not from the keep alive alone.
+    pub fn awaits(&mut self, owed: bool, now: Moment) {
+        self.owed = if owed { self.owed.or(Some(now)) } else { None };
     }
 
     /// A PINGREQ went out.
@@ -63,15 +72,13 @@ impl KeepAlive {
         self.interval = interval;
     }
 
-    /// When something will be due, if nothing is sent or received until then; `None`: keep alive is off.
+    /// When something will be due, if nothing is sent or received until then; `None`: keep alive is off, and nothing is owed.
     pub fn next(&self) -> Option<Moment> {
-        if self.interval.is_zero() {
-            return None;
+        if let Some(asked) = self.asked {
+            return Some(asked + self.answer_within);
         }
-        Some(match self.asked {
-            Some(asked) => asked + self.answer_within,
-            None => self.sent.min(self.received) + self.interval,
-        })
+        let idle = (!self.interval.is_zero()).then(|| self.sent.min(self.received) + self.interval);
+        [idle, self.owed.map(|owed| owed + ANSWER_WAIT)].into_iter().flatten().min()
     }
 
     /// What is due.
@@ -121,6 +128,21 @@ mod tests {
             link.sent(at(second));
         }
         assert_eq!(link.due(at(30)), Due::Ping);
+    }
+
+    #[test]
+    fn a_cloud_that_owes_an_answer_is_asked_before_a_long_keep_alive_is_over() {
+        let mut link = KeepAlive::new(Duration::from_secs(600), Duration::from_secs(10), at(0));
+        link.awaits(true, at(100));
+        link.awaits(true, at(110));
+        assert_eq!((link.due(at(119)), link.next()), (Due::Nothing, Some(at(120))));
+        assert_eq!(link.due(at(120)), Due::Ping);
+        link.asked(at(120));
+        assert_eq!(link.due(at(130)), Due::Dead);
+        link.received(at(130));
+        assert_eq!(link.next(), Some(at(150)), "alive, and it owes the answer still");
+        link.awaits(false, at(131));
+        assert_eq!(link.next(), Some(at(720)), "nothing was sent since the ping");
     }
 
     #[test]

@@ -1,9 +1,12 @@
 //! The words the rooms share: plain data, no I/O, no async, no clock.
 
+pub mod chore;
 pub mod command;
 pub mod id;
 pub mod message;
 pub mod overview;
+pub mod priority;
+pub mod rate;
 pub mod reading;
 pub mod secret;
 pub mod time;
@@ -12,6 +15,8 @@ pub mod topic;
 pub use command::{Ack, ActuatorView, Command, CommandId, CommandOrigin, Outcome, Setting};
 pub use id::{ActuatorId, BridgeId, BusId, GatewayId, IdError, SensorId, Seq};
 pub use message::{Message, Origin, Properties, Qos};
+pub use priority::{Priority, RuleId};
+pub use rate::{Quota, Rate};
 pub use reading::{LineTotals, OWN_LEVELS, OWN_NAMES, Quality, Reading, Sample, Value};
 pub use secret::Secret;
 pub use time::{BootId, Moment, Timestamp};

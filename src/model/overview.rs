@@ -28,6 +28,9 @@ pub struct Overview {
     pub bridges: Vec<BridgeOverview>,
     /// The local broker.
     pub broker: BrokerOverview,
+    /// Bytes that the process has written to disks; `None` where the kernel does not count them.
+    #[serde(default)]
+    pub disk_written: Option<u64>,
     /// The demo's stage; `None` when this is no demo.
     pub stage: Option<StageOverview>,
     /// What happened of late, oldest first.
@@ -201,6 +204,10 @@ impl From<&ActuatorView> for ActuatorOverview {
     }
 }
 
+/// What a store can be, in the words of [`BridgeOverview::store`].
+pub const STORE_STATES: [&str; 8] =
+    ["ok", "full", "failing", "read-only", "inaccessible", "foreign", "damaged", "salvaging"];
+
 /// A way to the cloud.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct BridgeOverview {
@@ -215,8 +222,14 @@ pub struct BridgeOverview {
     /// Why it is not online.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub reason: Option<String>,
-    /// Records waiting, in flight included.
+    /// Records waiting, in flight included; at least so many while `counting`.
     pub queued: u64,
+    /// After a crash a large store is counted bit by bit.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub counting: bool,
+    /// Letters that the cloud will never take, kept for a person.
+    #[serde(default)]
+    pub dead: u64,
     /// Size of the store, bytes.
     pub bytes: u64,
     /// Time since the oldest waiting record was accepted, milliseconds; `None` when none waits.
@@ -227,6 +240,24 @@ pub struct BridgeOverview {
     pub delivered: u64,
     /// Messages dropped since start, by cause.
     pub dropped: Vec<DropOverview>,
+    /// What its store is fit for; empty when nobody runs it.
+    #[serde(default)]
+    pub store: String,
+    /// Transactions of its store that were committed since start.
+    #[serde(default)]
+    pub commits: u64,
+    /// Times since start that its store could not be written.
+    #[serde(default)]
+    pub faults: u64,
+    /// Damaged files of its store that were set aside since start.
+    #[serde(default)]
+    pub quarantined: u64,
+    /// Records that were brought over from those.
+    #[serde(default)]
+    pub salvaged: u64,
+    /// Times the cloud forgot the session while messages were in flight, since start.
+    #[serde(default)]
+    pub sessions_lost: u64,
 }
 
 /// Drops of one cause.
@@ -302,12 +333,21 @@ pub struct HealthReport {
     pub ok: bool,
     /// Why not.
     pub reasons: Vec<String>,
+    /// What is wrong and needs a person, while the gateway does its work all the same.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 impl HealthReport {
     /// Well when there is no reason why not.
     pub fn of(gateway: &str, reasons: Vec<String>) -> Self {
-        Self { gateway: gateway.to_owned(), ok: reasons.is_empty(), reasons }
+        Self { gateway: gateway.to_owned(), ok: reasons.is_empty(), reasons, warnings: Vec::new() }
+    }
+
+    /// The same with what needs a person.
+    #[must_use]
+    pub fn warning(self, warnings: Vec<String>) -> Self {
+        Self { warnings, ..self }
     }
 }
 

@@ -26,7 +26,7 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Two secrets are compared only to see whether a reload changed one; never to check a login.
+/// Two secrets are compared only to see whether a reload changed one, or a person typed the same twice; never to check a login.
 impl PartialEq for Secret {
     fn eq(&self, other: &Self) -> bool {
         self.expose() == other.expose()

@@ -9,6 +9,8 @@
 //! Reading is lenient where strictness would help nobody: an acknowledgement with a reason code from a later specification is still an
 //! acknowledgement.
 
+mod answers;
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -17,6 +19,8 @@ use mqtt_protocol_core::mqtt::packet::{
     self, MqttString, PropertiesParse, Property, Qos as WireQos, SubEntry, SubOpts, v3_1_1, v5_0,
 };
 use mqtt_protocol_core::mqtt::result_code::MqttError;
+
+pub use answers::{put_disconnect, put_pingreq, put_puback, put_pubcomp, put_pubrec, put_pubrel};
 
 use super::framing::{FrameError, Header, header, length_len, put_length};
 use super::properties::{self, put_bytes};
@@ -36,8 +40,10 @@ pub struct Connect<'a> {
     pub username: Option<&'a str>,
     /// Password.
     pub password: Option<&'a str>,
-    /// Topic and payload of the will, QoS 1, retained.
+    /// Topic and payload of the will, QoS 1.
     pub will: Option<(&'a TopicName, &'a str)>,
+    /// Whether the cloud is to retain the will.
+    pub will_retained: bool,
     /// MQTT 5: how long the cloud waits before it publishes the will, seconds.
     pub will_delay_s: u32,
     /// MQTT 5: how long the cloud keeps the session without a connection, seconds.
@@ -64,13 +70,16 @@ pub enum WireError {
     /// A packet is not what it says it is.
     #[error("malformed {0} from the cloud")]
     Malformed(&'static str),
+    /// It used a topic alias [MQTT-3.3.2-9].
+    #[error("a topic alias from the cloud, which was allowed none")]
+    Alias,
     /// A packet that only a client sends, or of no known type.
     #[error("unexpected packet of type {0} from the cloud")]
     Unexpected(u8),
 }
 
 /// The cloud's answer to CONNECT.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Welcome {
     /// 0, or why not.
     pub code: u8,
@@ -88,7 +97,14 @@ pub struct Welcome {
     pub keep_alive_s: Option<u16>,
     /// How long it keeps our session, seconds.
     pub session_expiry_s: Option<u32>,
+    /// Most topic aliases it takes.
+    pub topic_aliases: u16,
+    /// Which server it would have us use [MQTT-3.2.2.3.16].
+    pub elsewhere: Elsewhere,
 }
+
+/// Another server that a cloud names, as it names it.
+pub type Elsewhere = Option<Arc<str>>;
 
 /// A message from the cloud.
 #[derive(Debug, Clone, PartialEq)]
@@ -129,7 +145,7 @@ pub enum Incoming {
     /// PINGRESP
     Pingresp,
     /// DISCONNECT with its reason, MQTT 5 only.
-    Disconnect(u8),
+    Disconnect(u8, Elsewhere),
 }
 
 /// Cuts the cloud's bytes into packets.
@@ -180,7 +196,7 @@ fn decode(version: Version, header: Header, body: &[u8]) -> Result<Incoming, Wir
         9 => suback(version, body),
         11 => acknowledgement(body, "UNSUBACK").map(|(pkid, _)| Incoming::Unsuback(pkid)),
         13 => Ok(Incoming::Pingresp),
-        14 if version == Version::V5 => Ok(Incoming::Disconnect(body.first().copied().unwrap_or(0))),
+        14 if version == Version::V5 => Ok(disconnect(body)),
         kind => Err(WireError::Unexpected(kind)),
     }
 }
@@ -191,6 +207,17 @@ fn acknowledgement(body: &[u8], name: &'static str) -> Result<(u16, u8), WireErr
         0 => Err(WireError::Malformed(name)),
         pkid => Ok((pkid, rest.first().copied().unwrap_or(0))),
     }
+}
+
+/// Lenient: the connection is over, whatever the properties are.
+fn disconnect(body: &[u8]) -> Incoming {
+    let Some((reason, block)) = body.split_first() else { return Incoming::Disconnect(0, None) };
+    let list = packet::Properties::parse(block).map(|(list, _)| list).unwrap_or_default();
+    Incoming::Disconnect(*reason, list.iter().find_map(elsewhere))
+}
+
+fn elsewhere(property: &Property) -> Elsewhere {
+    if let Property::ServerReference(p) = property { Some(p.val().into()) } else { None }
 }
 
 fn welcome(version: Version, body: &[u8]) -> Result<Welcome, WireError> {
@@ -204,6 +231,8 @@ fn welcome(version: Version, body: &[u8]) -> Result<Welcome, WireError> {
         retain: true,
         keep_alive_s: None,
         session_expiry_s: None,
+        topic_aliases: 0,
+        elsewhere: None,
     };
     // A 3.1.1 server answers a CONNECT of version 5 in its own words: a code and no properties.
     if version == Version::V311 || block.is_empty() {
@@ -219,6 +248,8 @@ fn welcome(version: Version, body: &[u8]) -> Result<Welcome, WireError> {
             Property::RetainAvailable(p) => welcome.retain = p.val() == 1,
             Property::ServerKeepAlive(p) => welcome.keep_alive_s = Some(p.val()),
             Property::SessionExpiryInterval(p) => welcome.session_expiry_s = Some(p.val()),
+            Property::TopicAliasMaximum(p) => welcome.topic_aliases = p.val(),
+            Property::ServerReference(_) => welcome.elsewhere = elsewhere(&property),
             _ => {}
         }
     }
@@ -230,7 +261,6 @@ fn delivery(version: Version, flags: u8, body: &[u8]) -> Result<Delivery, WireEr
     let qos = Qos::from_level((flags >> 1) & 3).ok_or(WRONG)?;
     let (length, rest) = body.split_first_chunk::<2>().ok_or(WRONG)?;
     let (topic, mut rest) = rest.split_at_checked(usize::from(u16::from_be_bytes(*length))).ok_or(WRONG)?;
-    let topic = std::str::from_utf8(topic).ok().and_then(|topic| TopicName::parse(topic).ok()).ok_or(WRONG)?;
     let mut pkid = 0;
     if qos != Qos::AtMostOnce {
         (pkid, _) = acknowledgement(rest, "PUBLISH")?;
@@ -239,9 +269,13 @@ fn delivery(version: Version, flags: u8, body: &[u8]) -> Result<Delivery, WireEr
     let mut travelling = None;
     if version == Version::V5 {
         let (found, consumed) = properties::decode(rest).map_err(|_| WRONG)?;
+        if found.alias.is_some() {
+            return Err(WireError::Alias);
+        }
         travelling = (found.message != Properties::default()).then(|| Arc::new(found.message));
         rest = rest.get(consumed..).ok_or(WRONG)?;
     }
+    let topic = std::str::from_utf8(topic).ok().and_then(|topic| TopicName::parse(topic).ok()).ok_or(WRONG)?;
     Ok(Delivery { topic, payload: rest.into(), qos, retain: flags & 1 == 1, pkid, properties: travelling })
 }
 
@@ -281,7 +315,7 @@ fn connect_311(connect: &Connect<'_>) -> Result<Vec<u8>, EncodeError> {
         .keep_alive(connect.keep_alive_s);
     if let Some((topic, payload)) = connect.will {
         let qos = WireQos::AtLeastOnce;
-        builder = builder.will_message(topic.as_str(), payload, qos, true).map_err(unfit("will"))?;
+        builder = builder.will_message(topic.as_str(), payload, qos, connect.will_retained).map_err(unfit("will"))?;
     }
     if let Some(name) = connect.username {
         builder = builder.user_name(name).map_err(unfit("user name"))?;
@@ -308,7 +342,7 @@ fn connect_5(connect: &Connect<'_>) -> Result<Vec<u8>, EncodeError> {
     if let Some((topic, payload)) = connect.will {
         let delay = packet::WillDelayInterval::new(connect.will_delay_s).map_err(unfit("will"))?;
         builder = builder
-            .will_message(topic.as_str(), payload, WireQos::AtLeastOnce, true)
+            .will_message(topic.as_str(), payload, WireQos::AtLeastOnce, connect.will_retained)
             .map_err(unfit("will"))?
             .will_props(vec![Property::WillDelayInterval(delay)]);
     }
@@ -386,8 +420,10 @@ pub fn put_unsubscribe(
 /// A PUBLISH to the cloud.
 #[derive(Debug, Clone, Copy)]
 pub struct Outgoing<'a> {
-    /// Topic at the cloud.
+    /// Topic at the cloud; empty where its alias is known there.
     pub topic: &'a str,
+    /// Topic alias; not written with 3.1.1.
+    pub alias: Option<u16>,
     /// Payload.
     pub payload: &'a [u8],
     /// Quality of service.
@@ -407,6 +443,10 @@ pub fn put_publish(out: &mut BytesMut, version: Version, publish: &Outgoing<'_>,
     let mut block = BytesMut::new();
     if version == Version::V5 {
         let mut inner = BytesMut::new();
+        if let Some(alias) = publish.alias {
+            inner.put_u8(TOPIC_ALIAS);
+            inner.put_u16(alias);
+        }
         if let Some(travelling) = publish.properties {
             properties::encode(&mut inner, travelling, travelling.expiry_s);
         }
@@ -431,40 +471,8 @@ pub fn put_publish(out: &mut BytesMut, version: Version, publish: &Outgoing<'_>,
     true
 }
 
-/// Writes PUBACK.
-pub fn put_puback(out: &mut BytesMut, pkid: u16) {
-    put_acknowledgement(out, 0x40, pkid);
-}
-
-/// Writes PUBREC.
-pub fn put_pubrec(out: &mut BytesMut, pkid: u16) {
-    put_acknowledgement(out, 0x50, pkid);
-}
-
-/// Writes PUBREL.
-pub fn put_pubrel(out: &mut BytesMut, pkid: u16) {
-    put_acknowledgement(out, 0x62, pkid);
-}
-
-/// Writes PUBCOMP.
-pub fn put_pubcomp(out: &mut BytesMut, pkid: u16) {
-    put_acknowledgement(out, 0x70, pkid);
-}
-
-fn put_acknowledgement(out: &mut BytesMut, first: u8, pkid: u16) {
-    let [high, low] = pkid.to_be_bytes();
-    out.extend_from_slice(&[first, 2, high, low]);
-}
-
-/// Writes PINGREQ.
-pub fn put_pingreq(out: &mut BytesMut) {
-    out.extend_from_slice(&[0xc0, 0]);
-}
-
-/// Writes DISCONNECT: an orderly goodbye, for which the cloud drops the will.
-pub fn put_disconnect(out: &mut BytesMut) {
-    out.extend_from_slice(&[0xe0, 0]);
-}
+/// Property identifier, MQTT 5.0 table 2-4.
+const TOPIC_ALIAS: u8 = 0x23;
 
 #[cfg(test)]
 mod tests;

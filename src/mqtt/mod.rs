@@ -1,10 +1,18 @@
 //! The wire, for both sides: framing, packets and properties, and the streams they travel in.
 
+pub mod accept;
+pub mod aliases;
+pub mod certificate;
 pub mod client;
 pub mod dial;
 pub mod framing;
+pub mod pem;
 pub mod properties;
 pub mod reason;
+pub mod resolve;
 pub mod server;
+pub mod stream;
 pub mod subscriber;
 pub mod tls;
+pub mod tls_server;
+pub mod websocket;

@@ -2,11 +2,19 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{CertificateError, ClientConfig, RootCertStore};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::{
+    CertificateError, ClientConfig, CommonState, DigitallySignedStruct, ProtocolVersion, RootCertStore, SignatureScheme,
+};
+
+use super::certificate::{Certificate, minute};
+use super::pem;
+use crate::limits::TLS_SESSIONS;
 
 /// What is needed to speak TLS with one cloud.
 #[derive(Debug, Clone, Copy)]
@@ -48,62 +56,187 @@ pub enum TlsError {
     /// Certificate and key do not fit each other, or are of no known kind.
     #[error("client certificate: {0}")]
     Client(rustls::Error),
+    /// The same of the certificate that clients are shown.
+    #[error("server certificate: {0}")]
+    Server(rustls::Error),
     /// The system has no roots to trust.
     #[error("the system has no certificates of authorities: install ca-certificates, or give `ca`")]
     NoRoots,
 }
 
-/// TLS set up for one cloud: TLS 1.2 and 1.3, ring.
+/// TLS set up for one cloud: TLS 1.2 and 1.3, ring. Its clones share the sessions that its connections may resume ([`TLS_SESSIONS`]).
 #[derive(Clone)]
 pub struct TlsClient {
     pub(super) config: Arc<ClientConfig>,
     pub(super) name: ServerName<'static>,
+    judge: Arc<Judge>,
 }
 
 impl TlsClient {
-    /// Reads the files. They are read anew for every connection, so that a renewed certificate needs no restart.
+    /// Reads the files. What is made of them does not change with them, and knows no session of another.
     ///
     /// # Errors
     /// [`TlsError`] names the file and what is wrong with it.
     pub fn new(options: TlsOptions<'_>) -> Result<Self, TlsError> {
         let roots = match options.ca {
-            Some(path) => roots_of(path)?,
+            Some(path) => roots_of([path])?,
             None => system_roots()?,
         };
         let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let judge = Arc::new(Judge::new(roots, &provider)?);
+        // As with the library's own verifier alone, which the judge asks.
         let builder = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(TlsError::Client)?
-            .with_root_certificates(roots);
+            .dangerous()
+            .with_custom_certificate_verifier(judge.clone());
         let mut config = match (options.cert, options.key) {
             (Some(cert), Some(key)) => {
                 let key = PrivateKeyDer::from_pem_slice(key.as_bytes())
-                    .map_err(|error| TlsError::Pem { what: "the private key".into(), error: error.to_string() })?;
+                    .map_err(|error| TlsError::Pem { what: "the private key".into(), error: pem::in_words(&error) })?;
                 builder.with_client_auth_cert(certificates(cert)?, key).map_err(TlsError::Client)?
             }
             _ => builder.with_no_client_auth(),
         };
+        config.resumption = Resumption::in_memory_sessions(TLS_SESSIONS);
         config.alpn_protocols = options.alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
         let name = ServerName::try_from(options.server_name.to_owned())
             .map_err(|_| TlsError::Name(options.server_name.to_owned()))?;
-        Ok(Self { config: Arc::new(config), name })
+        Ok(Self { config: Arc::new(config), name, judge })
+    }
+
+    /// Whether the other is a clone of this, with the same sessions.
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.config, &other.config)
+    }
+
+    /// A failed handshake in words, and the certificate that it failed by.
+    pub(super) fn refusal(&self, error: &io::Error) -> (String, Option<Box<Certificate>>) {
+        let reason = in_words(error);
+        let refused = self.judge.refused.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match refused {
+            Some(certificate) if reason.starts_with(MISMATCH) => {
+                let names = certificate.names_told();
+                (format!("{reason} ({names}): {certificate}"), Some(certificate))
+            }
+            Some(certificate) => (format!("{reason}: {certificate}"), Some(certificate)),
+            None => (reason, None),
+        }
     }
 }
 
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+/// The library's judgement on a cloud's certificates, with a note of the one that it turned down.
+///
+/// It is asked in a full handshake alone. One that resumes a session shows no certificate: the cloud proves by the session's secret that it is
+/// the one that was judged when that began, and nothing is turned down here, also when its certificate has expired since or its root is no longer
+/// trusted. That ends with the [`TlsClient`], whose owner limits its age. A resumed handshake that fails has no certificate to tell either.
+#[derive(Debug)]
+struct Judge {
+    verifier: Arc<WebPkiServerVerifier>,
+    refused: Mutex<Option<Box<Certificate>>>,
+}
+
+impl Judge {
+    fn new(roots: RootCertStore, provider: &Arc<rustls::crypto::CryptoProvider>) -> Result<Self, TlsError> {
+        let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone()).build();
+        // Fails without a root alone, and there is one.
+        Ok(Self { verifier: verifier.map_err(|_| TlsError::NoRoots)?, refused: Mutex::default() })
+    }
+}
+
+impl ServerCertVerifier for Judge {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let judged = self.verifier.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
+        let refused = judged.as_ref().err().and_then(|error| blamed(error, end_entity, intermediates, now));
+        *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = refused.map(Box::new);
+        judged
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.verifier.verify_tls12_signature(message, certificate, signed)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.verifier.verify_tls13_signature(message, certificate, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.verifier.supported_verify_schemes()
+    }
+}
+
+/// Which of the certificates it is: of a wrong date the one whose date it is, else the cloud's own.
+fn blamed(
+    error: &rustls::Error,
+    end_entity: &CertificateDer<'_>,
+    intermediates: &[CertificateDer<'_>],
+    now: UnixTime,
+) -> Option<Certificate> {
+    let rustls::Error::InvalidCertificate(reason) = error else { return None };
+    let dated = matches!(
+        reason,
+        CertificateError::Expired
+            | CertificateError::ExpiredContext { .. }
+            | CertificateError::NotValidYet
+            | CertificateError::NotValidYetContext { .. }
+    );
+    let now_ms = i64::try_from(now.as_secs()).unwrap_or(i64::MAX).saturating_mul(1_000);
+    let of_wrong_date = std::iter::once(end_entity)
+        .chain(intermediates)
+        .filter_map(|der| Certificate::read(der))
+        .find(|certificate| dated && !certificate.is_valid_at(now_ms));
+    of_wrong_date.or_else(|| Certificate::read(end_entity))
+}
+
+/// What a handshake agreed on, and with whom.
+pub(super) fn told(connection: &CommonState) -> String {
+    let version = match connection.protocol_version() {
+        Some(ProtocolVersion::TLSv1_2) => "TLS 1.2",
+        _ => "TLS 1.3",
+    };
+    let own = connection.peer_certificates().and_then(|chain| Certificate::read(chain.first()?));
+    let with = own.map_or_else(String::new, |own| {
+        format!(", `{}`, issued by `{}`, valid until {} UTC", own.subject, own.issuer, minute(own.not_after_ms))
+    });
+    format!("{version}{with}")
+}
+
+const MISMATCH: &str = "name mismatch";
+
+pub(super) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let bytes = std::fs::read(path).map_err(|error| TlsError::File { path: path.to_path_buf(), error })?;
     let wrong = |error: String| TlsError::Pem { what: format!("`{}`", path.display()), error };
-    let found: Vec<_> =
-        CertificateDer::pem_slice_iter(&bytes).collect::<Result<_, _>>().map_err(|error| wrong(error.to_string()))?;
+    let found: Vec<_> = CertificateDer::pem_slice_iter(&bytes)
+        .collect::<Result<_, _>>()
+        .map_err(|error| wrong(pem::in_words(&error)))?;
     if found.is_empty() { Err(wrong("no certificate in it".into())) } else { Ok(found) }
 }
 
-fn roots_of(path: &Path) -> Result<RootCertStore, TlsError> {
+pub(super) fn roots_of<'a>(paths: impl IntoIterator<Item = &'a Path>) -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
-    for certificate in certificates(path)? {
-        roots
-            .add(certificate)
-            .map_err(|error| TlsError::Pem { what: format!("`{}`", path.display()), error: error.to_string() })?;
+    for path in paths {
+        for certificate in certificates(path)? {
+            roots
+                .add(certificate)
+                .map_err(|error| TlsError::Pem { what: format!("`{}`", path.display()), error: error.to_string() })?;
+        }
     }
     Ok(roots)
 }

@@ -1,19 +1,22 @@
 //! The bridges.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
-use super::brokers::number;
+use super::brokers::{listeners_of, number};
+use super::clouds::{self, Judged, Names};
 use super::rules::{self, Rule};
 use super::topics::{self, Holes};
 use super::{ActuatorPlan, Planner};
 use crate::bridge::{
-    self, CloudUrl, InRule, OnSessionLoss, OutRule, OutboxSettings, Reconnect, TopicTemplate, VersionChoice,
+    self, Auth, CloudUrl, Durability, Full, InRule, OnSessionLoss, OutRule, OutboxSettings, Reconnect, Share,
+    TopicTemplate,
 };
 use crate::config::code::Code;
-use crate::config::kinds::{FilterText, TopicText};
+use crate::config::kinds::{FilterText, NameOrSecret, TopicText};
 use crate::config::{At, Span, file};
-use crate::model::{BridgeId, TopicFilter, TopicName};
+use crate::logic::lanes::Order;
+use crate::model::{BridgeId, Priority, Secret, TopicFilter, TopicName};
 
 impl Planner<'_> {
     /// The declared bridges, and what must not be between them.
@@ -35,7 +38,8 @@ impl Planner<'_> {
             let out = self.out_rules(&written.out.value);
             let inward = self.in_rules(&written.inward.value);
             if let (Some(id), Some(url)) = (&written.id, &written.url) {
-                let cloud = (url.value.host.to_lowercase(), url.value.port);
+                let cloud = (one_name(&url.value.host), url.value.port);
+                self.not_our_own(&url.value.host, url.value.port, url.span);
                 let rule = |out, from: &TopicFilter, to: &Option<TopicTemplate>, span| Rule {
                     bridge: index,
                     bridge_id: id.value.0.clone(),
@@ -48,10 +52,8 @@ impl Planner<'_> {
                 all_rules.extend(out.iter().map(|(r, span)| rule(true, &r.from, &r.to, *span)));
                 all_rules.extend(inward.iter().map(|(r, span)| rule(false, &r.from, &r.to, *span)));
             }
-            let out: Vec<OutRule> = out.into_iter().map(|(rule, _)| rule).collect();
-            let inward = inward.into_iter().map(|(rule, _)| rule).collect();
             let Some(settings) = self.bridge(&written.value, out, inward, &never_out) else { continue };
-            let client = (settings.url.host.to_lowercase(), settings.url.port, settings.client_id.clone());
+            let client = (one_name(&settings.url.host), settings.url.port, settings.client_id.clone());
             let span = written.id.as_ref().map_or(written.span, |id| id.span);
             if let Some(first) = clients.insert(client, span) {
                 self.problems
@@ -62,12 +64,41 @@ impl Planner<'_> {
                     )
                     .label("and by this one")
                     .and(first, "by this bridge")
-                    .help("give one of them a `client_id` of its own, such as \"{gateway}-2\"");
+                    .help(match settings.auth {
+                        Auth::Password | Auth::Aliyun { .. } => {
+                            "give one of them a `client_id` of its own, such as \"{gateway}-2\""
+                        }
+                        _ => "it is made of the device's name there: give each its own `device`",
+                    });
             }
             bridges.push(settings);
         }
         self.tell_loops(&all_rules, &never_out);
         bridges
+    }
+
+    /// A cloud that is the gateway's own broker, as far as the config tells.
+    fn not_our_own(&mut self, host: &str, port: u16, span: Span) {
+        let literal: Option<IpAddr> = host.parse().ok().filter(|ip: &IpAddr| !ip.is_unspecified());
+        let listens = |listener: SocketAddr| {
+            let ip = listener.ip();
+            // Two addresses are two brokers, also of this machine; a name of it may be either.
+            let is_same = match literal {
+                Some(literal) => literal == ip,
+                None => one_name(&ip.to_string()) == one_name(host),
+            };
+            listener.port() == port && (is_same || (ip.is_unspecified() && is_loopback(host)))
+        };
+        let listeners = listeners_of(&self.file.broker.value);
+        if self.file.broker.value.listen.refused {
+            return;
+        }
+        if let Some((_, listener)) = listeners.into_iter().find(|(_, listener)| listens(listener.value.0)) {
+            self.problems
+                .error(Code::RulesLoop, span, "the cloud of this bridge is the gateway's own broker")
+                .label(format!("the gateway listens at `{}` itself", listener.value.0))
+                .help("a bridge leads to another broker; if that one runs on this machine, give one of the two another port");
+        }
     }
 
     /// What no `out` rule forwards (docs/topics.md).
@@ -106,14 +137,26 @@ impl Planner<'_> {
     fn bridge(
         &mut self,
         written: &file::Bridge,
-        out: Vec<OutRule>,
-        inward: Vec<InRule>,
+        out: Vec<(OutRule, Span)>,
+        inward: Vec<(InRule, Span)>,
         never_out: &[TopicFilter],
     ) -> Option<bridge::Settings> {
         let client_id = self.client_id(&written.client_id);
         let url = written.url.as_ref();
-        let tls = self.tls(url, &written.tls);
-        let password = written.password.as_ref().and_then(|password| self.secret("password", password));
+        let preset = self.preset(written);
+        let given = client_id.as_deref().unwrap_or_default();
+        let names = Names::of(&written.auth.value, given);
+        self.hold_against_preset(&Judged { written, preset, names: &names, out: &out, inward: &inward });
+        let auth = self.auth(written, given);
+        let out: Vec<OutRule> = out.into_iter().map(|(rule, _)| rule).collect();
+        let inward = inward.into_iter().map(|(rule, _)| rule).collect();
+        let mut tls = self.tls(url, &written.tls);
+        if let (Some(tls), Some(url)) = (tls.as_mut().filter(|tls| tls.alpn.is_empty()), url) {
+            tls.alpn = clouds::alpn(preset, &url.value);
+        }
+        let password =
+            written.password.as_ref().and_then(|password| self.secret("password", &password.value, password.span));
+        let username = written.username.as_ref().and_then(|name| self.username(name));
         self.check_login(written);
         let reconnect = &written.reconnect;
         let refused = reconnect.min.refused || reconnect.max.refused;
@@ -125,18 +168,17 @@ impl Planner<'_> {
         let id = BridgeId::parse(&written.id.as_ref()?.value.0).ok()?;
         let url = &url?.value;
         let state_topic = TopicName::parse(&format!("tidegate/{}/bridge/{id}", self.gateway)).ok()?;
+        let carried = out.iter().any(|rule| rule.from.matches(&self.status_topic));
         let cloud_status_topic = mapped_status(&self.status_topic, &out);
         Some(bridge::Settings {
             id,
             gateway: self.gateway.clone(),
-            url: CloudUrl { tls: url.tls, host: url.host.clone(), port: url.port },
-            version: match written.version.value {
-                file::Version::Auto => VersionChoice::Auto,
-                file::Version::V5 => VersionChoice::V5,
-                file::Version::V311 => VersionChoice::V311,
-            },
-            client_id: client_id?,
-            username: written.username.as_ref().map(|name| name.value.0.clone()),
+            url: CloudUrl { tls: url.tls, host: url.host.clone(), port: url.port, path: clouds::path(preset, url) },
+            version: clouds::version(written, preset),
+            limits: Self::cloud_limits(preset, &names, &cloud_status_topic, carried),
+            auth: auth?,
+            client_id: client_id.map(|_| names.client_id)?,
+            username,
             password,
             keep_alive: written.keep_alive.value.0,
             connect_timeout: written.connect_timeout.value.0,
@@ -145,10 +187,11 @@ impl Planner<'_> {
                 max: reconnect.max.value.0,
                 stable: reconnect.stable.value.0,
             },
-            window: number(written.window.value.0),
+            window: number(clouds::window(written, preset)),
             on_session_loss: match written.on_session_loss.value {
                 file::OnSessionLoss::Resend => OnSessionLoss::Resend,
                 file::OnSessionLoss::DropUncertain => OnSessionLoss::DropUncertain,
+                file::OnSessionLoss::NoLoss => OnSessionLoss::NoLoss,
             },
             session_expiry: written.session_expiry.value.0,
             will_delay: written.will_delay.value.0,
@@ -160,6 +203,21 @@ impl Planner<'_> {
                 max_bytes: written.outbox.max_bytes.value.0,
                 max_messages: number(written.outbox.max_messages.value.0),
                 max_age: written.outbox.max_age.as_ref().map(|age| age.value.0),
+                full: match written.outbox.full.value {
+                    file::Full::DropOldest => Full::DropOldest,
+                    file::Full::DropNewest => Full::DropNewest,
+                    file::Full::Thin => Full::Thin,
+                    file::Full::Block => Full::Block,
+                },
+                rate: clouds::rate(written, preset),
+                durability: match written.outbox.durability.value {
+                    file::Durability::Power => Durability::Power,
+                    file::Durability::Process => Durability::Process,
+                },
+                order: match written.outbox.order.value {
+                    file::Order::OldestFirst => Order::OldestFirst,
+                    file::Order::LiveFirst => Order::LiveFirst,
+                },
                 linger: written.outbox.linger.value.0,
             },
             state_topic,
@@ -182,20 +240,32 @@ impl Planner<'_> {
         Some(text)
     }
 
+    /// A name, or a token that is one.
+    fn username(&mut self, written: &At<NameOrSecret>) -> Option<Secret> {
+        match &written.value {
+            NameOrSecret::Name(name) => Some(Secret::new(name.clone())),
+            NameOrSecret::Secret(place) => self.secret("username", place, written.span),
+        }
+    }
+
     fn check_login(&mut self, written: &file::Bridge) {
-        let Some(password) = &written.password else { return };
-        if written.username.is_none() {
+        let token = matches!(&written.username, Some(At { value: NameOrSecret::Secret(_), .. }));
+        if let (Some(password), None) = (&written.password, &written.username) {
             self.problems
                 .error(Code::Incomplete, password.span, "`password` without `username`")
                 .label("MQTT has no password without a user name");
+        }
+        if written.password.is_none() && !token {
+            return;
         }
         if let Some(url) = &written.url
             && !url.value.tls
             && !is_loopback(&url.value.host)
         {
+            let what = if written.password.is_some() { "password" } else { "token" };
             self.problems
-                .warning(Code::ClearPassword, url.span, "the password goes over the network in clear text")
-                .help(format!("use mqtts://{}", url.value.host));
+                .warning(Code::ClearPassword, url.span, format!("the {what} goes over the network in clear text"))
+                .help(format!("use {}://{}", if url.value.path.is_some() { "wss" } else { "mqtts" }, url.value.host));
         }
     }
 
@@ -212,7 +282,18 @@ impl Planner<'_> {
             }
             let qos = rule.qos.as_ref().map(|qos| qos.value.0);
             let retain = rule.retain.as_ref().map(|retain| retain.value);
-            rules.push((OutRule { from, to, qos, retain }, rule.span));
+            let priority = match rule.priority.value {
+                file::Priority::Urgent => Priority::Urgent,
+                file::Priority::High => Priority::High,
+                file::Priority::Normal => Priority::Normal,
+                file::Priority::Low => Priority::Low,
+            };
+            let share = Share {
+                max_age: rule.max_age.as_ref().map(|age| age.value.0),
+                max_messages: rule.max_messages.as_ref().map(|most| number(most.value.0)),
+                max_bytes: rule.max_bytes.as_ref().map(|most| most.value.0),
+            };
+            rules.push((OutRule { from, to, qos, retain, priority, share }, rule.span));
         }
         rules
     }
@@ -260,6 +341,12 @@ fn mapped_status(status: &TopicName, out: &[OutRule]) -> TopicName {
     TopicName::parse(&rules::replace_holes(&to.0, &captured)).unwrap_or_else(|_| status.clone())
 }
 
-fn is_loopback(host: &str) -> bool {
+/// The host of a cloud, the same for the names of this machine that everyone knows.
+fn one_name(host: &str) -> String {
+    let host = host.to_lowercase();
+    if ["127.0.0.1", "::1", "0.0.0.0", "::"].contains(&&*host) { "localhost".into() } else { host }
+}
+
+pub(super) fn is_loopback(host: &str) -> bool {
     host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }

@@ -9,6 +9,7 @@ use super::Planner;
 use super::topics::{self, Holes};
 use crate::broker::{self, FilterTemplate, PasswordHash, Routing, User};
 use crate::config::code::Code;
+use crate::config::decode::OneOrMore;
 use crate::config::file::{self, Anonymous};
 use crate::config::kinds::{Address, FilterText};
 use crate::config::{At, Span};
@@ -31,9 +32,12 @@ impl Planner<'_> {
                 .help("build with the feature `rumqttd`");
         }
         let users = self.users(&broker.users.value);
-        let listen = self.listeners(&broker.listen.value.0);
+        self.check_listeners();
         broker::Settings {
-            listen,
+            gateway: Some(self.gateway.clone()),
+            listen: addresses(&broker.listen.value),
+            websocket_listen: addresses(&broker.websocket_listen.value),
+            tls: self.broker_tls(),
             routing,
             max_packet: number(broker.max_packet.value.0),
             max_connections: number(broker.max_connections.value.0),
@@ -46,17 +50,37 @@ impl Planner<'_> {
         }
     }
 
-    fn listeners(&mut self, written: &[At<Address>]) -> Vec<SocketAddr> {
+    fn broker_tls(&mut self) -> Option<broker::Tls> {
+        let written = &self.file.broker.value.tls.as_ref()?.value;
+        if written.client_ca.value.0.is_empty() && !written.client_ca.refused {
+            let asked = [
+                ("client_cert", written.client_cert.span, true),
+                ("user_from_cert", written.user_from_cert.span, written.user_from_cert.value),
+            ];
+            // What was left out stands where its block does.
+            for (key, span, _) in asked.into_iter().filter(|(_, span, counts)| *span != written.span && *counts) {
+                self.problems
+                    .error(Code::Incomplete, span, format!("`{key}` without `client_ca`"))
+                    .label("without authorities no client is asked for a certificate");
+            }
+        }
+        let files = self.tls_files(written)?;
+        Some(broker::Tls {
+            listen: written.listen.as_ref().map(|listen| addresses(&listen.value)).unwrap_or_default(),
+            websocket_listen: addresses(&written.websocket_listen.value),
+            files,
+            user_from_cert: written.user_from_cert.value,
+            max_connections: written.max_connections.as_ref().map(|most| number(most.value.0)),
+        })
+    }
+
+    /// No place twice, and none where just anyone comes in unless that is said twice.
+    fn check_listeners(&mut self) {
         let broker = &self.file.broker.value;
         let refused = broker.anonymous.refused || broker.users.refused;
-        let open = !refused
-            && match broker.anonymous.value {
-                Anonymous::WithoutUsers => broker.users.value.is_empty(),
-                Anonymous::Loopback => true,
-                Anonymous::BeyondLoopback => false,
-            };
+        let has_no_users = broker.users.value.is_empty();
         let mut listeners: Vec<(SocketAddr, Span)> = Vec::new();
-        for address in written {
+        for (by_tls, address) in listeners_of(broker) {
             let listener = address.value.0;
             if let Some((_, first)) = listeners.iter().find(|(other, _)| same_port(*other, listener)) {
                 self.problems
@@ -64,6 +88,18 @@ impl Planner<'_> {
                     .label("listened at again here")
                     .and(*first, "listened at here first");
             }
+            // A certificate of one of the authorities is something to show; who comes in so is not anyone.
+            let asks = |tls: &file::BrokerTls| {
+                let certified = tls.client_cert.value == file::ClientCert::Required || tls.client_cert.refused;
+                certified && (!tls.client_ca.value.0.is_empty() || tls.client_ca.refused)
+            };
+            let is_certified = by_tls && broker.tls.as_ref().is_some_and(|tls| asks(&tls.value));
+            let open = !refused
+                && match broker.anonymous.value {
+                    Anonymous::WithoutUsers => has_no_users && !is_certified,
+                    Anonymous::Loopback => true,
+                    Anonymous::BeyondLoopback => false,
+                };
             if open && !listener.ip().is_loopback() {
                 self.problems
                     .error(
@@ -72,7 +108,10 @@ impl Planner<'_> {
                         format!("anyone who reaches `{listener}` could read and write everything"),
                     )
                     .label("beyond loopback, and anonymous clients are let in")
-                    .help(match (broker.anonymous.value, broker.users.value.is_empty()) {
+                    .help(match (broker.anonymous.value, has_no_users) {
+                        (Anonymous::WithoutUsers, _) if by_tls => {
+                            "declare `users`, demand certificates by `client_ca`, or write `anonymous = \"beyond-loopback\"` under [broker] as well"
+                        }
                         (Anonymous::WithoutUsers, _) => {
                             "declare `users`, or write `anonymous = \"beyond-loopback\"` under [broker] as well"
                         }
@@ -84,12 +123,13 @@ impl Planner<'_> {
             }
             listeners.push((listener, address.span));
         }
-        listeners.into_iter().map(|(listener, _)| listener).collect()
     }
 
     fn users(&mut self, written: &[At<file::User>]) -> Vec<User> {
         let mut names: HashMap<&str, Span> = HashMap::new();
         let mut users = Vec::new();
+        let tls = self.file.broker.value.tls.as_ref();
+        let certified = tls.is_some_and(|tls| tls.value.user_from_cert.value || tls.value.user_from_cert.refused);
         for user in written {
             if let Some(name) = &user.name
                 && let Some(first) = names.insert(&name.value.0, name.span)
@@ -99,15 +139,22 @@ impl Planner<'_> {
                     .label("named again here")
                     .and(first, "named here first");
             }
-            if let Some(hash) = &user.hash {
-                self.check_hash(&hash.value.0, hash.span);
+            match &user.hash {
+                Some(hash) => self.check_hash(&hash.value.0, hash.span),
+                // A value of the wrong type is told of by itself.
+                None if certified || self.problems.any(Code::WrongType) => {}
+                None => {
+                    self.problems
+                        .error(Code::MissingKey, user.span, "`hash` is missing")
+                        .label("this block needs `hash`, unless clients come in by certificate (`user_from_cert`)");
+                }
             }
             let publish = self.user_filters("publish", &user.publish.value);
             let subscribe = self.user_filters("subscribe", &user.subscribe.value);
-            let (Some(name), Some(hash)) = (&user.name, &user.hash) else { continue };
+            let Some(name) = &user.name else { continue };
             users.push(User {
                 name: name.value.0.clone(),
-                hash: PasswordHash(hash.value.0.clone()),
+                hash: user.hash.as_ref().map(|hash| PasswordHash(hash.value.0.clone())),
                 publish,
                 subscribe,
             });
@@ -145,6 +192,22 @@ impl Planner<'_> {
         }
         filters
     }
+}
+
+/// Everywhere the broker is to listen, and whether by TLS.
+pub(super) fn listeners_of(broker: &file::Broker) -> Vec<(bool, &At<Address>)> {
+    let plain = [&broker.listen.value, &broker.websocket_listen.value];
+    let mut all: Vec<_> = plain.into_iter().flat_map(|list| &list.0).map(|address| (false, address)).collect();
+    if let Some(tls) = &broker.tls {
+        let listen = tls.value.listen.iter().map(|listen| &listen.value);
+        let lists = listen.chain([&tls.value.websocket_listen.value]);
+        all.extend(lists.flat_map(|list| &list.0).map(|address| (true, address)));
+    }
+    all
+}
+
+fn addresses(written: &OneOrMore<Address>) -> Vec<SocketAddr> {
+    written.0.iter().map(|address| address.value.0).collect()
 }
 
 /// Whether the kernel would refuse the second of two listeners.

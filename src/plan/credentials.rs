@@ -1,4 +1,4 @@
-//! What a bridge shows and trusts: secrets, certificates and keys, read so that a wrong one is told before the start.
+//! What bridges and the broker show and trust: secrets, certificates and keys, read so that a wrong one is told before the start.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,6 +11,7 @@ use rustls::sign::{CertifiedKey, SigningKey};
 
 use super::{Planner, Secrets};
 use crate::bridge::Tls;
+use crate::broker::settings::{TlsFiles, TlsKey};
 use crate::config::code::Code;
 use crate::config::kinds::{SecretRef, Url};
 use crate::config::{At, Span, file, secret};
@@ -24,13 +25,17 @@ impl Planner<'_> {
         if let (Some(path), Some(at)) = (&ca, &written.ca)
             && let Some(certificates) = self.certificates("ca", path, at.span)
         {
-            self.check_authorities(&certificates, path, at.span);
+            self.check_authorities("ca", &certificates, path, at.span);
+            self.check_authorities_validity("ca", &certificates, path, at.span);
         }
         let chain = match (&cert, &written.cert) {
             (Some(path), Some(at)) => self.certificates("cert", path, at.span).zip(Some(at.span)),
             _ => None,
         };
-        let key = written.key.as_ref().and_then(|key| self.secret("key", key).zip(Some(key.span)));
+        if let (Some((chain, at)), Some(path)) = (&chain, &cert) {
+            self.check_chain_validity(chain, path, *at);
+        }
+        let key = written.key.as_ref().and_then(|key| self.secret("key", &key.value, key.span).zip(Some(key.span)));
         let signing = key.as_ref().and_then(|(key, span)| self.signing_key(key, *span));
         if let (Some((chain, at)), Some((signing, key_at))) = (chain, signing) {
             self.check_pair(chain, at, signing, key_at);
@@ -44,6 +49,48 @@ impl Planner<'_> {
             server_name: written.server_name.as_ref().map(|name| name.value.0.clone()),
             alpn: written.alpn.iter().map(|protocol| protocol.value.0.clone()).collect(),
         })
+    }
+
+    /// What the broker shows to clients that come by TLS, and which of theirs it takes; `None` when a part is missing or cannot be used, which
+    /// is noted.
+    pub(super) fn tls_files(&mut self, written: &file::BrokerTls) -> Option<TlsFiles> {
+        let cert = written.cert.as_ref().map(|cert| (self.path(&cert.value.0, cert.span), cert.span));
+        let chain = cert.as_ref().and_then(|(path, span)| self.certificates("cert", path, *span).zip(Some(*span)));
+        if let (Some((chain, at)), Some((path, _))) = (&chain, &cert) {
+            self.check_chain_validity(chain, path, *at);
+        }
+        let key = written.key.as_ref().and_then(|key| self.secret("key", &key.value, key.span).zip(Some(key)));
+        let signing = key.as_ref().and_then(|(secret, at)| self.signing_key(secret, at.span));
+        if let (Some((chain, at)), Some((signing, key_at))) = (chain, signing) {
+            self.check_pair(chain, at, signing, key_at);
+        }
+        let mut client_ca = Vec::new();
+        for ca in &written.client_ca.value.0 {
+            let path = self.path(&ca.value.0, ca.span);
+            if let Some(certificates) = self.certificates("client_ca", &path, ca.span) {
+                self.check_authorities("client_ca", &certificates, &path, ca.span);
+                self.check_authorities_validity("client_ca", &certificates, &path, ca.span);
+            }
+            client_ca.push(path);
+        }
+        let (key, at) = key?;
+        Some(TlsFiles {
+            cert: cert?.0,
+            key: self.key_place(&at.value, at.span).map_or(TlsKey::Text(key), TlsKey::File),
+            client_ca,
+            demands_certificate: written.client_cert.value == file::ClientCert::Required,
+        })
+    }
+
+    /// The file that a secret is in, where it is in one.
+    fn key_place(&self, written: &SecretRef, span: Span) -> Option<PathBuf> {
+        match written {
+            SecretRef::File(path) => Some(self.path(path, span)),
+            SecretRef::Credential(name) => {
+                (self.environment.variable)("CREDENTIALS_DIRECTORY").map(|directory| Path::new(&directory).join(name))
+            }
+            SecretRef::Env(_) => None,
+        }
     }
 
     fn check_complete(&mut self, url: Option<&At<Url>>, written: &At<file::Tls>) {
@@ -67,11 +114,12 @@ impl Planner<'_> {
         if let Some(url) = url.filter(|url| !url.value.tls)
             && (given || !written.alpn.is_empty())
         {
+            let (clear, secure) = if url.value.path.is_some() { ("ws", "wss") } else { ("mqtt", "mqtts") };
             self.problems
                 .error(Code::Incomplete, url.span, "`tls` with a URL in clear text")
-                .label("mqtt:// speaks no TLS")
+                .label(format!("{clear}:// speaks no TLS"))
                 .and(written.span, "asked for here")
-                .help(format!("use mqtts://{}", url.value.host));
+                .help(format!("use {secure}://{}", url.value.host));
         }
     }
 
@@ -85,20 +133,20 @@ impl Planner<'_> {
             Ok(certificates) if !certificates.is_empty() => return Some(certificates),
             Ok(_) | Err(pem::Error::NoItemsFound) => "holds no certificate in PEM form".to_owned(),
             Err(pem::Error::Io(error)) => format!("cannot be read: {error}"),
-            Err(error) => format!("is damaged: {error}"),
+            Err(error) => format!("is damaged: {}", crate::mqtt::pem::in_words(&error)),
         };
         self.problems.error(Code::BadPem, span, format!("`{key}`: `{}` {reason}", path.display()));
         None
     }
 
-    fn check_authorities(&mut self, certificates: &[CertificateDer<'static>], path: &Path, span: Span) {
+    fn check_authorities(&mut self, key: &str, certificates: &[CertificateDer<'static>], path: &Path, span: Span) {
         let mut roots = RootCertStore::empty();
         let refused = certificates.iter().find_map(|certificate| roots.add(certificate.clone()).err());
         if let Some(error) = refused {
             self.problems.error(
                 Code::BadPem,
                 span,
-                format!("`ca`: `{}` holds no authority to trust: {error}", path.display()),
+                format!("`{key}`: `{}` holds no authority to trust: {error}", path.display()),
             );
         }
     }
@@ -145,28 +193,28 @@ impl Planner<'_> {
     }
 
     /// Fetches a secret. Empty when it was not to be looked at; `None` when it cannot be had, which is noted.
-    pub(super) fn secret(&mut self, key: &str, written: &At<SecretRef>) -> Option<Secret> {
+    pub(super) fn secret(&mut self, key: &str, written: &SecretRef, span: Span) -> Option<Secret> {
         let unread = Some(Secret::new(String::new()));
         if self.environment.secrets == Secrets::Ignored {
             return unread;
         }
-        if let SecretRef::Credential(name) = &written.value
+        if let SecretRef::Credential(name) = written
             && self.environment.secrets == Secrets::Checked
             && (self.environment.variable)("CREDENTIALS_DIRECTORY").is_none()
         {
             self.problems
-                .warning(Code::CredentialUnseen, written.span, format!("credential `{name}` was not looked at"))
+                .warning(Code::CredentialUnseen, span, format!("credential `{name}` was not looked at"))
                 .label("systemd hands it to the service alone");
             return unread;
         }
-        let directory = self.sources.directory(written.span);
-        match secret::fetch(&written.value, directory, &*self.environment.variable) {
+        let directory = self.sources.directory(span);
+        match secret::fetch(written, directory, &*self.environment.variable) {
             Ok(found) => {
                 if let Some(path) = found.exposed {
                     self.problems
                         .warning(
                             Code::SecretExposed,
-                            written.span,
+                            span,
                             format!("`{}` can be read by others than its owner", path.display()),
                         )
                         .help(format!("chmod 600 {}", path.display()));
@@ -174,7 +222,7 @@ impl Planner<'_> {
                 Some(found.secret)
             }
             Err(reason) => {
-                self.problems.error(Code::SecretUnreadable, written.span, format!("`{key}`: {reason}"));
+                self.problems.error(Code::SecretUnreadable, span, format!("`{key}`: {reason}"));
                 None
             }
         }

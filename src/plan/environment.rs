@@ -1,5 +1,8 @@
 //! What a plan takes from outside the config: the environment, the host name, and whether secrets are to be had at all.
 
+use crate::clock::{Clock as _, SystemClock};
+use crate::model::Timestamp;
+
 /// What is asked of secrets, certificates and keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Secrets {
@@ -22,6 +25,8 @@ pub struct Environment {
     pub host_name: String,
     /// What is asked of secrets, certificates and keys.
     pub secrets: Secrets,
+    /// What time it is: certificates have dates.
+    pub wall: Timestamp,
 }
 
 impl Environment {
@@ -32,6 +37,7 @@ impl Environment {
             variable: Box::new(|name| std::env::var(name).ok()),
             host_name: host_name.trim().to_owned(),
             secrets: Secrets::Needed,
+            wall: SystemClock.wall(),
         }
     }
 
@@ -56,7 +62,7 @@ mod tests {
     fn any_host_name_makes_an_id() {
         for (host, id) in [("pump-house", "pump-house"), ("", "tidegate"), ("-höf/1", "h-f-1"), ("é", "tidegate")] {
             let environment =
-                Environment { variable: Box::new(|_| None), host_name: host.into(), secrets: Secrets::Ignored };
+                Environment { host_name: host.into(), secrets: Secrets::Ignored, ..Environment::of_process() };
             assert_eq!(environment.gateway_id(), id);
             assert!(crate::model::GatewayId::parse(id).is_ok());
         }

@@ -7,6 +7,7 @@ mod actuators;
 mod bridges;
 mod brokers;
 mod buses;
+mod clouds;
 mod credentials;
 pub mod environment;
 mod hints;
@@ -17,6 +18,7 @@ mod rules;
 mod sensors;
 mod simulate;
 mod topics;
+mod validity;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -186,10 +188,10 @@ pub fn read(path: &Path, environment: &Environment) -> Result<(Plan, Report), Re
 /// # Errors
 /// All mistakes together, those of the reading included, when there is an error among them.
 pub fn plan(loaded: Loaded, environment: &Environment) -> Result<(Plan, Report), Report> {
+    let is_readable = loaded.is_readable();
     let Loaded { sources, mut problems, file, .. } = loaded;
     // What stands on a text that cannot be read is not judged: a bus may be missing only because its header is misspelt.
-    let broken = [Code::Syntax, Code::NotText, Code::FileUnreadable, Code::IncludeMissing, Code::TooMuch];
-    if broken.into_iter().any(|code| problems.any(code)) {
+    if !is_readable {
         return Err(Report { sources, problems });
     }
     let plan = Planner::new(&file, &sources, environment, &mut problems).plan();

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::Planner;
-use super::brokers::same_port;
+use super::brokers::{listeners_of, same_port};
 use crate::config::code::Code;
 use crate::http;
 
@@ -16,7 +16,7 @@ impl Planner<'_> {
         let written = self.file.http.as_ref()?;
         let (page, listen) = (&written.value, written.value.listen.value.0);
         let at = if page.listen.span == page.span { written.span } else { page.listen.span };
-        let token = page.token.as_ref().map(|token| self.secret("token", token));
+        let token = page.token.as_ref().map(|token| self.secret("token", &token.value, token.span));
         if !listen.ip().is_loopback() {
             match &page.token {
                 None => {
@@ -32,8 +32,8 @@ impl Planner<'_> {
                 }
             }
         }
-        let brokers = &self.file.broker.value.listen;
-        if let Some(taken) = brokers.value.0.iter().find(|broker| same_port(broker.value.0, listen)) {
+        let brokers = listeners_of(&self.file.broker.value);
+        if let Some((_, taken)) = brokers.into_iter().find(|(_, broker)| same_port(broker.value.0, listen)) {
             self.problems
                 .error(Code::Duplicate, at, format!("`{listen}` is taken already"))
                 .label("the page would listen here")

@@ -5,12 +5,17 @@ use std::time::Duration;
 
 use super::*;
 use crate::bridge::{
-    CloudUrl, InRule, OnSessionLoss, OutRule, OutboxSettings, Reconnect, Tls, TopicTemplate, VersionChoice,
+    Auth, CloudLimits, CloudUrl, Durability, Full, InRule, OnSessionLoss, OutRule, OutboxSettings, Reconnect, Share,
+    Tls, TopicTemplate, VersionChoice,
 };
 use crate::bus::settings::{Device, Parity, SerialSettings};
+use crate::logic::lanes::Order;
 use crate::logic::pipeline::{Range, SensorSettings, ValueSettings};
 use crate::logic::route::{PayloadForm, PublishSettings};
-use crate::model::{BridgeId, Qos, Secret, TopicFilter};
+use crate::model::{BridgeId, Priority, Qos, Quota, Rate, Secret, Timestamp, TopicFilter};
+
+/// 2026-11-26T12:00:00Z
+const NOW_MS: i64 = 1_795_694_400_000;
 
 fn environment(secrets: Secrets) -> Environment {
     let variable = |name: &str| match name {
@@ -18,7 +23,8 @@ fn environment(secrets: Secrets) -> Environment {
         "CLOUD" => Some("a secret".to_owned()),
         _ => None,
     };
-    Environment { variable: Box::new(variable), host_name: "pump house".into(), secrets }
+    let wall = Timestamp { unix_ms: NOW_MS, synced: true, at: None };
+    Environment { variable: Box::new(variable), host_name: "pump house".into(), secrets, wall }
 }
 
 fn plan_of(text: &str) -> Plan {
@@ -132,8 +138,8 @@ fn a_bridge_is_planned_whole() {
     let plan = plan_of(
         "[gateway]\nid = \"g\"\nstate_dir = \"state\"\n[[bridge]]\nid = \"cloud\"\nurl = \"mqtts://broker.example.com\"\nusername = \"me\"\n\
          password = \"env:CLOUD\"\nclient_id = \"x-{gateway}\"\ntls = { server_name = \"other\", alpn = [\"mqtt\"] }\n\
-         out = [{ from = \"tidegate/+/status\", to = \"plants/{1}/online\" }, { from = \"tidegate/{gateway}/#\", to = \"p/{1}\", qos = 2, retain = false }]\n\
-         in = [{ from = \"cmd/{gateway}/+\", to = \"tidegate/{gateway}/{1}/set\" }]\noutbox = { max_age = \"14d\" }\n",
+         out = [{ from = \"tidegate/+/status\", to = \"plants/{1}/online\" }, { from = \"tidegate/{gateway}/#\", to = \"p/{1}\", qos = 2, retain = false, priority = \"high\", max_age = \"1h\", max_messages = 1000, max_bytes = \"1MiB\" }]\n\
+         in = [{ from = \"cmd/{gateway}/+\", to = \"tidegate/{gateway}/{1}/set\" }]\noutbox = { max_age = \"14d\", full = \"thin\", rate = \"50/s, 64KiB/s\", durability = \"process\", order = \"live-first\" }\n",
     );
     let state = Path::new("etc").join("state");
     assert_eq!(
@@ -141,10 +147,10 @@ fn a_bridge_is_planned_whole() {
         [bridge::Settings {
             id: BridgeId::parse("cloud").unwrap(),
             gateway: GatewayId::parse("g").unwrap(),
-            url: CloudUrl { tls: true, host: "broker.example.com".into(), port: 8883 },
+            url: CloudUrl { tls: true, host: "broker.example.com".into(), port: 8883, path: None },
             version: VersionChoice::Auto,
             client_id: "x-g".into(),
-            username: Some("me".into()),
+            username: Some(Secret::new("me".into())),
             password: Some(Secret::new("a secret".into())),
             keep_alive: Duration::from_secs(30),
             connect_timeout: Duration::from_secs(10),
@@ -170,12 +176,20 @@ fn a_bridge_is_planned_whole() {
                     to: Some(TopicTemplate("plants/{1}/online".into())),
                     qos: None,
                     retain: None,
+                    priority: Priority::Normal,
+                    share: Share::default(),
                 },
                 OutRule {
                     from: filter("tidegate/g/#"),
                     to: Some(TopicTemplate("p/{1}".into())),
                     qos: Some(Qos::ExactlyOnce),
                     retain: Some(false),
+                    priority: Priority::High,
+                    share: Share {
+                        max_age: Some(Duration::from_secs(3_600)),
+                        max_messages: Some(1_000),
+                        max_bytes: Some(1 << 20),
+                    },
                 },
             ],
             inward: vec![InRule {
@@ -183,11 +197,20 @@ fn a_bridge_is_planned_whole() {
                 to: Some(TopicTemplate("tidegate/g/{1}/set".into())),
                 qos: Qos::AtLeastOnce,
             }],
+            auth: Auth::Password,
+            limits: CloudLimits::default(),
             outbox: OutboxSettings {
                 dir: state,
                 max_bytes: 256 << 20,
                 max_messages: 1_000_000,
                 max_age: Some(Duration::from_secs(14 * 86_400)),
+                full: Full::Thin,
+                rate: Some(Rate {
+                    messages: Some(Quota { count: 50, per: Duration::from_secs(1) }),
+                    bytes: Some(Quota { count: 64 << 10, per: Duration::from_secs(1) }),
+                }),
+                durability: Durability::Process,
+                order: Order::LiveFirst,
                 linger: Duration::from_millis(50),
             },
             state_topic: topic("tidegate/g/bridge/cloud"),
@@ -267,6 +290,34 @@ fn a_certificate_and_its_key_are_taken_and_another_key_is_refused() {
 }
 
 #[test]
+fn a_certificate_that_expires_soon_or_has_is_told() {
+    let made = |from: (u8, u8), until: (i32, u8, u8)| {
+        let mut params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        params.not_before = rcgen::date_time_ymd(2026, from.0, from.1);
+        params.not_after = rcgen::date_time_ymd(until.0, until.1, until.2);
+        let key = rcgen::KeyPair::generate().unwrap();
+        (params.self_signed(&key).unwrap().pem(), key.serialize_pem())
+    };
+    let (sound, sound_key) = made((1, 1), (2026, 12, 27));
+    assert_eq!(told_of_tls(&sound, &sound, &sound_key), Vec::<String>::new());
+    for (from, until, told) in [
+        ((1, 1), (2026, 12, 26), "expires at 2026-12-26 00:00 UTC, in 29 days"),
+        ((1, 1), (2026, 11, 28), "expires at 2026-11-28 00:00 UTC, in 1 day"),
+        ((1, 1), (2026, 11, 27), "expires at 2026-11-27 00:00 UTC, in less than a day"),
+        ((1, 1), (2026, 11, 26), "expired at 2026-11-26 00:00 UTC"),
+        ((11, 27), (2027, 11, 27), "is not valid before 2026-11-27 00:00 UTC"),
+    ] {
+        let (cert, key) = made(from, until);
+        assert_eq!(told_of_tls(&cert, &sound, &sound_key), [format!("`ca`: `ca.pem` {told}")]);
+        assert_eq!(told_of_tls(&sound, &cert, &key), [format!("`cert`: `cert.pem` {told}")]);
+        // Of authorities one that is good for long is enough; of a chain each must be.
+        let both = format!("{sound}{cert}");
+        assert_eq!(told_of_tls(&both, &sound, &sound_key), Vec::<String>::new());
+        assert_eq!(told_of_tls(&sound, &both, &sound_key), [format!("`cert`: `cert.pem` {told}")]);
+    }
+}
+
+#[test]
 fn a_certificate_that_only_looks_like_one_is_refused() {
     let (cert, key) = certificate();
     let hollow = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
@@ -276,4 +327,14 @@ fn a_certificate_that_only_looks_like_one_is_refused() {
     );
     assert_eq!(told_of_tls(&cert, hollow, &key), ["`cert` cannot be used: invalid peer certificate: BadEncoding"]);
     assert_eq!(told_of_tls("", &cert, &key), ["`ca`: `ca.pem` holds no certificate in PEM form"]);
+}
+
+#[test]
+fn a_broker_at_another_address_of_this_machine_is_not_our_own() {
+    for (host, is_own) in [("[::1]", false), ("127.0.0.1", true), ("localhost", true), ("0.0.0.0", true)] {
+        let text =
+            format!("[broker]\nlisten = \"127.0.0.1:1883\"\n[[bridge]]\nid = \"c\"\nurl = \"mqtt://{host}:1883\"\n");
+        let planned = plan(config::load_text(Path::new("t"), &text), &environment(Secrets::Ignored));
+        assert_eq!(planned.is_err_and(|report| report.render(false).contains("own broker")), is_own, "{host}");
+    }
 }

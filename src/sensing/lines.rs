@@ -214,7 +214,7 @@ mod tests {
     use std::time::Duration;
 
     use super::super::Sensing;
-    use super::super::tests::{Told, sensor};
+    use super::super::tests::{LIMIT, Told, sensor};
     use super::*;
     use crate::bus::BusSettings;
     use crate::bus::gpio::{GpioError, GpioSettings, SimulatedGpio};
@@ -273,10 +273,10 @@ mod tests {
             Self { gpio, told, sensing }
         }
 
-        async fn holds(&self, name: &str) {
-            let held =
-                |gpio: &SimulatedGpio| gpio.list().unwrap()[0].lines.iter().any(|line| line.name == name && line.used);
-            self.told.wait("the line to be held", |_| held(&self.gpio)).await;
+        /// Waits until the sensor has its line. That somebody holds it is not enough: a thread takes it, and hands it over later.
+        async fn has_its_line(&self, sensor: &str) {
+            let topic = format!("{sensor}/availability");
+            self.told.wait("the line to be taken", |told| told.on(&topic) == ["online"]).await;
         }
     }
 
@@ -286,7 +286,7 @@ mod tests {
         let memory = Arc::new(Memory::default());
         for expected in ["40", "80"] {
             let bench = Bench::new(&rain(), memory.clone()).await;
-            bench.holds("GPIO17").await;
+            bench.has_its_line("rain").await;
             for _ in 0..40 {
                 bench.gpio.drive("GPIO17", true);
                 bench.gpio.drive("GPIO17", false);
@@ -295,7 +295,7 @@ mod tests {
                 .told
                 .wait("the pulses", |told| told.on("rain/count").last().is_some_and(|count| count == expected))
                 .await;
-            bench.sensing.stop(Duration::from_secs(2)).await;
+            bench.sensing.stop(LIMIT).await;
             assert_eq!(bench.told.on("rain/availability"), ["online", "offline"]);
             assert!(bench.told.on("rain/missed").iter().all(|missed| missed == "0"));
         }
@@ -321,7 +321,7 @@ mod tests {
     #[tokio::test]
     async fn a_reload_hands_a_line_from_one_sensor_to_another() {
         let mut bench = Bench::new(&[line("door", "gpio-input", "line = 'GPIO27'")], Arc::default()).await;
-        bench.holds("GPIO27").await;
+        bench.has_its_line("door").await;
         bench.sensing.apply(&buses(), &[line("gate", "gpio-input", "line = 'GPIO27'")]).await;
         bench.told.wait("its state", |told| told.on("gate/state") != [""; 0]).await;
         assert_eq!(bench.told.on("door/availability").last().map(String::as_str), Some("offline"));

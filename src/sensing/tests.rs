@@ -10,6 +10,9 @@ use crate::logic::pipeline::SensorSettings;
 use crate::logic::route::{PayloadForm, PublishSettings};
 use crate::model::{Message, Qos, TopicName};
 
+/// Longest a test waits for what it waits for: a machine that is busy with others may take its time.
+pub(super) const LIMIT: Duration = Duration::from_secs(60);
+
 /// Keeps what was published.
 #[derive(Default)]
 pub(super) struct Told(Mutex<Vec<(String, String)>>);
@@ -28,7 +31,7 @@ impl Told {
     }
 
     pub(super) async fn wait(&self, what: &str, mut seen: impl FnMut(&Self) -> bool) {
-        let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
+        let deadline = tokio::time::Instant::now() + LIMIT;
         while !seen(self) {
             assert!(tokio::time::Instant::now() < deadline, "waited for {what}; told: {:?}", self.0.lock().unwrap());
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -91,7 +94,7 @@ async fn lines_of_a_port_become_messages() {
     assert!(views[0].frames.good >= 100 && views[1].frames.ignored >= 100, "{views:?}");
     assert_eq!(views[1].online, None, "nothing was read yet, and nobody can say that it is not there");
 
-    sensing.stop(Duration::from_secs(2)).await;
+    sensing.stop(LIMIT).await;
     let numbers = told.on("n/n");
     let expected: Vec<String> = (1..=numbers.len()).map(|n| n.to_string()).collect();
     assert_eq!(numbers, expected);
@@ -114,7 +117,7 @@ async fn a_reload_of_one_sensor_costs_its_neighbour_no_line() {
         sensing.apply(&buses, &[steady.clone(), changing(&format!("a{round}"))]).await;
     }
     told.wait("the last change", |told| !told.on("changing/a20").is_empty()).await;
-    sensing.stop(Duration::from_secs(2)).await;
+    sensing.stop(LIMIT).await;
     let numbers = told.on("n/n");
     let expected: Vec<String> = (1..=numbers.len()).map(|n| n.to_string()).collect();
     assert_eq!(numbers, expected);
@@ -138,7 +141,7 @@ async fn buses_come_and_go_with_the_plan() {
     let faster = SerialSettings { baud: 9600, ..serial("b", simulated("greenhouse?rate=50")) };
     sensing.apply(&[BusSettings::Serial(faster)], &[on_b]).await;
     told.wait("the second again", |told| told.on("air/availability") == ["online", "offline", "online"]).await;
-    sensing.stop(Duration::from_secs(2)).await;
+    sensing.stop(LIMIT).await;
 }
 
 /// Takes its time over one topic, and so keeps that bus's task busy.
@@ -168,7 +171,7 @@ async fn a_sensor_that_moves_to_another_bus_ends_online() {
     slow.0.wait("the mover again", |told| told.on("mover/availability").len() >= 3).await;
     assert_eq!(slow.0.on("mover/availability"), ["online", "offline", "online"]);
     assert_eq!(slow.0.on("steady/availability"), ["online"]);
-    sensing.stop(Duration::from_secs(2)).await;
+    sensing.stop(LIMIT).await;
 }
 
 #[tokio::test]
@@ -179,7 +182,7 @@ async fn a_port_that_cannot_be_opened_makes_its_sensors_offline() {
     let sensing = Sensing::start(&buses, &sensors, told.clone(), SystemClock::shared(), &Health::new());
     told.wait("offline", |told| told.on("lost/availability") == ["offline"]).await;
     told.wait("the other bus", |told| told.on("n/n").len() >= 5).await;
-    sensing.stop(Duration::from_secs(2)).await;
+    sensing.stop(LIMIT).await;
     assert_eq!(told.on("lost/availability"), ["offline"]);
 }
 
@@ -189,7 +192,10 @@ struct Trap(Told, std::sync::atomic::AtomicBool);
 impl Publish for Trap {
     fn publish(&self, message: Message) {
         let sprung = message.topic.as_str() != "n/n" || self.1.swap(true, std::sync::atomic::Ordering::SeqCst);
-        assert!(sprung, "the trap");
+        if !sprung {
+            // Without the hook, whose trace of where it was takes a busy machine a minute.
+            std::panic::resume_unwind(Box::new("the trap"));
+        }
         self.0.publish(message);
     }
 }
@@ -201,7 +207,7 @@ async fn a_panic_in_one_bus_restarts_it_and_leaves_the_others_alone() {
     let sensors = [sensor("n", "a", "match = { json = true }"), sensor("steady", "b", "match = { json = true }")];
     let sensing = Sensing::start(&buses, &sensors, trap.clone(), SystemClock::shared(), &Health::new());
     trap.0.wait("the restarted bus", |told| told.on("n/n").len() >= 5).await;
-    sensing.stop(Duration::from_secs(2)).await;
+    sensing.stop(LIMIT).await;
     let numbers = trap.0.on("steady/n");
     let expected: Vec<String> = (1..=numbers.len()).map(|n| n.to_string()).collect();
     assert_eq!(numbers, expected);
@@ -243,6 +249,6 @@ async fn a_bus_that_idles_beats_and_one_whose_task_is_stuck_is_named() {
             std::thread::sleep(Duration::from_millis(50));
         }
     }
-    sensing.stop(Duration::from_secs(2)).await;
+    sensing.stop(LIMIT).await;
     assert_eq!(health.names(), Vec::<String>::new());
 }

@@ -1,7 +1,7 @@
 //! The thread that owns `state.db`: what several rooms write there passes over one desk, and what waits together is one commit.
 //!
-//! A file that cannot be opened or written for want of room is tried again with each piece of work; whoever asked is told that it failed, and
-//! why. A damaged file is moved aside, and a new one begun.
+//! A file that cannot be opened or written is tried again with each piece of work; whoever asked is told that it failed, and why. So a command
+//! that cannot be noted is answered `failed` and moves nothing. A damaged file is moved aside, and a new one begun.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -82,25 +82,27 @@ impl StateDesk {
 }
 
 impl StateFile {
-    /// Opens `state.db` in the directory. Its thread calls `beat` in each turn, every few seconds at the latest. A disk without room is no error: what is to be written fails until there is.
+    /// Opens `state.db` in the directory. Its thread calls `beat` in each turn, every few seconds at the latest. A file that cannot be used is no
+    /// error: what is to be written fails until it can.
     ///
     /// # Errors
-    /// [`StoreError`] when another process has the file, it is of a later version, or the file system refuses for good.
+    /// [`StoreError::InUse`] when another process has the file; [`StoreError::File`] when there is no thread.
     pub fn open(directory: &Path, beat: impl Fn() + Send + 'static) -> Result<Self, StoreError> {
         let path = directory.join("state.db");
         let state = match open(&path) {
             Ok(state) => Some(state),
-            Err(error) if error.may_pass() => {
-                tracing::error!(%error, "the state cannot be opened: commands fail until it can");
+            Err(error) if error.is_in_use() => return Err(error),
+            Err(error) => {
+                let condition = error.condition().word();
+                tracing::error!(%error, condition, "the state cannot be opened: commands fail until it can");
                 None
             }
-            Err(error) => return Err(error),
         };
         let (sender, orders) = sync_channel(STATE_QUEUE);
         let file = path.clone();
         let thread = std::thread::Builder::new()
             .name("state".into())
-            .spawn(move || Owner { path: file, state, failing: false }.work(&orders, beat))
+            .spawn(move || Owner { path: file, failing: state.is_none(), state }.work(&orders, beat))
             .map_err(|error| StoreError::File { what: "start the thread for", path, error })?;
         Ok(Self { desk: StateDesk(sender), thread })
     }
@@ -182,6 +184,11 @@ impl Owner {
             self.state = Some(open(&self.path)?);
         }
         let Some(state) = &mut self.state else { return Ok(()) };
+        if !state.is_there() {
+            // What is written to a file without a name is gone with the process.
+            self.state = None;
+            return Err(StoreError::Removed(self.path.clone()));
+        }
         state.begin()?;
         let outcome = jobs.iter_mut().try_for_each(|job| job.run(state)).and_then(|()| state.commit());
         if outcome.is_err() {
@@ -258,6 +265,38 @@ mod tests {
         assert!(told.recv().unwrap().is_err_and(|reason| reason.to_string().contains("full")), "not told why");
         assert!(matches!(take(&file.desk(), "1"), Ok(Taken::New(_))));
         file.close();
+    }
+
+    #[test]
+    fn a_file_of_a_later_version_fails_commands_with_the_reason_until_it_is_replaced() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("state.db");
+        StateFile::open(directory.path(), || ()).unwrap().close();
+        let later = rusqlite::Connection::open(&path).unwrap();
+        later.pragma_update(None, "user_version", 99).unwrap();
+        drop(later);
+        let file = StateFile::open(directory.path(), || ()).unwrap();
+        let refused = take(&file.desk(), "1").unwrap_err().to_string();
+        assert!(refused.contains("version 99"), "{refused}");
+        let earlier = rusqlite::Connection::open(&path).unwrap();
+        earlier.pragma_update(None, "user_version", 3).unwrap();
+        drop(earlier);
+        assert!(matches!(take(&file.desk(), "2"), Ok(Taken::New(_))));
+        file.close();
+    }
+
+    #[test]
+    fn a_file_that_vanishes_fails_one_command_and_the_next_is_noted_in_a_new_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = StateFile::open(directory.path(), || ()).unwrap();
+        assert!(matches!(take(&file.desk(), "1"), Ok(Taken::New(_))));
+        std::fs::remove_file(directory.path().join("state.db")).unwrap();
+        let refused = take(&file.desk(), "2").unwrap_err().to_string();
+        assert!(refused.contains("was removed"), "{refused}");
+        assert!(matches!(take(&file.desk(), "2"), Ok(Taken::New(_))));
+        assert_eq!(take(&file.desk(), "2"), Ok(Taken::Known(None)));
+        file.close();
+        assert!(directory.path().join("state.db").exists());
     }
 
     #[test]

@@ -1,24 +1,29 @@
 //! SQLite: one file for each thing that must outlive the process, each file with one owner thread.
 //!
 //! This room is the library its owners use. What every file shares: the write-ahead log with `synchronous = FULL` (a COMMIT that has
-//! returned survives a power cut, as far as the device honours a flush), a schema version, a lock against a second process, mode 0600,
+//! returned survives a power cut, as far as the device honours a flush; an outbox may choose less), a schema version, a lock against a second process, mode 0600,
 //! and quarantine: a file that SQLite cannot read is moved aside whole and a new one takes its place.
 //!
 //! Not promised: that a device which acknowledges a flush before it is done loses nothing.
 
+pub mod browse;
+mod condition;
 pub mod desk;
+mod flush;
 mod open;
 pub mod outbox;
 mod peek;
 mod quarantine;
 mod record;
+pub mod salvage;
 pub mod sessions;
 pub mod state;
 mod totals;
 
+pub use condition::Condition;
 pub use desk::{NotWritten, StateDesk, StateFile};
 pub use open::{Opened, Schema, Store};
-pub use outbox::Outbox;
+pub use outbox::{Kept, Outbox, Progress, Seen, footprint};
 pub use peek::Peek;
 pub use record::{Dropped, NewRecord, Record, Waiting};
 pub use sessions::{RetainedChange, RetainedRow, Sessions};
@@ -41,6 +46,38 @@ pub enum StoreError {
         found: u32,
         /// Ours.
         known: u32,
+    },
+    /// Written by an earlier version, and only looked at.
+    #[error("`{}` has schema version {found} of an earlier version of this program; start the gateway once, which brings it to {known}", .path.display())]
+    Older {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        found: u32,
+        /// Ours.
+        known: u32,
+    },
+    /// Some other program's database.
+    #[error("`{}` is no store of this kind: its application id is {found:#010x}", .path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// `PRAGMA application_id`.
+        found: i32,
+    },
+    /// The name leads to another file than the one that was opened, or to none.
+    #[error("`{}` was removed while it was open", .0.display())]
+    Removed(PathBuf),
+    /// The file system takes no writes.
+    #[error("the file system of `{}` is read-only", .0.display())]
+    ReadOnly(PathBuf),
+    /// What is left on the disk is left to the rest of the system.
+    #[error("the disk is nearly full: {free_kib} KiB are free, and {kept_kib} KiB are left to the rest of the system")]
+    LittleRoom {
+        /// What is free.
+        free_kib: u64,
+        /// What is not used by a store.
+        kept_kib: u64,
     },
     /// The file system refused.
     #[error("{what} `{}`: {error}", .path.display())]
@@ -66,20 +103,6 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// Whether it may pass without anybody changing anything but the room on the disk: then it is worth trying again.
-    pub fn may_pass(&self) -> bool {
-        match self {
-            StoreError::File { error, .. } => {
-                matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
-            }
-            StoreError::Sqlite(error) => matches!(
-                error.sqlite_error_code(),
-                Some(rusqlite::ErrorCode::DiskFull | rusqlite::ErrorCode::SystemIoFailure)
-            ),
-            _ => false,
-        }
-    }
-
     /// Whether another process holds the file.
     pub fn is_in_use(&self) -> bool {
         matches!(self, StoreError::InUse(_))

@@ -1,13 +1,16 @@
 //! Opens a database file: lock, pragmas, schema, check, quarantine.
 
 use std::fs::{self, File, OpenOptions};
+use std::io::{ErrorKind, Read};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
 
 use super::StoreError;
-use super::quarantine::{file_error, set_aside, sync_directory, with_suffix};
+use super::condition::{Identity, fit_for_writing, identity};
+use super::quarantine::{file_error, finish_set_aside, set_aside, sync_directory, with_suffix};
+use super::salvage::{log_has_a_hole, log_is_garbage};
 use crate::limits::{STATEMENTS_CACHED, STORE_CHECK_BYTES_MAX};
 
 /// What a kind of file holds: its migrations, in order. A file's version is the number of those that were run on it.
@@ -17,6 +20,15 @@ pub struct Schema {
     pub application_id: i32,
     /// SQL, each run once in a transaction of its own. Never changed after a release, only added to.
     pub migrations: &'static [&'static str],
+    /// Whether the owner brings over what can be read of a damaged file.
+    pub salvaged: bool,
+}
+
+impl Schema {
+    /// What a file's `user_version` is when all of them were run: the base counts too.
+    pub(super) const fn version(&self) -> usize {
+        self.migrations.len() + 1
+    }
 }
 
 /// How the file was found.
@@ -42,6 +54,8 @@ pub struct Store {
     path: PathBuf,
     schema: Schema,
     lock: File,
+    /// Which file that is, whatever its name leads to later.
+    identity: Option<Identity>,
 }
 
 impl Store {
@@ -61,24 +75,45 @@ impl Store {
     }
 
     fn open_locked(path: &Path, schema: Schema, lock: File) -> Result<(Self, Opened), StoreError> {
-        let found = fs::metadata(path).ok();
+        let found = match fs::metadata(path) {
+            Ok(found) => Some(found),
+            Err(error) if error.kind() == ErrorKind::NotFound => None,
+            // Whether there is one is not known: none is put in its place.
+            Err(error) => return Err(file_error("look at", path, error)),
+        };
         let damage = match &found {
-            None => return Ok((create(path, schema, lock)?, Opened::New)),
+            None => {
+                let opened = finish_set_aside(path)?.map_or(Opened::New, |moved_to| {
+                    let reason = "it was being set aside when the process ended".into();
+                    Opened::Quarantined { moved_to, reason }
+                });
+                return Ok((create(path, schema, lock)?, opened));
+            }
             // SQLite takes an empty file for a new database: what was in it would vanish without a word.
             Some(file) if file.len() == 0 => "is empty".to_owned(),
-            Some(_) => match connect(path).and_then(|connection| check(&connection, path).map(|()| connection)) {
+            Some(_) => match read(path, schema) {
                 Ok(connection) => {
-                    migrate(&connection, path, schema)?;
                     // A full disk must not keep what is stored from being sent; what it costs is the check after a crash.
                     let _ = mark(&connection, false);
-                    return Ok((Self { connection, path: path.to_path_buf(), schema, lock }, Opened::Existing));
+                    return Ok((Self::new(connection, path, schema, lock), Opened::Existing));
                 }
                 Err(error) if error.is_damage() => error.to_string(),
                 Err(error) => return Err(error),
             },
         };
-        let moved_to = set_aside(path)?;
+        let moved_to = set_aside(path, schema.salvaged)?;
         Ok((create(path, schema, lock)?, Opened::Quarantined { moved_to, reason: damage }))
+    }
+
+    /// Opens a file that is there and in order, for work by hand: one that is damaged stays where it is, for its owner to set aside.
+    ///
+    /// # Errors
+    /// As [`Store::open`], and [`StoreError::Damaged`].
+    pub fn open_sound(path: &Path, schema: Schema) -> Result<Self, StoreError> {
+        let lock = lock(path)?;
+        let connection = read(path, schema)?;
+        mark(&connection, false)?;
+        Ok(Self::new(connection, path, schema, lock))
     }
 
     /// Moves the file away and starts a new one in its place: what is left to do when reading it ends in [`StoreError::is_damage`].
@@ -86,10 +121,28 @@ impl Store {
     /// # Errors
     /// [`StoreError`] when the file system refuses.
     pub fn quarantine(self, reason: String) -> Result<(Self, Opened), StoreError> {
-        let Self { connection, path, schema, lock } = self;
+        let Self { connection, path, schema, lock, .. } = self;
+        keep_log(&connection, true);
         drop(connection);
-        let moved_to = set_aside(&path)?;
+        let moved_to = set_aside(&path, schema.salvaged)?;
         Ok((create(&path, schema, lock)?, Opened::Quarantined { moved_to, reason }))
+    }
+
+    fn new(connection: Connection, path: &Path, schema: Schema, lock: File) -> Self {
+        Self { connection, path: path.to_path_buf(), schema, lock, identity: identity(path) }
+    }
+
+    /// Whether new records may be written. `was_low`: the last time there was too little room.
+    ///
+    /// # Errors
+    /// [`StoreError::Removed`], [`StoreError::ReadOnly`], [`StoreError::LittleRoom`]: what is stored may be read and removed all the same.
+    pub fn fit_for_writing(&self, was_low: bool) -> Result<(), StoreError> {
+        fit_for_writing(&self.path, self.identity, was_low)
+    }
+
+    /// Whether the file is still where it was opened.
+    pub fn is_there(&self) -> bool {
+        self.identity.is_none() || self.identity == identity(&self.path)
     }
 
     /// The connection, for the tables on top.
@@ -102,7 +155,7 @@ impl Store {
         &self.path
     }
 
-    /// Pages in use times their size: what the caps count. The write-ahead log (a few MiB at most) comes on top.
+    /// Pages in use times their size. What is free of the file, and the write-ahead log, come on top.
     ///
     /// # Errors
     /// [`StoreError::Sqlite`].
@@ -115,17 +168,30 @@ impl Store {
         Ok(pragma("page_count")?.saturating_sub(pragma("freelist_count")?) * pragma("page_size")?)
     }
 
-    /// Gives pages that hold nothing any more back to the file system, at most `pages`, where they are more than a quarter of the file
-    /// and at least as many: less is soon used again. Returns whether there were.
+    /// Bytes of the file once its log is folded back, free pages and all.
     ///
     /// # Errors
     /// [`StoreError::Sqlite`].
-    pub fn shrink(&self, pages: u32) -> Result<bool, StoreError> {
+    pub fn length(&self) -> Result<u64, StoreError> {
+        Ok(pragma_u64(&self.connection, "page_count")? * pragma_u64(&self.connection, "page_size")?)
+    }
+
+    /// Gives pages that hold nothing any more back to the file system, at most `pages`, where they are more than a quarter of the file
+    /// and at least as many (less is soon used again), or the file has more than `most` bytes. Returns whether there were.
+    ///
+    /// # Errors
+    /// [`StoreError::Sqlite`].
+    pub fn shrink(&self, pages: u32, most: u64) -> Result<bool, StoreError> {
         let free = pragma_u64(&self.connection, "freelist_count")?;
-        if free < u64::from(pages) || free * 4 <= pragma_u64(&self.connection, "page_count")? {
+        let all = pragma_u64(&self.connection, "page_count")?;
+        let is_too_large = free > 0 && all * pragma_u64(&self.connection, "page_size")? > most;
+        if !is_too_large && (free < u64::from(pages) || free * 4 <= all) {
             return Ok(false);
         }
-        self.connection.execute_batch(&format!("PRAGMA incremental_vacuum({pages})"))?;
+        // Each step gives back one page, and is a row.
+        let mut vacuum = self.connection.prepare(&format!("PRAGMA incremental_vacuum({pages})"))?;
+        let mut given_back = vacuum.query([])?;
+        while given_back.next()?.is_some() {}
         Ok(true)
     }
 
@@ -164,19 +230,27 @@ fn create(path: &Path, schema: Schema, lock: File) -> Result<Store, StoreError> 
     file.set_permissions(fs::Permissions::from_mode(0o600)).map_err(|error| file_error("protect", path, error))?;
     drop(file);
     let connection = connect(path)?;
-    connection.pragma_update(None, "application_id", schema.application_id)?;
     migrate(&connection, path, schema)?;
     mark(&connection, false)?;
     sync_directory(path.parent().unwrap_or(Path::new(".")))?;
-    Ok(Store { connection, path: path.to_path_buf(), schema, lock })
+    Ok(Store::new(connection, path, schema, lock))
 }
 
 fn connect(path: &Path) -> Result<Connection, StoreError> {
+    let connection = open_file(path)?;
+    settle(&connection)?;
+    Ok(connection)
+}
+
+fn open_file(path: &Path) -> Result<Connection, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS_CACHED);
-    connection.execute_batch(PRAGMAS)?;
     Ok(connection)
+}
+
+fn settle(connection: &Connection) -> Result<(), StoreError> {
+    Ok(connection.execute_batch(PRAGMAS)?)
 }
 
 /// `page_size` and `auto_vacuum` take effect only before the first table. 4,096 bytes are a page of the kernel, of ext4 and of most
@@ -194,6 +268,70 @@ const PRAGMAS: &str = "
     PRAGMA busy_timeout = 0;
     PRAGMA foreign_keys = OFF;
 ";
+
+/// Opens a file that is there, and brings its schema up to date. Nothing is written to one that is not ours.
+fn read(path: &Path, schema: Schema) -> Result<Connection, StoreError> {
+    // SQLite cannot look into a file with a log without writing beside it, so what can be told from its head is told from that.
+    let found = id_in_head(path);
+    if found != 0 && found != schema.application_id {
+        return Err(StoreError::Foreign { path: path.to_path_buf(), found });
+    }
+    if log_is_garbage(path) {
+        return Err(StoreError::Damaged { path: path.to_path_buf(), reason: "its write-ahead log is none".into() });
+    }
+    // Only a file whose records are brought over is better off without its place: what else it held would be lost for the end of the log.
+    let has_a_hole = schema.salvaged && log_has_a_hole(path);
+    let connection = open_file(path)?;
+    // The log of a damaged file has to stay as it is: it is salvaged with it.
+    keep_log(&connection, true);
+    is_ours(&connection, path, schema)?;
+    // Settling writes the first page into the log, which is not for a file that a later program owns.
+    version_found(&connection, path, schema)?;
+    if has_a_hole && !is_relaxed(&connection) {
+        let reason = "its write-ahead log goes on behind a place that is damaged".into();
+        return Err(StoreError::Damaged { path: path.to_path_buf(), reason });
+    }
+    settle(&connection)?;
+    check(&connection, path)?;
+    if has_a_hole {
+        // What is committed from here on may wait for the disk, and good frames of before would lie behind it: that looks like damage. On a disk
+        // that takes no more the next opening judges as this one.
+        let _ = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+    }
+    migrate(&connection, path, schema)?;
+    keep_log(&connection, false);
+    Ok(connection)
+}
+
+/// Whether the log outlives the connection as it is, instead of being folded back. It is no more than a wish where SQLite is too old.
+fn keep_log(connection: &Connection, keep: bool) {
+    let _ = connection.set_db_config(rusqlite::config::DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, keep);
+}
+
+/// Whether commits did not wait for the disk: a power cut may then take any part of the end of the log, and that is no damage.
+fn is_relaxed(connection: &Connection) -> bool {
+    connection.prepare("SELECT 1 FROM meta WHERE k = 'relaxed'").and_then(|mut mark| mark.exists([])).unwrap_or(false)
+}
+
+/// `PRAGMA application_id` as it stands in the file itself: bytes 68 to 71 of a database. 0 where it is none or has none.
+fn id_in_head(path: &Path) -> i32 {
+    let mut head = [0; 72];
+    let read = File::open(path).and_then(|mut file| file.read_exact(&mut head));
+    if read.is_err() || !head.starts_with(b"SQLite format 3\0") {
+        return 0;
+    }
+    i32::from_be_bytes([head[68], head[69], head[70], head[71]])
+}
+
+/// A database without tables is ours: a crash between the creation of a file and its first migration leaves one.
+fn is_ours(connection: &Connection, path: &Path, schema: Schema) -> Result<(), StoreError> {
+    let found: i32 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
+    if found == schema.application_id {
+        return Ok(());
+    }
+    let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    if tables == 0 { Ok(()) } else { Err(StoreError::Foreign { path: path.to_path_buf(), found }) }
+}
 
 /// Reads as much as the last goodbye and the size call for.
 fn check(connection: &Connection, path: &Path) -> Result<(), StoreError> {
@@ -224,15 +362,24 @@ fn pragma_u64(connection: &Connection, name: &str) -> rusqlite::Result<u64> {
     connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).map(|value| u64::try_from(value).unwrap_or(0))
 }
 
-/// Runs what has not been run yet; each migration and its version number in one transaction.
-fn migrate(connection: &Connection, path: &Path, schema: Schema) -> Result<(), StoreError> {
-    let steps: Vec<&str> = std::iter::once(BASE).chain(schema.migrations.iter().copied()).collect();
+/// How many migrations were run on the file.
+fn version_found(connection: &Connection, path: &Path, schema: Schema) -> Result<usize, StoreError> {
     let found: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    let known = u32::try_from(steps.len()).unwrap_or(u32::MAX);
+    let known = u32::try_from(schema.version()).unwrap_or(u32::MAX);
     if found > known {
         return Err(StoreError::Newer { path: path.to_path_buf(), found, known });
     }
-    for (version, step) in (1..).zip(&steps).skip(found as usize) {
+    Ok(found as usize)
+}
+
+/// Runs what has not been run yet; each migration and its version number in one transaction.
+fn migrate(connection: &Connection, path: &Path, schema: Schema) -> Result<(), StoreError> {
+    let found = version_found(connection, path, schema)?;
+    if found == 0 {
+        connection.pragma_update(None, "application_id", schema.application_id)?;
+    }
+    let steps = std::iter::once(BASE).chain(schema.migrations.iter().copied());
+    for (version, step) in (1..).zip(steps).skip(found) {
         connection.execute_batch(&format!("BEGIN IMMEDIATE; {step}; PRAGMA user_version = {version}; COMMIT;"))?;
     }
     Ok(())
@@ -246,141 +393,4 @@ fn mark(connection: &Connection, clean: bool) -> Result<(), StoreError> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const SCHEMA: Schema = Schema { application_id: 7, migrations: &["CREATE TABLE t(x)"] };
-
-    type Spoil<'a> = (&'a str, &'a dyn Fn(&Path));
-
-    fn open(path: &Path) -> (Store, Opened) {
-        Store::open(path, SCHEMA).unwrap()
-    }
-
-    fn rows(store: &Store) -> u32 {
-        store.connection().query_row("SELECT count(*) FROM t", [], |row| row.get(0)).unwrap()
-    }
-
-    #[test]
-    fn what_was_committed_is_there_after_a_close_and_after_none() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("a/x.db");
-        let (store, opened) = open(&path);
-        assert_eq!(opened, Opened::New);
-        store.connection().execute_batch("INSERT INTO t VALUES (1)").unwrap();
-        store.close().unwrap();
-        let (store, opened) = open(&path);
-        assert_eq!((opened, rows(&store)), (Opened::Existing, 1));
-        store.connection().execute_batch("INSERT INTO t VALUES (2)").unwrap();
-        drop(store);
-        let (store, opened) = open(&path);
-        assert_eq!((opened, rows(&store)), (Opened::Existing, 2));
-    }
-
-    #[test]
-    fn what_was_committed_is_there_though_nothing_more_can_be_written() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("x.db");
-        let (store, _) = open(&path);
-        store
-            .connection()
-            .execute_batch(
-                "INSERT INTO t VALUES (1); CREATE TRIGGER full BEFORE INSERT ON meta BEGIN SELECT raise(ABORT, 'full'); END",
-            )
-            .unwrap();
-        drop(store);
-        let (store, opened) = open(&path);
-        assert_eq!((opened, rows(&store)), (Opened::Existing, 1));
-    }
-
-    #[test]
-    fn the_files_are_readable_by_their_owner_alone() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("x.db");
-        let (_store, _) = open(&path);
-        for suffix in ["", "-wal", "-shm", ".lock"] {
-            let mode = fs::metadata(with_suffix(&path, suffix)).unwrap().permissions().mode();
-            assert_eq!(mode & 0o777, 0o600, "mode of `x.db{suffix}`");
-        }
-    }
-
-    #[test]
-    fn a_second_owner_is_refused_until_the_first_lets_go() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("x.db");
-        let (store, _) = open(&path);
-        assert!(matches!(Store::open(&path, SCHEMA), Err(StoreError::InUse(at)) if at == path));
-        drop(store);
-        assert!(Store::open(&path, SCHEMA).is_ok());
-    }
-
-    #[test]
-    fn a_commit_waits_for_the_disk() {
-        let dir = tempfile::tempdir().unwrap();
-        let (store, _) = open(&dir.path().join("x.db"));
-        let pragma = |name| store.connection().pragma_query_value(None, name, |row| row.get::<_, u32>(0)).unwrap();
-        assert_eq!((pragma("synchronous"), pragma("auto_vacuum"), pragma("page_size")), (2, 2, 4096));
-    }
-
-    #[test]
-    fn a_file_of_a_later_version_is_left_alone_and_named() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("x.db");
-        let (store, _) = open(&path);
-        store.connection().pragma_update(None, "user_version", 9).unwrap();
-        drop(store);
-        let error = Store::open(&path, SCHEMA).unwrap_err();
-        assert!(matches!(error, StoreError::Newer { found: 9, known: 2, .. }), "{error}");
-        assert!(!dir.path().join("quarantine").exists());
-    }
-
-    #[test]
-    fn a_damaged_file_is_moved_aside_whole_and_replaced() {
-        let garbage: Vec<u8> = (0..20_000_u32).flat_map(u32::to_le_bytes).collect();
-        let spoil: [Spoil<'_>; 4] = [
-            ("garbage", &|path| fs::write(path, &garbage).unwrap()),
-            ("empty", &|path| fs::write(path, b"").unwrap()),
-            ("truncated", &|path| File::options().write(true).open(path).unwrap().set_len(5_000).unwrap()),
-            ("head of a page overwritten", &|path| {
-                use std::os::unix::fs::FileExt;
-                let file = File::options().write(true).open(path).unwrap();
-                file.write_all_at(&garbage[..2_048], 4 * 4096).unwrap();
-            }),
-        ];
-        for (what, spoil) in spoil {
-            let dir = tempfile::tempdir().unwrap();
-            let path = dir.path().join("x.db");
-            let (store, _) = open(&path);
-            let insert = "INSERT INTO t SELECT randomblob(500) FROM (WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n \
-                          WHERE i < 200) SELECT i FROM n)";
-            store.connection().execute_batch(insert).unwrap();
-            store.close().unwrap();
-            let unclean = Connection::open(&path).unwrap();
-            mark(&unclean, false).unwrap();
-            drop(unclean);
-            spoil(&path);
-            let (store, opened) = open(&path);
-            let Opened::Quarantined { moved_to, .. } = opened else { panic!("{what}: {opened:?}") };
-            assert!(moved_to.join("x.db").exists(), "{what}");
-            assert_eq!(rows(&store), 0, "{what}");
-        }
-    }
-
-    #[test]
-    fn only_the_newest_quarantines_are_kept() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("x.db");
-        for _ in 0..4 {
-            drop(open(&path));
-            fs::write(&path, b"not a database, not even close to one").unwrap();
-            for suffix in ["-wal", "-shm"] {
-                let _ = fs::remove_file(with_suffix(&path, suffix));
-            }
-        }
-        drop(open(&path));
-        let mut kept: Vec<_> =
-            fs::read_dir(dir.path().join("quarantine")).unwrap().map(|e| e.unwrap().file_name()).collect();
-        kept.sort();
-        assert_eq!(kept, ["x.db.3", "x.db.4"]);
-    }
-}
+mod tests;

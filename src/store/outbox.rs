@@ -11,18 +11,43 @@ use std::time::Duration;
 use rusqlite::{OptionalExtension, Row, params};
 
 use super::{NewRecord, Opened, Record, Schema, Store, StoreError, Waiting};
-use crate::limits::SEQ_LEASE;
-use crate::logic::flight::{Claim, Stage};
+use crate::limits::{COUNT_ROWS, SEQ_LEASE};
 use crate::logic::restamp::Boots;
-use crate::model::{BootId, Moment, Qos, Seq, Timestamp};
+use crate::model::{BootId, Moment, Priority, Qos, RuleId, Seq, Timestamp};
 
 mod boots;
+mod chore;
+mod count;
+mod dead;
+mod durability;
+mod handshakes;
+mod room;
+mod salvaging;
+mod tally;
+mod texts;
+
+use count::Counts;
+pub(super) use count::kept;
+use room::Room;
+pub use room::footprint;
+pub use salvaging::Progress;
+use tally::Tally;
+pub use tally::{Kept, Seen};
+pub(super) use texts::of_all_classes;
 
 /// Application id: "TGob" in ASCII.
 const SCHEMA: Schema = Schema {
     application_id: 0x5447_6F62,
-    migrations: &[include_str!("migrations/outbox_0001.sql"), include_str!("migrations/outbox_0002.sql")],
+    migrations: &[
+        include_str!("migrations/outbox_0001.sql"),
+        include_str!("migrations/outbox_0002.sql"),
+        include_str!("migrations/outbox_0003.sql"),
+    ],
+    salvaged: true,
 };
+
+/// Version of the schema, as the file has it.
+pub(super) const VERSION: usize = SCHEMA.version();
 
 /// The tables. See the module.
 #[derive(Debug)]
@@ -32,11 +57,16 @@ pub struct Outbox {
     next: u64,
     /// Numbers below this may be used without writing to `meta`.
     leased: u64,
-    count: u64,
+    counts: Counts,
     /// The boots that waiting records come from.
     boots: Boots,
-    /// `next`, `leased`, `count` and `boots` at the start of the transaction, for a rollback.
-    before: (u64, u64, u64, Option<Boots>),
+    /// What waits of the rules with limits of their own.
+    tally: Tally,
+    /// Commits do not wait for the disk.
+    relaxed: bool,
+    room: Room,
+    /// `next`, `leased`, `counts`, `boots` and `tally` at the start of the transaction, for a rollback.
+    before: (u64, u64, Counts, Option<Boots>, Tally),
     /// Whether every commit ends in an I/O error.
     #[cfg(test)]
     broken: bool,
@@ -60,6 +90,14 @@ impl Outbox {
         }
     }
 
+    /// As [`Store::open_sound`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn open_sound(path: &Path, boot: BootId) -> Result<Self, StoreError> {
+        Self::load(Store::open_sound(path, SCHEMA)?, boot).map_err(|failed| failed.1)
+    }
+
     /// Moves the damaged file away and goes on with a new one.
     ///
     /// # Errors
@@ -70,38 +108,68 @@ impl Outbox {
         Self::load(store, boot).map(|outbox| (outbox, opened)).map_err(|failed| failed.1)
     }
 
+    /// As [`Store::fit_for_writing`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn fit_for_writing(&self, was_low: bool) -> Result<(), StoreError> {
+        self.store.fit_for_writing(was_low)
+    }
+
     fn load(store: Store, boot: BootId) -> Result<Self, Box<(Store, StoreError)>> {
-        let read = || -> Result<(u64, u64, Boots), rusqlite::Error> {
+        let read = || -> Result<(u64, Counts, Boots), rusqlite::Error> {
             let connection = store.connection();
-            let number = |sql| connection.query_row(sql, [], |row| row.get::<_, Option<i64>>(0)).optional();
-            let lease = number("SELECT v FROM meta WHERE k = 'seq_lease'")?.flatten().unwrap_or(1);
-            let last = number("SELECT max(seq) FROM q")?.flatten().unwrap_or(0);
-            // One walk over the leaves: about 0.1 s for a million records that are cached, and only at start.
-            let count = number("SELECT count(*) FROM q")?.flatten().unwrap_or(0);
-            Ok((unsigned(lease.max(last + 1)), unsigned(count), boots::load(connection, boot)?))
+            let number = |sql| -> Result<i64, rusqlite::Error> {
+                let found = connection.query_row(sql, [], |row| row.get::<_, Option<i64>>(0)).optional()?;
+                Ok(found.flatten().unwrap_or(0))
+            };
+            let mut next = number("SELECT v FROM meta WHERE k = 'seq_lease'")?.max(1);
+            for priority in Priority::ALL {
+                next = next.max(number(texts::of(priority).last)? + 1);
+            }
+            next = next.max(number("SELECT max(seq) FROM dead")? + 1);
+            let counts = Counts::load(connection, Seq(unsigned(next)))?;
+            Ok((unsigned(next), counts, boots::load(connection, boot)?))
         };
-        match read() {
-            Ok((next, count, boots)) => Ok(Self {
-                store,
-                next,
-                leased: next,
-                count,
-                boots,
-                before: (next, next, count, None),
-                #[cfg(test)]
-                broken: false,
-            }),
-            Err(error) => Err(Box::new((store, error.into()))),
+        let (next, counts, boots) = match read() {
+            Ok(found) => found,
+            Err(error) => return Err(Box::new((store, error.into()))),
+        };
+        let mut outbox = Self {
+            store,
+            next,
+            leased: next,
+            counts,
+            boots,
+            tally: Tally::default(),
+            relaxed: false,
+            room: Room::default(),
+            before: (next, next, counts, None, Tally::default()),
+            #[cfg(test)]
+            broken: false,
+        };
+        match outbox.count_on(COUNT_ROWS) {
+            Ok(()) => Ok(outbox),
+            Err(error) => Err(Box::new((outbox.store, error))),
         }
     }
 
-    /// Opens a transaction.
+    /// Opens a transaction; on an error, none is open.
     ///
     /// # Errors
     /// [`StoreError::Sqlite`], as all that follow.
     pub fn begin(&mut self) -> Result<(), StoreError> {
-        self.before = (self.next, self.leased, self.count, None);
-        self.run("BEGIN IMMEDIATE", params![]).map(drop)
+        // Before anything that can fail: a rollback after that must not undo the transaction before this one.
+        self.before = (self.next, self.leased, self.counts, None, self.tally.clone());
+        self.lease_ahead()?;
+        self.before.1 = self.leased;
+        self.spend_nothing();
+        self.run("BEGIN IMMEDIATE", params![])?;
+        let outcome = self.forget_counts();
+        if outcome.is_err() {
+            self.rollback();
+        }
+        outcome
     }
 
     /// Makes everything since [`Outbox::begin`] durable, or, on an error, undone.
@@ -125,7 +193,8 @@ impl Outbox {
 
     /// Undoes everything since [`Outbox::begin`].
     pub fn rollback(&mut self) {
-        (self.next, self.leased, self.count) = (self.before.0, self.before.1, self.before.2);
+        (self.next, self.leased, self.counts) = (self.before.0, self.before.1, self.before.2);
+        self.tally.clone_from(&self.before.4);
         if let Some(boots) = self.before.3.take() {
             self.boots = boots;
         }
@@ -149,8 +218,7 @@ impl Outbox {
             self.note_boot(Seq(seq))?;
         }
         self.run(
-            "INSERT INTO q(seq, qos, retain, ts_ms, synced, exp_ms, topic, props, payload, up_ms, stamp_ms) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+            texts::of(new.priority).push,
             params![
                 signed(seq),
                 new.qos.level(),
@@ -162,28 +230,37 @@ impl Outbox {
                 new.properties,
                 new.payload,
                 up.map(millis),
-                new.stamp.filter(|_| up.is_some()).map(millis)
+                new.stamp.filter(|_| up.is_some()).map(millis),
+                new.rule.map(|rule| rule.0)
             ],
         )?;
+        self.spend(new.topic.len() + new.payload.len() + new.properties.map_or(0, <[u8]>::len));
         self.next += 1;
-        self.count += 1;
+        self.counts.pushed(new.priority);
+        self.tally_pushed(new.rule, new.topic.len() + new.payload.len());
         Ok(Seq(seq))
     }
 
-    /// The oldest records after `cursor`: at most `limit` of them, and no more once they come to `bytes`, but never none for their size.
+    /// The oldest records of a class with numbers between two, themselves excepted: at most `limit`, and no more once they come to `bytes`, but
+    /// never none for their size.
     ///
     /// # Errors
     /// [`StoreError::Sqlite`].
-    pub fn after(&self, cursor: Seq, limit: usize, bytes: usize) -> Result<Vec<Record>, StoreError> {
-        let sql = "SELECT seq, qos, retain, ts_ms, synced, exp_ms, topic, props, payload, up_ms, stamp_ms FROM q \
-                   WHERE seq > ?1 ORDER BY seq LIMIT ?2";
-        let mut statement = self.store.connection().prepare_cached(sql)?;
-        let mut rows = statement.query(params![signed(cursor.0), i64::try_from(limit).unwrap_or(i64::MAX)])?;
+    pub fn between(
+        &self,
+        priority: Priority,
+        (after, before): (Seq, Seq),
+        limit: usize,
+        bytes: usize,
+    ) -> Result<Vec<Record>, StoreError> {
+        let mut statement = self.store.connection().prepare_cached(texts::of(priority).after)?;
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let mut rows = statement.query(params![signed(after.0), signed(before.0), limit])?;
         let mut records = Vec::new();
         let mut total = 0;
         while total < bytes || records.is_empty() {
             let Some(row) = rows.next()? else { break };
-            let record = record(row)?;
+            let record = record(row, priority)?;
             total += record.bytes();
             records.push(record);
         }
@@ -195,133 +272,58 @@ impl Outbox {
     /// # Errors
     /// [`StoreError::Sqlite`].
     pub fn oldest(&self) -> Result<Option<Timestamp>, StoreError> {
-        let sql = "SELECT seq, ts_ms, synced, up_ms FROM q ORDER BY seq LIMIT 1";
-        let found = self.store.connection().prepare_cached(sql)?.query_row([], waiting).optional()?;
-        Ok(found.map(|oldest| self.boots.mended(oldest.seq, oldest.accepted)))
+        let mut oldest: Option<Waiting> = None;
+        for priority in Priority::ALL {
+            let mut statement = self.store.connection().prepare_cached(texts::of(priority).head)?;
+            let head = statement.query_row([], |row| waiting(row, priority)).optional()?;
+            oldest = oldest.into_iter().chain(head).min_by_key(|head| head.seq);
+        }
+        Ok(oldest.map(|oldest| self.boots.mended(oldest.seq, oldest.accepted)))
     }
 
     /// One record.
     ///
     /// # Errors
     /// [`StoreError::Sqlite`].
-    pub fn record(&self, seq: Seq) -> Result<Option<Record>, StoreError> {
-        let sql = "SELECT seq, qos, retain, ts_ms, synced, exp_ms, topic, props, payload, up_ms, stamp_ms FROM q WHERE seq = ?1";
-        Ok(self.store.connection().prepare_cached(sql)?.query_row([signed(seq.0)], record).optional()?)
-    }
-
-    /// Packet ids in use, oldest record first.
-    ///
-    /// # Errors
-    /// [`StoreError::Sqlite`].
-    pub fn claimed(&self) -> Result<Vec<Claim>, StoreError> {
-        let sql = "SELECT pkid, inflight.seq, st, qos, length(CAST(topic AS BLOB)) + length(payload) \
-                   FROM inflight JOIN q USING (seq) ORDER BY inflight.seq";
-        let mut statement = self.store.connection().prepare_cached(sql)?;
-        let rows = statement.query_map([], |row| {
-            let stage = if row.get::<_, u8>(2)? == 0 { Stage::Publish } else { Stage::Release };
-            let bytes = usize::try_from(row.get::<_, i64>(4)?).unwrap_or(0);
-            Ok(Claim { pkid: row.get(0)?, seq: seq(row, 1)?, qos: qos(row, 3)?, stage, bytes })
-        })?;
-        Ok(rows.collect::<Result<_, _>>()?)
-    }
-
-    /// Gives the record a packet id: must be committed before the first byte of its PUBLISH.
-    ///
-    /// # Errors
-    /// [`StoreError::Sqlite`]; a packet id that is taken is one.
-    pub fn claim(&mut self, pkid: u16, seq: Seq) -> Result<(), StoreError> {
-        self.run("INSERT INTO inflight(pkid, seq, st) VALUES (?1, ?2, 0)", params![pkid, signed(seq.0)]).map(drop)
-    }
-
-    /// PUBREC came: must be committed before the first byte of the PUBREL.
-    ///
-    /// # Errors
-    /// [`StoreError::Sqlite`].
-    pub fn release(&mut self, pkid: u16) -> Result<(), StoreError> {
-        self.run("UPDATE inflight SET st = 1 WHERE pkid = ?1", params![pkid]).map(drop)
-    }
-
-    /// The cloud has it, or will never take it: record and packet id go.
-    ///
-    /// # Errors
-    /// [`StoreError::Sqlite`].
-    pub fn finish(&mut self, pkid: u16, seq: Seq) -> Result<(), StoreError> {
-        self.run("DELETE FROM inflight WHERE pkid = ?1", params![pkid])?;
-        self.remove(seq)
+    pub fn record(&self, priority: Priority, seq: Seq) -> Result<Option<Record>, StoreError> {
+        let mut statement = self.store.connection().prepare_cached(texts::of(priority).record)?;
+        Ok(statement.query_row([signed(seq.0)], |row| record(row, priority)).optional()?)
     }
 
     /// A record goes that has no packet id.
     ///
     /// # Errors
     /// [`StoreError::Sqlite`].
-    pub fn remove(&mut self, seq: Seq) -> Result<(), StoreError> {
-        let removed = self.run("DELETE FROM q WHERE seq = ?1", params![signed(seq.0)])?;
-        self.count = self.count.saturating_sub(removed as u64);
+    pub fn remove(&mut self, priority: Priority, seq: Seq) -> Result<(), StoreError> {
+        self.tally_moved(priority, seq, false)?;
+        self.delete(priority, seq)
+    }
+
+    fn delete(&mut self, priority: Priority, seq: Seq) -> Result<(), StoreError> {
+        let mut size = self.store.connection().prepare_cached(texts::of(priority).size)?;
+        let bytes = size.query_row([signed(seq.0)], |row| row.get::<_, i64>(1)).optional()?;
+        drop(size);
+        let Some(bytes) = bytes else { return Ok(()) };
+        self.run(texts::of(priority).remove, params![signed(seq.0)])?;
+        self.counts.removed(priority, seq);
+        self.spend_removal(priority, seq, usize::try_from(bytes).unwrap_or(0));
         Ok(())
     }
 
-    /// The cloud forgot its session: every packet id is free, the records wait again, and their payloads stay what they were when they were sent.
+    /// The oldest records of a class that are not in flight, at most `limit`.
     ///
     /// # Errors
     /// [`StoreError::Sqlite`].
-    pub fn forget_session(&mut self) -> Result<(), StoreError> {
-        self.run(
-            "UPDATE q SET stamp_ms = NULL WHERE seq IN (SELECT seq FROM inflight) AND stamp_ms IS NOT NULL",
-            params![],
-        )?;
-        self.run("DELETE FROM inflight", params![])?;
-        self.run("DELETE FROM rx_q2", params![]).map(drop)
-    }
-
-    /// Packet ids of QoS 2 messages from the cloud that were received and not released.
-    ///
-    /// # Errors
-    /// [`StoreError::Sqlite`].
-    pub fn received(&self) -> Result<Vec<u16>, StoreError> {
-        let mut statement = self.store.connection().prepare_cached("SELECT pkid FROM rx_q2")?;
-        let rows = statement.query_map([], |row| row.get(0))?;
+    pub fn waiting(&self, priority: Priority, limit: usize) -> Result<Vec<Waiting>, StoreError> {
+        let mut statement = self.store.connection().prepare_cached(texts::of(priority).waiting)?;
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let rows = statement.query_map([limit], |row| waiting(row, priority))?;
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
-    /// Notes a QoS 2 message from the cloud: must be committed before the PUBREC.
-    ///
-    /// # Errors
-    /// [`StoreError::Sqlite`].
-    pub fn note_received(&mut self, pkid: u16) -> Result<(), StoreError> {
-        self.run("INSERT OR IGNORE INTO rx_q2(pkid) VALUES (?1)", params![pkid]).map(drop)
-    }
-
-    /// The cloud released it.
-    ///
-    /// # Errors
-    /// [`StoreError::Sqlite`].
-    pub fn note_released(&mut self, pkid: u16) -> Result<(), StoreError> {
-        self.run("DELETE FROM rx_q2 WHERE pkid = ?1", params![pkid]).map(drop)
-    }
-
-    /// The oldest records that are not in flight, at most `limit`.
-    ///
-    /// # Errors
-    /// [`StoreError::Sqlite`].
-    pub fn waiting(&self, limit: usize) -> Result<Vec<Waiting>, StoreError> {
-        let sql =
-            "SELECT seq, ts_ms, synced, up_ms FROM q WHERE seq NOT IN (SELECT seq FROM inflight) ORDER BY seq LIMIT ?1";
-        let mut statement = self.store.connection().prepare_cached(sql)?;
-        let rows = statement.query_map([i64::try_from(limit).unwrap_or(i64::MAX)], waiting)?;
-        Ok(rows.collect::<Result<_, _>>()?)
-    }
-
-    /// As [`Store::shrink`].
-    ///
-    /// # Errors
-    /// [`StoreError::Sqlite`].
-    pub fn shrink(&self, pages: u32) -> Result<bool, StoreError> {
-        self.store.shrink(pages)
-    }
-
-    /// Records waiting, in flight included.
-    pub fn count(&self) -> u64 {
-        self.count
+    /// Number that the next record will get.
+    pub fn next(&self) -> Seq {
+        Seq(self.next)
     }
 
     /// As [`Store::bytes`].
@@ -361,6 +363,11 @@ impl Outbox {
     pub fn close(mut self) -> Result<(), StoreError> {
         let next = signed(self.next);
         self.set_meta("seq_lease", next)?;
+        self.store_counts()?;
+        // A note of an earlier boot stays for the engine: the cloud has not been made to forget the session yet.
+        if !self.may_lack_commits()? {
+            self.wait_for_disk(true, None)?;
+        }
         self.store.close()
     }
 
@@ -384,9 +391,11 @@ impl Outbox {
     }
 }
 
-fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
+fn record(row: &Row<'_>, priority: Priority) -> rusqlite::Result<Record> {
     Ok(Record {
         seq: seq(row, 0)?,
+        priority,
+        rule: row.get::<_, Option<u32>>(11)?.map(RuleId),
         qos: qos(row, 1)?,
         retain: row.get(2)?,
         accepted: Timestamp { unix_ms: row.get(3)?, synced: row.get(4)?, at: moment(row, 9)? },
@@ -398,9 +407,9 @@ fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
     })
 }
 
-fn waiting(row: &Row<'_>) -> rusqlite::Result<Waiting> {
+fn waiting(row: &Row<'_>, priority: Priority) -> rusqlite::Result<Waiting> {
     let accepted = Timestamp { unix_ms: row.get(1)?, synced: row.get(2)?, at: moment(row, 3)? };
-    Ok(Waiting { seq: seq(row, 0)?, accepted })
+    Ok(Waiting { seq: seq(row, 0)?, priority, accepted })
 }
 
 fn moment(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Moment>> {
@@ -414,6 +423,23 @@ fn millis(at: Moment) -> i64 {
 
 fn seq(row: &Row<'_>, column: usize) -> rusqlite::Result<Seq> {
     row.get(column).map(|value| Seq(unsigned(value)))
+}
+
+/// A class as it is stored.
+fn class(priority: Priority) -> u8 {
+    match priority {
+        Priority::Urgent => 0,
+        Priority::High => 1,
+        Priority::Normal => 2,
+        Priority::Low => 3,
+    }
+}
+
+/// A class that is none of ours is damage: nobody knows which table its record is in.
+pub(super) fn priority(row: &Row<'_>, column: usize) -> rusqlite::Result<Priority> {
+    let class: i64 = row.get(column)?;
+    let known = usize::try_from(class).ok().and_then(Priority::at);
+    known.ok_or(rusqlite::Error::IntegralValueOutOfRange(column, class))
 }
 
 /// A level that is none of ours is taken for 1: sent at least once is the safe reading of a flipped bit.

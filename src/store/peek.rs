@@ -4,6 +4,7 @@ use std::path::Path;
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _};
 
+use super::quarantine::file_error;
 use super::{Store, StoreError};
 use crate::limits::PEEK_WAIT;
 
@@ -24,18 +25,31 @@ impl Peek {
     /// # Errors
     /// [`StoreError`] when it cannot be read.
     pub fn at(path: &Path) -> Result<Option<Self>, StoreError> {
-        if !path.exists() {
+        // A file that may not be looked for is not one that is not there.
+        if !path.try_exists().map_err(|error| file_error("look for", path, error))? {
             return Ok(None);
         }
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(path, flags)?;
         connection.busy_timeout(PEEK_WAIT)?;
-        let queued: i64 = connection.query_row("SELECT count(*) FROM q", [], |row| row.get(0))?;
-        let oldest = connection
-            .query_row("SELECT ts_ms, synced FROM q ORDER BY seq LIMIT 1", [], |row| Ok((row.get(0)?, row.get(1)?)))
-            .optional()?;
+        // One table in a file that an earlier version wrote and this one has not opened yet.
+        let single = connection.prepare("SELECT 1 FROM sqlite_master WHERE name = 'q'")?.exists([])?;
+        let tables: &[&str] = if single { &["q"] } else { &["q0", "q1", "q2", "q3"] };
+        // Counting is a walk over all of them: only where the owner runs, or was killed.
+        let kept = super::outbox::kept(&connection)?;
+        let (mut queued, mut oldest) = (0_i64, None);
+        for table in tables {
+            if kept.is_none() {
+                queued +=
+                    connection.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get::<_, i64>(0))?;
+            }
+            let head = format!("SELECT seq, ts_ms, synced FROM {table} ORDER BY seq LIMIT 1");
+            let head = connection.query_row(&head, [], |row| Ok((row.get::<_, i64>(0)?, (row.get(1)?, row.get(2)?))));
+            oldest = oldest.into_iter().chain(head.optional()?).min_by_key(|(seq, _)| *seq);
+        }
+        let oldest = oldest.map(|(_, accepted)| accepted);
         let bytes = Store::bytes_of(&connection)?;
-        Ok(Some(Self { queued: u64::try_from(queued).unwrap_or(0), bytes, oldest }))
+        Ok(Some(Self { queued: kept.unwrap_or(queued.unsigned_abs()), bytes, oldest }))
     }
 }
 
@@ -43,7 +57,7 @@ impl Peek {
 mod tests {
     use super::super::{NewRecord, Outbox};
     use super::*;
-    use crate::model::{BootId, Qos, Timestamp};
+    use crate::model::{BootId, Priority, Qos, Timestamp};
 
     #[test]
     fn what_waits_is_seen_beside_the_owner_and_after_it() {
@@ -55,6 +69,8 @@ mod tests {
         for time in [5_000, 6_000] {
             let accepted = Timestamp { unix_ms: time, synced: true, at: None };
             let new = NewRecord {
+                priority: if time == 6_000 { Priority::Urgent } else { Priority::Low },
+                rule: None,
                 topic: "a",
                 payload: b"1",
                 qos: Qos::AtLeastOnce,
@@ -71,6 +87,10 @@ mod tests {
         assert_eq!((beside.queued, beside.oldest), (2, Some((5_000, true))));
         outbox.close().unwrap();
         assert_eq!(Peek::at(&path).unwrap().map(|peek| peek.queued), Some(2));
+        // What the close has noted is believed: ten million are not walked over.
+        let file = Connection::open(&path).unwrap();
+        file.execute("UPDATE meta SET v = '10000000 0 0 0' WHERE k = 'counts'", []).unwrap();
+        assert_eq!(Peek::at(&path).unwrap().map(|peek| peek.queued), Some(10_000_000));
     }
 
     #[test]

@@ -1,10 +1,14 @@
 //! What goes into an outbox, what comes out, and what was removed unsent.
 
-use crate::model::{Moment, Qos, Seq, Timestamp};
+use crate::model::{Moment, Priority, Qos, RuleId, Seq, Timestamp};
 
 /// A message on its way into the store.
 #[derive(Debug, Clone, Copy)]
 pub struct NewRecord<'a> {
+    /// How urgent it is.
+    pub priority: Priority,
+    /// The `out` rule that took it up, where that is known.
+    pub rule: Option<RuleId>,
     /// Topic at the cloud.
     pub topic: &'a str,
     /// Payload.
@@ -28,6 +32,10 @@ pub struct NewRecord<'a> {
 pub struct Record {
     /// Its number.
     pub seq: Seq,
+    /// How urgent it is.
+    pub priority: Priority,
+    /// The `out` rule that took it up, where that is known.
+    pub rule: Option<RuleId>,
     /// Topic at the cloud.
     pub topic: String,
     /// Payload.
@@ -58,6 +66,8 @@ impl Record {
 pub struct Waiting {
     /// Its number.
     pub seq: Seq,
+    /// How urgent it is.
+    pub priority: Priority,
     /// As [`Record::accepted`].
     pub accepted: Timestamp,
 }

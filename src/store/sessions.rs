@@ -8,8 +8,11 @@ use super::{Opened, Schema, Store, StoreError};
 use crate::model::Qos;
 
 /// Application id: "TGse" in ASCII.
-const SCHEMA: Schema =
-    Schema { application_id: 0x5447_7365, migrations: &[include_str!("migrations/sessions_0001.sql")] };
+const SCHEMA: Schema = Schema {
+    application_id: 0x5447_7365,
+    migrations: &[include_str!("migrations/sessions_0001.sql")],
+    salvaged: false,
+};
 
 /// A retained message on its way in or out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +61,11 @@ impl Sessions {
     pub fn quarantine(self, reason: String) -> Result<(Self, Opened), StoreError> {
         let (store, opened) = self.store.quarantine(reason)?;
         Ok((Self { store }, opened))
+    }
+
+    /// Whether the file is still where it was opened.
+    pub fn is_there(&self) -> bool {
+        self.store.is_there()
     }
 
     /// Shows every retained message.

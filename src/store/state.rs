@@ -16,6 +16,7 @@ use crate::model::{Ack, ActuatorId, CommandId, Outcome, Timestamp};
 const SCHEMA: Schema = Schema {
     application_id: 0x5447_7374,
     migrations: &[include_str!("migrations/state_0001.sql"), include_str!("migrations/state_0002.sql")],
+    salvaged: false,
 };
 
 /// The number of a command that was taken.
@@ -76,6 +77,11 @@ impl State {
     pub fn quarantine(self, reason: String) -> Result<(Self, Opened), StoreError> {
         let (store, opened) = self.store.quarantine(reason)?;
         Ok((Self { store, before: 0, last: 0 }, opened))
+    }
+
+    /// Whether the file is still where it was opened.
+    pub fn is_there(&self) -> bool {
+        self.store.is_there()
     }
 
     /// Begins a transaction.

@@ -81,7 +81,8 @@ fn effective(level: &str) -> Result<Targets, LogError> {
 
 fn filter(level: &str) -> Result<Targets, LogError> {
     // rumqttd's router tells each subscription as INFO; whoever wants that says so: a later directive overrides an earlier one.
-    let mut directives = String::from("rumqttd=warn");
+    // The WebSocket library tells whole messages as TRACE, and no payload belongs into a log because someone looks for something else.
+    let mut directives = String::from("rumqttd=warn,tungstenite=info,tokio_tungstenite=info");
     for directive in level.split(',').map(str::trim).filter(|directive| !directive.is_empty()) {
         directives.push(',');
         directives.push_str(directive);

@@ -46,7 +46,12 @@ fn folders(below: &Path) -> Vec<PathBuf> {
 
 fn read_plan(case: &Path) -> Result<Plan, String> {
     let text = fs::read_to_string(case.join("gateway.toml")).unwrap();
-    let environment = Environment { variable: Box::new(|_| None), host_name: "box".into(), secrets: Secrets::Ignored };
+    let environment = Environment {
+        secrets: Secrets::Ignored,
+        host_name: "box".into(),
+        variable: Box::new(|_| None),
+        ..Environment::of_process()
+    };
     let loaded = config::load_text(Path::new("gateway.toml"), &text);
     plan::plan(loaded, &environment).map(|(plan, _)| plan).map_err(|report| report.render(false))
 }

@@ -24,6 +24,10 @@ fn settings(terminal: &File) -> libc::termios {
 
 /// Answers the question for a password with these keys. Returns how the program ended and what it said.
 fn answered(keys: &[u8]) -> (Option<i32>, Log) {
+    answered_by(&["user", "hash"], keys)
+}
+
+fn answered_by(arguments: &[&str], keys: &[u8]) -> (Option<i32>, Log) {
     let dir = tempfile::tempdir().unwrap();
     let mut tty = Tty::plug(dir.path().join("terminal"));
     let terminal = File::options().read(true).write(true).open(tty.path()).unwrap();
@@ -34,7 +38,7 @@ fn answered(keys: &[u8]) -> (Option<i32>, Log) {
 
     let log = Log::default();
     let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
-    command.args(["user", "hash"]).stdin(terminal.try_clone().unwrap());
+    command.args(arguments).stdin(terminal.try_clone().unwrap());
     let mut process = Process::start("tidegate", &mut command, &log);
     wait_for(LIMIT, "the terminal to hide what is typed", || {
         let flags = settings(&terminal).c_lflag & SANE;
@@ -61,4 +65,20 @@ fn ctrl_c_at_the_question_ends_it_with_130_and_the_terminal_shows_again() {
         assert_eq!(code, Some(130));
         assert!(!log.lines().iter().any(|line| line.contains('$')), "{:?}", log.lines());
     }
+}
+
+#[test]
+fn a_password_for_a_user_is_asked_for_twice_and_a_slip_changes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("tidegate.toml");
+    std::fs::write(&config, "[gateway]\nid = \"box\"\n").unwrap();
+    let path = config.to_str().unwrap();
+    for (keys, expected) in [(&b"horse\nhorze\n"[..], 64), (b"horse\n\x03", 130)] {
+        let (code, log) = answered_by(&["user", "add", "ha", "--config", path], keys);
+        assert_eq!(code, Some(expected), "{:?}", log.lines());
+        assert_eq!(std::fs::read_to_string(&config).unwrap(), "[gateway]\nid = \"box\"\n");
+    }
+    let (code, log) = answered_by(&["user", "add", "ha", "--config", path], b"horse\nhorse\n");
+    assert_eq!(code, Some(0), "{:?}", log.lines());
+    assert!(std::fs::read_to_string(&config).unwrap().contains("name = \"ha\"\nhash = \"$argon2id$"));
 }

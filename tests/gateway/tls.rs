@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::need_mosquitto;
 use crate::support::certs::Pair;
 use crate::support::mosquitto::Setup;
-use crate::support::{Certificates, Door, Gateway, Mosquitto, Received, Subscriber, wait_for};
+use crate::support::{Certificates, Cut, Door, Gateway, Link, Mosquitto, Received, Subscriber, wait_for};
 
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -105,4 +105,40 @@ fn a_certificate_of_an_unknown_root_is_refused() {
         assert!(!spoke, "the bridge spoke with an untrusted cloud");
         if lines.iter().any(|line| line.contains("unknown ca")) { Ok(()) } else { Err(format!("{:?}", lines.last())) }
     });
+}
+
+/// What a real broker makes of a session that comes again, one that wants a client certificate.
+#[test]
+fn cut_off_the_bridge_comes_back_with_the_session_it_had_until_its_certificate_is_renewed() {
+    need_mosquitto!();
+    let dir = tempfile::tempdir().unwrap();
+    let certs = Certificates::make(dir.path());
+    let cloud = Setup::new().tls(certs.ca.clone(), certs.server.clone()).start();
+    let link = Link::to(cloud.port());
+    let words = [
+        ("port", link.port().to_string()),
+        ("ca", certs.ca.display().to_string()),
+        ("cert", certs.client.cert.display().to_string()),
+        ("key", certs.client.key.display().to_string()),
+    ];
+    let words: Vec<(&str, &str)> = words.iter().map(|(word, value)| (*word, value.as_str())).collect();
+    let mut gateway = Gateway::new(CONFIG, &words).log_level("info,tidegate=debug");
+    gateway.start();
+    for (round, resumed) in [(1, false), (2, true), (3, true), (4, false), (5, true)] {
+        if round == 4 {
+            // Another file with the same in it: what is in it is not asked.
+            let next = dir.path().join("next.pem");
+            std::fs::copy(&certs.client.cert, &next).unwrap();
+            std::fs::rename(&next, &certs.client.cert).unwrap();
+        }
+        let mark = if round == 1 { 0 } else { gateway.log().len() };
+        if round > 1 {
+            link.cut(Cut::Reset);
+        }
+        gateway.wait_for_log(LIMIT, mark, &["connected to the cloud"]);
+        let lines = gateway.log().since(mark);
+        let handshakes: Vec<&String> = lines.iter().filter(|line| line.contains("TLS with the cloud")).collect();
+        assert!(handshakes[0].contains(&format!("resumed={resumed}")), "connection {round}: {handshakes:?}");
+        assert!(!lines.iter().any(|line| line.contains("still out of reach")), "connection {round}: {lines:#?}");
+    }
 }

@@ -13,12 +13,17 @@ use tidegate::plan::{self, Environment, Plan, Secrets};
 use crate::source::{files_below, read, root};
 
 /// A machine that has none of the secrets.
-fn environment() -> Environment {
-    Environment { variable: Box::new(|_| None), host_name: "example".into(), secrets: Secrets::Ignored }
+pub(crate) fn environment() -> Environment {
+    Environment {
+        variable: Box::new(|_| None),
+        host_name: "example".into(),
+        secrets: Secrets::Ignored,
+        ..Environment::of_process()
+    }
 }
 
 /// The plan of a config that must be without errors and without warnings.
-fn plan_of(what: &str, loaded: Loaded) -> Result<Plan, String> {
+pub(crate) fn plan_of(what: &str, loaded: Loaded) -> Result<Plan, String> {
     match plan::plan(loaded, &environment()) {
         Ok((plan, report)) if report.render(false).is_empty() => Ok(plan),
         Ok((_, report)) | Err(report) => Err(format!("{what}:\n{}", report.render(false))),
@@ -164,7 +169,7 @@ fn together<'t>(blocks: impl IntoIterator<Item = &'t toml::Value>) -> toml::Tabl
 }
 
 /// Compares a generated page with what is in the tree, or writes it.
-fn assert_generated(path: &str, page: &str) {
+pub(crate) fn assert_generated(path: &str, page: &str) {
     if std::env::var_os("BLESS").is_some() {
         std::fs::write(root().join(path), page).unwrap();
     }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)] // a test that cannot go on ends here, with its place
 #![allow(clippy::format_collect)] // texts are short and made once
 
+mod clouds;
 mod cross;
 mod drivers;
 mod examples;

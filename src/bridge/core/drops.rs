@@ -15,33 +15,54 @@ use crate::store::Dropped;
 pub(in crate::bridge) enum Cause {
     /// The store reached `max_bytes` or `max_messages`.
     StoreFull,
+    /// It came in while the store was full, and `full = "drop-newest"`.
+    Newest,
+    /// The store was full, and a newer one of its topic is kept (`full = "thin"`).
+    Thinned,
+    /// Its rule reached its own `max_messages` or `max_bytes`.
+    RuleFull,
     /// Older than `max_age`.
     Age,
+    /// Older than its rule's own `max_age`.
+    RuleAge,
     /// Older than its publisher wanted (message expiry).
     Expired,
     /// The cloud refused it with this MQTT 5 reason.
     Refused(u8),
-    /// Larger than the cloud takes.
+    /// Larger than the cloud takes, or than the store may become.
     TooLarge,
     /// Its handshake was half done when the cloud forgot the session, and `on_session_loss` says to drop it.
     Uncertain,
     /// QoS 0, and the link was down or slow.
     Qos0,
+    /// QoS 0 beyond `rate`.
+    Rate,
     /// The engine could not keep up with what came in.
     IntakeFull,
+    /// It came from the gateway whose broker the cloud is, or says so.
+    Circle,
+    /// A person removed it (`tidegate outbox purge`).
+    Purged,
 }
 
 impl Cause {
-    fn word(self) -> String {
+    pub(super) fn word(self) -> String {
         match self {
             Cause::StoreFull => "store-full".into(),
+            Cause::Newest => "store-full-newest".into(),
+            Cause::Thinned => "thinned".into(),
+            Cause::RuleFull => "rule-full".into(),
             Cause::Age => "age".into(),
+            Cause::RuleAge => "rule-age".into(),
             Cause::Expired => "expired".into(),
             Cause::Refused(reason) => format!("refused-0x{reason:02x}"),
             Cause::TooLarge => "too-large".into(),
             Cause::Uncertain => "session-lost".into(),
             Cause::Qos0 => "qos0-offline".into(),
+            Cause::Rate => "qos0-rate".into(),
             Cause::IntakeFull => "intake-full".into(),
+            Cause::Circle => "circle".into(),
+            Cause::Purged => "purged".into(),
         }
     }
 }

@@ -5,33 +5,51 @@ use std::time::Duration;
 use serde_json::Map;
 
 use super::link::{Own, Phase};
-use super::{Cause, Core, ONLINE, SESSION_OF, SUBSCRIBED, V5_OF, canonical, event, identity};
+use super::{Cause, Core, ONLINE, SESSION_OF, SUBSCRIBED, V5_OF, event, identity};
 use crate::bridge::rules;
 use crate::bridge::settings::OnSessionLoss;
+use crate::limits::DOWN_WAITING_BYTES;
+use crate::logic::echo::Echoes;
 use crate::logic::flight::{Claim, FAILURE, Flight, Stage, Verdict};
-use crate::model::{Message, Moment, Origin, Qos, Seq, Timestamp, TopicFilter};
-use crate::mqtt::client::{self, Delivery, Incoming, Version, Welcome, WireError};
+use crate::logic::marks;
+use crate::model::{GatewayId, Message, Moment, Origin, Qos, Timestamp};
+use crate::mqtt::client::{self, Delivery, Elsewhere, Incoming, Version, Welcome, WireError};
+
+/// Reasons of DISCONNECT (MQTT 5 §3.14.2.1) that a topic alias may be behind.
+const PROTOCOL_ERROR: u8 = 0x82;
+const TOPIC_ALIAS_INVALID: u8 = 0x94;
 
 /// Why a connection is to end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::bridge) enum Close {
     /// The cloud's CONNACK says no.
-    Refused(Version, u8),
+    Refused(Version, u8, Elsewhere),
     /// The cloud said goodbye, with this reason of MQTT 5.
-    Dismissed(u8),
+    Dismissed(u8, Elsewhere),
     /// Its bytes are no MQTT.
     Wire(WireError),
     /// It did not answer a ping.
     Silent,
+    /// It takes one of our packet ids for another message's.
+    Mismatch,
     /// The cloud was made to forget an old session, and a new connection is to be made at once.
     Purged,
+    /// The token ends soon: a new connection is to be made at once, with a new one.
+    Renewed,
     /// We left in order.
     Left,
     /// The store was replaced, and the session at the cloud fits it no more.
     NewStore,
+    /// It is this gateway's own broker.
+    Itself(GatewayId),
 }
 
 impl Core {
+    /// Whether the connection is to be read: not while too much of what came waits for a commit.
+    pub(in crate::bridge) fn listens(&self) -> bool {
+        self.link.as_ref().is_none_or(|link| link.waiting_bytes() < DOWN_WAITING_BYTES)
+    }
+
     /// Takes bytes of the cloud in. On an error what came before it still counts: make a turn, then close.
     pub(in crate::bridge) fn receive(&mut self, bytes: &[u8], now: Moment, wall: Timestamp) -> Result<(), Close> {
         let Some(link) = &mut self.link else { return Ok(()) };
@@ -40,40 +58,55 @@ impl Core {
         loop {
             let Some(link) = &mut self.link else { return Ok(()) };
             match link.decoder.next_packet() {
-                Ok(Some(packet)) => self.packet(packet, wall)?,
+                Ok(Some(packet)) => self.packet(packet, now, wall)?,
                 Ok(None) => return Ok(()),
                 Err(error) => return Err(Close::Wire(error)),
             }
         }
     }
 
-    fn packet(&mut self, packet: Incoming, wall: Timestamp) -> Result<(), Close> {
+    fn packet(&mut self, packet: Incoming, now: Moment, wall: Timestamp) -> Result<(), Close> {
         let Some(link) = &mut self.link else { return Ok(()) };
         match (link.phase, packet) {
             (Phase::Greeting, Incoming::Connack(welcome)) if welcome.code != 0 => {
-                Err(Close::Refused(link.version, welcome.code))
+                Err(Close::Refused(link.version, welcome.code, welcome.elsewhere))
             }
             (Phase::Greeting, Incoming::Connack(welcome)) => {
-                self.welcomed(welcome, wall);
+                self.welcomed(&welcome, wall);
                 Ok(())
             }
-            (_, Incoming::Disconnect(reason)) => Err(Close::Dismissed(reason)),
+            (_, Incoming::Disconnect(reason, elsewhere)) => {
+                self.dismissed_over_aliases(reason);
+                Err(Close::Dismissed(reason, elsewhere))
+            }
             (Phase::Greeting, _) => Err(Close::Wire(WireError::Malformed("greeting"))),
             (_, Incoming::Connack(_)) => Err(Close::Wire(WireError::Malformed("second CONNACK"))),
-            (_, packet) => {
-                self.session_packet(packet, wall);
-                Ok(())
-            }
+            (_, packet) => self.session_packet(packet, now, wall),
+        }
+    }
+
+    /// Topic aliases spare bytes, and are worth no connection: a cloud that ends one over them gets none from then on.
+    fn dismissed_over_aliases(&mut self, reason: u8) {
+        let used = self.link.as_ref().is_some_and(|link| link.aliases.given() > 0);
+        if used && !self.no_aliases && [PROTOCOL_ERROR, TOPIC_ALIAS_INVALID].contains(&reason) {
+            self.no_aliases = true;
+            let bridge = self.settings.id.as_str();
+            tracing::info!(bridge, reason, "the cloud may have tripped over a topic alias: it gets none any more");
         }
     }
 
     /// The session is resumed, or everything in flight waits again.
-    fn welcomed(&mut self, welcome: Welcome, wall: Timestamp) {
+    fn welcomed(&mut self, welcome: &Welcome, wall: Timestamp) {
         let Some(link) = &mut self.link else { return };
-        link.phase = Phase::Welcomed(welcome);
-        link.max_packet = welcome.max_packet;
-        link.max_qos = welcome.max_qos;
-        link.retain = welcome.retain;
+        link.phase = Phase::Welcomed;
+        // What the cloud is known to take holds beside what it says: 3.1.1 cannot say anything.
+        let limits = self.settings.limits;
+        let its_word = limits.adjustable && welcome.max_packet != usize::MAX;
+        link.max_packet = if its_word { welcome.max_packet } else { welcome.max_packet.min(limits.max_packet) };
+        link.max_qos = welcome.max_qos.min(limits.max_qos).min(self.window.max_qos());
+        link.retain = welcome.retain && limits.retain;
+        link.aliases.allow(if self.no_aliases { 0 } else { welcome.topic_aliases });
+        let max_qos = link.max_qos;
         if let Some(seconds) = welcome.keep_alive_s {
             link.keep_alive.set_interval(Duration::from_secs(seconds.into()));
         }
@@ -86,15 +119,17 @@ impl Core {
         if welcome.session_present && !link.clean {
             // A cloud that takes less than it did gets less.
             for claim in self.flight.in_order() {
-                if claim.stage == Stage::Publish && claim.qos > welcome.max_qos {
-                    let qos = welcome.max_qos.max(Qos::AtLeastOnce);
+                if claim.stage == Stage::Publish && claim.qos > max_qos {
+                    let qos = max_qos.max(Qos::AtLeastOnce);
                     self.flight.insert(Claim { qos, ..claim });
                 }
             }
             link.resend = self.flight.in_order().into();
+            self.doubt();
         } else {
             self.session_lost(wall);
         }
+        self.doubt_subscriptions();
         if self.link.as_ref().is_some_and(|link| link.version == Version::V5) && !self.cloud_speaks_v5() {
             let identity = identity(&self.settings);
             self.v5_of = Some(identity.clone());
@@ -112,6 +147,7 @@ impl Core {
         if !self.flight.is_empty() {
             let (bridge, in_flight) = (self.settings.id.as_str(), self.flight.len());
             tracing::warn!(bridge, in_flight, uncertain = uncertain.len(), "the cloud forgot the session");
+            self.store.sessions_lost += 1;
             let mut more = Map::new();
             more.insert("in_flight".into(), in_flight.into());
             more.insert("uncertain".into(), uncertain.len().into());
@@ -119,13 +155,19 @@ impl Core {
         }
         if self.settings.on_session_loss == OnSessionLoss::DropUncertain {
             for claim in uncertain {
-                self.drops.add_record(Cause::Uncertain, claim.seq, wall);
+                let record = self.outbox.as_ref().and_then(|outbox| outbox.record(claim.priority, claim.seq).ok()?);
+                let boots = self.outbox.as_ref().map(crate::store::Outbox::boots);
+                let accepted = record.zip(boots).map(|(record, boots)| boots.mended(claim.seq, record.accepted));
+                self.drops.add_record(Cause::Uncertain, claim.seq, accepted.unwrap_or(wall));
                 self.finished.push(claim);
             }
         }
         self.flight = Flight::default();
-        self.cursor = Seq(0);
-        self.at_end = false;
+        self.refusals.forget_all();
+        self.doubtful.clear();
+        self.close_connect();
+        self.lanes.rewind();
+        self.caps.look_anew();
         self.received.clear();
         self.releases.clear();
         self.down_notes.clear();
@@ -136,7 +178,7 @@ impl Core {
     }
 
     /// The welcome is committed: says `online`, and asks for what is to come down.
-    pub(super) fn go_online(&mut self) -> Option<Close> {
+    pub(super) fn go_online(&mut self, now: Moment) -> Option<Close> {
         let link = self.link.as_mut()?;
         if link.clean {
             self.clean_needed = false;
@@ -145,69 +187,45 @@ impl Core {
             client::put_disconnect(&mut link.replies);
             return Some(Close::Purged);
         }
+        if self.own_broker {
+            self.greet();
+            return None;
+        }
         link.phase = Phase::Online;
+        if let Some(outbox) = &self.outbox {
+            self.lanes.link_up(outbox.next());
+        }
+        self.greet();
         self.say_status(ONLINE, Own::Birth);
-        self.subscribe();
+        self.subscribe(now);
         None
     }
 
-    /// Subscribes where the cloud does not hold just these subscriptions already: each new one would bring the retained messages again.
-    fn subscribe(&mut self) {
-        let wanted = canonical(&self.settings);
-        let held = self.subscribed.as_deref().unwrap_or_default();
-        if held == wanted {
-            return;
-        }
-        let Some(link) = &mut self.link else { return };
-        let gone: Vec<_> = held
-            .lines()
-            .filter_map(|line| TopicFilter::parse(line.split_once(' ')?.1).ok())
-            .filter(|filter| self.settings.inward.iter().all(|rule| rule.from != *filter))
-            .collect();
-        let mut pkid = || {
-            let own = &link.own;
-            self.flight.free_pkid(|pkid| own.contains_key(&pkid))
-        };
-        if !gone.is_empty()
-            && let Some(pkid) = pkid()
-            && client::put_unsubscribe(&mut link.replies, link.version, pkid, &gone).is_ok()
-        {
-            link.own.insert(pkid, Own::Unsubscribe);
-        }
-        let filters: Vec<_> = self.settings.inward.iter().map(|rule| (rule.from.clone(), rule.qos)).collect();
-        if filters.is_empty() {
-            self.notes.push((SUBSCRIBED, wanted));
-            self.must_commit = true;
-            return;
-        }
-        let own = &link.own;
-        let Some(pkid) = self.flight.free_pkid(|pkid| own.contains_key(&pkid)) else { return };
-        match client::put_subscribe(&mut link.replies, link.version, pkid, &filters) {
-            Ok(()) => {
-                let filters = filters.into_iter().map(|(filter, _)| filter).collect();
-                link.own.insert(pkid, Own::Subscribe(filters, wanted));
-            }
-            Err(error) => {
-                tracing::error!(bridge = self.settings.id.as_str(), %error, "the subscriptions cannot be sent");
-            }
-        }
-    }
-
-    fn session_packet(&mut self, packet: Incoming, wall: Timestamp) {
+    fn session_packet(&mut self, packet: Incoming, now: Moment, wall: Timestamp) -> Result<(), Close> {
         match packet {
-            Incoming::Publish(delivery) => self.delivered_to_us(delivery),
+            Incoming::Publish(delivery) => match marks::greets(delivery.topic.as_str()) {
+                Some(gateway) => return self.greeted(gateway),
+                None => self.delivered_to_us(delivery, now),
+            },
             Incoming::Puback(pkid, reason) if self.own_acknowledged(pkid, reason) => {}
             Incoming::Puback(pkid, reason) => {
                 let verdict = self.flight.puback(pkid, reason);
-                self.verdict(verdict, wall);
+                return self.verdict(verdict, now, wall);
             }
             Incoming::Pubrec(pkid, reason) => {
+                if reason < FAILURE {
+                    self.speaks_qos2();
+                }
                 let verdict = self.flight.pubrec(pkid, reason);
-                self.verdict(verdict, wall);
+                return self.verdict(verdict, now, wall);
             }
             Incoming::Pubcomp(pkid) => {
+                self.speaks_qos2();
+                if self.may_be_lost(pkid) {
+                    return Ok(());
+                }
                 let verdict = self.flight.pubcomp(pkid);
-                self.verdict(verdict, wall);
+                return self.verdict(verdict, now, wall);
             }
             Incoming::Pubrel(pkid) => {
                 if self.received.remove(&pkid) {
@@ -216,12 +234,11 @@ impl Core {
                 }
                 self.reply(|out| client::put_pubcomp(out, pkid));
             }
-            Incoming::Suback(pkid, codes) => self.subscribed(pkid, &codes),
-            Incoming::Unsuback(pkid) => {
-                self.own_acknowledged(pkid, 0);
-            }
-            Incoming::Pingresp | Incoming::Connack(_) | Incoming::Disconnect(_) => {}
+            Incoming::Suback(pkid, codes) => self.subscribed(pkid, &codes, wall),
+            Incoming::Unsuback(pkid) => self.unsubscribed(pkid),
+            Incoming::Pingresp | Incoming::Connack(_) | Incoming::Disconnect(..) => {}
         }
+        Ok(())
     }
 
     fn reply(&mut self, put: impl FnOnce(&mut bytes::BytesMut)) {
@@ -230,27 +247,33 @@ impl Core {
         }
     }
 
-    fn verdict(&mut self, verdict: Verdict, wall: Timestamp) {
+    fn verdict(&mut self, verdict: Verdict, now: Moment, wall: Timestamp) -> Result<(), Close> {
         if let (Verdict::Release(_), Some(link)) = (verdict, &mut self.link) {
             link.progressed = true;
             self.window.took_qos2();
         }
         match verdict {
             Verdict::Finished(claim) => {
+                self.taken(claim, now);
                 self.delivered += 1;
                 self.end(claim);
             }
-            Verdict::Refused(claim, reason) => {
-                self.drops.add_record(Cause::Refused(reason), claim.seq, wall);
-                self.end(claim);
+            Verdict::Refused(claim, reason) => self.refused(claim, reason),
+            Verdict::Later(claim, reason) => self.refused_for_now(claim, reason, now, wall),
+            Verdict::Mismatch => {
+                // Whatever it knows of us is not what we know: it has to forget it.
+                self.clean_needed = true;
+                return Err(Close::Mismatch);
             }
             Verdict::Release(claim) => {
+                self.taken(claim, now);
                 self.releases.push(claim.pkid);
                 self.reply(|out| client::put_pubrel(out, claim.pkid));
             }
             Verdict::ReleaseAgain(pkid) => self.reply(|out| client::put_pubrel(out, pkid)),
             Verdict::Stray => tracing::debug!(bridge = self.settings.id.as_str(), "an acknowledgement fits nothing"),
         }
+        Ok(())
     }
 
     /// The handshake is over; the record goes with the next commit.
@@ -283,27 +306,7 @@ impl Core {
         }
     }
 
-    fn subscribed(&mut self, pkid: u16, codes: &[u8]) {
-        let Some(Own::Subscribe(filters, text)) = self.link.as_mut().and_then(|link| link.own.remove(&pkid)) else {
-            return;
-        };
-        let mut agreed = codes.len() == filters.len();
-        for (filter, code) in filters.iter().zip(codes) {
-            if *code >= FAILURE {
-                agreed = false;
-                let (bridge, filter, code) = (self.settings.id.as_str(), filter.as_str(), format!("0x{code:02x}"));
-                tracing::error!(bridge, filter, code, "the cloud refused a subscription");
-            }
-        }
-        // Left unsaid, they are asked for again at the next connection.
-        if agreed {
-            self.subscribed = Some(text.clone());
-            self.notes.push((SUBSCRIBED, text));
-            self.must_commit = true;
-        }
-    }
-
-    fn delivered_to_us(&mut self, delivery: Delivery) {
+    fn delivered_to_us(&mut self, delivery: Delivery, now: Moment) {
         let pkid = delivery.pkid;
         let fresh = delivery.qos != Qos::ExactlyOnce || self.received.insert(pkid);
         if delivery.qos == Qos::ExactlyOnce && fresh {
@@ -320,13 +323,30 @@ impl Core {
             return;
         }
         let Some((rule, topic)) = rules::downward(&self.settings.inward, &delivery.topic) else { return };
+        let went_through = marks::went_through(delivery.properties.as_deref(), self.settings.gateway.as_str())
+            && rules::is_two_way(&self.settings.out, &delivery.topic, &topic);
+        let comes_back =
+            !delivery.retain && self.peer.is_none() && link.comes_back(&self.settings.inward, &delivery.topic);
+        if went_through
+            || (comes_back && self.echoes.came(Echoes::mark(delivery.topic.as_str(), &delivery.payload), now).is_some())
+        {
+            if !std::mem::replace(&mut link.echo_told, true) {
+                let (bridge, topic) = (self.settings.id.as_str(), delivery.topic.as_str());
+                tracing::info!(bridge, topic, "messages of ours come back from the cloud: they are not told again");
+            }
+            return;
+        }
+        let mut properties = delivery.properties;
+        if let Some(peer) = &self.peer {
+            marks::came_from(&mut properties, peer);
+        }
         link.deliver.push(Message {
             topic,
             payload: delivery.payload,
             qos: delivery.qos.min(rule.qos),
             retain: delivery.retain,
             origin: Origin::Bridge(self.settings.id.clone()),
-            properties: delivery.properties,
+            properties,
             stamp: None,
         });
     }

@@ -6,41 +6,57 @@
 //! its write, and has then cut everywhere.
 //!
 //! - `turn` is the transaction: deletions, releases, new records; `fill` what the window has room for; `fault` what a failed one means.
-//! - `incoming` is what the cloud's packets mean.
-//! - `link` is the state of one connection, `drops` what has to be counted and told.
+//! - `connecting` is how a connection begins and ends, `subscribing` what is asked to come down; `incoming` is what the cloud's packets mean,
+//!   `doubt` what `on_session_loss = "no-loss"` does, `refused` what becomes of a message that the cloud does not take.
+//! - `caps` is what comes in and what goes at a limit, `shares` the limits of single rules, `pacing` how fast it goes up, `durability` what it survives.
+//! - `link` is the state of one connection, `drops` what has to be counted and told, `counting` how many wait, `chores` what a person has
+//!   done with the store.
 
+mod caps;
+mod chores;
+mod connecting;
+mod counting;
+mod dead;
+mod doubt;
 mod drops;
+mod durability;
 mod fault;
 mod fill;
 mod incoming;
 mod link;
+mod offering;
+mod pacing;
+mod refused;
+mod salvaging;
+mod shares;
+mod subscribing;
 #[cfg(test)]
 pub(super) mod tests;
 mod turn;
 
 use std::collections::{BTreeSet, VecDeque};
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::BytesMut;
-use serde_json::Map;
 
-use super::BridgeError;
 use super::intake::Offered;
 use super::settings::Settings;
+use super::{BridgeError, StoreFigures};
 use crate::clock::Clock;
-use crate::limits::{
-    ACKNOWLEDGED_LINGER, COMMIT_ROWS, DOWN_PACKET_MAX, DOWN_RECEIVE_MAXIMUM, GATHER, OUT_BYTES, SHRINK_PAUSE,
-};
+use crate::limits::{ACKNOWLEDGED_LINGER, GATHER, SHRINK_PAUSE};
+use crate::logic::echo::Echoes;
 use crate::logic::flight::{Claim, Flight};
+use crate::logic::lanes::Lanes;
+use crate::logic::refusal::Refusals;
 use crate::logic::window::Window;
-use crate::model::{BootId, Message, Moment, Qos, Seq, Timestamp};
-use crate::mqtt::client::{self, Connect, Version};
+use crate::model::{BootId, GatewayId, Message, Moment, Timestamp};
 use crate::ports::NotAccepted;
-use crate::store::{Opened, Outbox, StoreError};
+use crate::store::{Condition, Opened, Outbox, StoreError};
+pub(super) use connecting::Ended;
 pub(super) use drops::{Cause, Drops, event};
 pub(super) use incoming::Close;
-use link::{Link, Own, Phase};
+use link::{Link, Phase};
+use salvaging::{Rescue, Shut};
 
 /// What leaves after a turn.
 #[derive(Debug, Default)]
@@ -57,9 +73,18 @@ pub(super) struct Turn {
 #[derive(Debug)]
 struct Fault {
     reason: String,
+    condition: Condition,
+    since: Moment,
     retry_at: Moment,
     /// Whether not even what takes no new space could be written.
     stuck: bool,
+}
+
+/// Messages that were not taken in while the store could not be written.
+#[derive(Debug, Default)]
+struct Missed {
+    dropped: u64,
+    refused: u64,
 }
 
 /// The engine without its socket.
@@ -70,9 +95,14 @@ pub(super) struct Core {
     /// Missing while it cannot be opened, or a damaged file cannot be replaced; [`Core::turn`] tries again.
     outbox: Option<Outbox>,
     flight: Flight,
-    /// Records up to here are on the wire or gone.
-    cursor: Seq,
+    /// Which record is next.
+    lanes: Lanes,
     window: Window,
+    refusals: Refusals,
+    /// Whether nothing of the store may go out for now: subscriptions are not answered, or a refusal is waited out.
+    held: bool,
+    /// Until when a refusal is waited out; `None` when that is over.
+    pause: Option<Moment>,
     link: Option<Link>,
     /// QoS 2 packet ids of the cloud that were received and not released.
     received: BTreeSet<u16>,
@@ -83,6 +113,8 @@ pub(super) struct Core {
     waiting_answers: usize,
     /// Ended handshakes whose records are still in the file.
     finished: Vec<Claim>,
+    /// The same of those that the cloud will never take, and why.
+    refused: Vec<(Claim, Cause)>,
     finished_since: Option<Moment>,
     /// Since when the link has had work that may wait for more of its kind.
     gather_since: Option<Moment>,
@@ -99,20 +131,50 @@ pub(super) struct Core {
     clock_news: bool,
     /// The cloud may know a session that this store does not: it has to forget it once.
     clean_needed: bool,
-    /// What subscriptions the cloud holds for us, as canonical text.
+    /// What subscriptions the cloud holds for us, as canonical text; those that it may hold begin with a `?`.
     subscribed: Option<String>,
     /// The identity whose cloud has spoken MQTT 5.
     v5_of: Option<String>,
+    /// What messages of this store are named after.
+    store_id: String,
+    /// A CONNECT has left whose answer was not committed while messages were half handed over: the session may have been lost unseen.
+    connect_open: bool,
+    /// Released messages that an unseen loss of the session may concern.
+    doubtful: BTreeSet<u16>,
+    /// Of those, whom the cloud did not know: to be published once more.
+    unreleases: Vec<u16>,
+    /// What a 3.1.1 cloud is going to send back.
+    echoes: Echoes,
+    /// The gateway whose broker the cloud is, where it is one: as it said last.
+    peer: Option<GatewayId>,
+    /// It was this gateway's own: before it has said that it is another by now, nothing is said to it.
+    own_broker: bool,
     fault: Option<Fault>,
-    /// Nothing in the file lies behind the cursor, until something is added or comes back.
-    at_end: bool,
-    /// The next record is QoS 2 and has to wait for that window: QoS 1 behind it does too, since one order holds for all.
-    head_is_qos2: bool,
+    missed: Missed,
+    /// When the disk is to be asked for its room again.
+    disk_look: Option<Moment>,
+    /// A damaged store whose records are being brought over.
+    rescue: Option<Rescue>,
+    /// That was interrupted by a fault, and goes on from its note in the file.
+    rescue_again: Option<Moment>,
+    /// A damaged store that did not open.
+    shut: Shut,
+    /// What is counted of the store since start.
+    store: StoreFigures,
     /// The goodbye was acknowledged.
     left: bool,
     /// The store was replaced while a connection was up.
     new_store: bool,
-    rows_since_check: usize,
+    /// The cloud has ended a connection that a topic alias was used on, for a reason that it may be behind.
+    no_aliases: bool,
+    caps: caps::Caps,
+    pacing: pacing::Pacing,
+    /// When what was committed is to be flushed; `None` while all of it is on disk.
+    flush_at: Option<Moment>,
+    /// Whether commits do not wait for the disk.
+    relaxed: bool,
+    /// When to count on; of no meaning once all is counted.
+    count_at: Moment,
     sweep_at: Moment,
     /// When to look for space to give back; `None` while nothing was removed since the last look.
     shrink_at: Option<Moment>,
@@ -124,10 +186,11 @@ pub(super) struct Core {
 }
 
 impl Core {
-    /// Opens the store. Where that may go better in a while (disk full), the core starts without one and tries again.
+    /// Opens the store. One that cannot be used, whatever the reason, is no error: the core starts without it and tries again. That another
+    /// process has it is one, since it is most likely another gateway.
     pub(super) fn open(settings: &Arc<Settings>, clock: &dyn Clock) -> Result<Self, BridgeError> {
-        match Outbox::open(&path(settings), clock.boot()) {
-            Err(error) if !error.may_pass() => Err(BridgeError::Store { bridge: settings.id.to_string(), error }),
+        match Outbox::open(&settings.store_path(), clock.boot()) {
+            Err(error) if error.is_in_use() => Err(BridgeError::Store { bridge: settings.id.to_string(), error }),
             found => Ok(Self::new(settings, found, clock)),
         }
     }
@@ -144,14 +207,18 @@ impl Core {
             boot: clock.boot(),
             outbox,
             flight: Flight::default(),
-            cursor: Seq(0),
+            lanes: Lanes::new(settings.outbox.order),
             window,
+            refusals: Refusals::default(),
+            held: false,
+            pause: None,
             link: None,
             received: BTreeSet::new(),
             waiting: VecDeque::new(),
             waiting_since: None,
             waiting_answers: 0,
             finished: Vec::new(),
+            refused: Vec::new(),
             finished_since: None,
             gather_since: None,
             releases: Vec::new(),
@@ -163,12 +230,28 @@ impl Core {
             clean_needed: false,
             subscribed: None,
             v5_of: None,
+            store_id: String::new(),
+            connect_open: false,
+            doubtful: BTreeSet::new(),
+            unreleases: Vec::new(),
+            echoes: Echoes::default(),
+            peer: None,
+            own_broker: false,
             fault: None,
-            at_end: false,
-            head_is_qos2: false,
+            missed: Missed::default(),
+            disk_look: None,
+            rescue: None,
+            rescue_again: None,
+            shut: Shut::default(),
+            store: StoreFigures::default(),
             left: false,
             new_store: false,
-            rows_since_check: 0,
+            no_aliases: false,
+            caps: caps::Caps::new(settings),
+            pacing: pacing::Pacing::new(settings.outbox.rate),
+            flush_at: None,
+            relaxed: false,
+            count_at: now,
             sweep_at: now,
             shrink_at: Some(now + SHRINK_PAUSE),
             delivered: 0,
@@ -186,187 +269,95 @@ impl Core {
     fn load(&mut self) -> Result<(), StoreError> {
         let Some(outbox) = &self.outbox else { return Ok(()) };
         self.flight = Flight::restore(outbox.claimed()?);
-        self.cursor = self.flight.last();
-        self.at_end = false;
+        self.lanes.rewind();
         self.received = outbox.received()?.into_iter().collect();
         self.clean_needed = outbox.meta(SESSION_OF)?.as_deref() != Some(&*identity(&self.settings));
         self.subscribed = outbox.meta(SUBSCRIBED)?;
         self.v5_of = outbox.meta(V5_OF)?;
-        Ok(())
-    }
-
-    fn tell_opened(&mut self, opened: &Opened, wall: Timestamp) {
-        let bridge = self.settings.id.as_str();
-        match opened {
-            Opened::New => tracing::info!(bridge, "a new store was made"),
-            Opened::Existing => {
-                let outbox_len = self.queued();
-                tracing::info!(bridge, outbox_len, in_flight = self.flight.len(), "the store is open");
-            }
-            Opened::Quarantined { moved_to, reason } => {
-                let moved_to = moved_to.display().to_string();
-                tracing::error!(
-                    bridge,
-                    reason,
-                    moved_to,
-                    "the store was damaged: it was set aside and a new one begun"
-                );
-                let mut more = Map::new();
-                more.insert("reason".into(), reason.clone().into());
-                more.insert("moved_to".into(), moved_to.into());
-                self.publish.push(event(bridge, &self.settings.event_topic, "store-quarantined", wall, more));
-            }
+        if outbox.meta(QOS2_OF)?.as_deref() == Some(&*identity(&self.settings)) {
+            self.window.knows_qos2();
+        } else if self.window.has_qos2() {
+            // This file is a new one.
+            self.notes.push((QOS2_OF, identity(&self.settings)));
         }
+        let may_lack_commits = outbox.may_lack_commits()?;
+        self.clean_needed |= may_lack_commits;
+        self.connect_open = outbox.meta(CONNECT_OPEN)?.is_some_and(|open| !open.is_empty());
+        // Where commits may have gone with the power, numbers may be given out again: an id made of them must be another.
+        let known = outbox.meta(STORE_ID)?.filter(|_| !may_lack_commits);
+        self.store_id = known.unwrap_or_else(|| {
+            // Written with the first packet id that is given out, before anything leaves under it.
+            let id = format!("{:016x}", fastrand::u64(..));
+            self.notes.push((STORE_ID, id.clone()));
+            id
+        });
+        self.doubtful.clear();
+        self.choose_durability();
+        self.caps.look_anew();
+        self.keep_within();
+        self.count_rules();
+        Ok(())
     }
 
     /// Takes new settings; the caller ends the connection first where they concern it.
     pub(super) fn apply(&mut self, settings: Arc<Settings>) {
         let moved = identity(&settings) != identity(&self.settings);
+        if moved {
+            // What was learnt is another cloud's.
+            self.window = Window::new(settings.window);
+            self.window.probe(self.refusals.is_probing());
+            self.no_aliases = false;
+        }
         self.window.configure(settings.window);
+        if let Some(outbox) = &self.outbox {
+            self.lanes.set_order(settings.outbox.order, outbox.next());
+        }
         self.settings = settings;
         self.clean_needed |= moved;
-    }
-
-    /// CONNECT, for a connection that was just made.
-    pub(super) fn connect(&mut self, version: Version, now: Moment) -> Result<BytesMut, client::EncodeError> {
-        let settings = Arc::clone(&self.settings);
-        // A clean session of 3.1.1 ends with its connection: it is opened to be thrown away, and does not speak for the gateway.
-        let purge = self.clean_needed && version == Version::V311;
-        let seconds = |span: std::time::Duration| u32::try_from(span.as_secs()).unwrap_or(u32::MAX);
-        let connect = Connect {
-            client_id: &settings.client_id,
-            clean: self.clean_needed,
-            keep_alive_s: u16::try_from(settings.keep_alive.as_secs()).unwrap_or(u16::MAX),
-            username: settings.username.as_deref(),
-            password: settings.password.as_ref().map(crate::model::Secret::expose),
-            will: (!purge).then_some((&settings.cloud_status_topic, OFFLINE)),
-            will_delay_s: seconds(settings.will_delay),
-            session_expiry_s: seconds(settings.session_expiry),
-            receive_maximum: DOWN_RECEIVE_MAXIMUM,
-            max_packet: u32::try_from(DOWN_PACKET_MAX).unwrap_or(u32::MAX),
-        };
-        let mut bytes = BytesMut::new();
-        client::put_connect(&mut bytes, version, &connect)?;
-        self.link = Some(Link::new(version, self.clean_needed, DOWN_PACKET_MAX, settings.keep_alive, now));
-        Ok(bytes)
-    }
-
-    /// The connection ended. `hung_up`: by the cloud, while it was up.
-    pub(super) fn disconnected(&mut self, hung_up: bool) {
-        let Some(link) = self.link.take() else { return };
-        if hung_up
-            && link.is_online()
-            && let Some(window) = self.window.hung_up(link.said_qos2(), link.progressed)
-        {
-            let bridge = self.settings.id.as_str();
-            tracing::warn!(bridge, window, "the cloud hung up on its QoS 2 window: the window is made smaller");
-        }
-        // What was received and not committed was not acknowledged either: the cloud sends it again, and then it must count as new.
-        self.down_notes.retain(|(pkid, noted)| {
-            if *noted {
-                self.received.remove(pkid);
-            }
-            !noted
-        });
-    }
-
-    /// Takes a message in. `unsent` as in [`Core::turn`].
-    pub(super) fn offer(&mut self, offered: Offered, now: Moment, unsent: usize) {
-        if offered.qos == Qos::AtMostOnce {
-            return self.offer_qos0(&offered, unsent);
-        }
-        self.waiting_answers += usize::from(offered.answer.is_some());
-        self.waiting_since.get_or_insert(now);
-        self.waiting.push_back(offered);
-    }
-
-    /// QoS 0 is not stored: it goes now or never. Behind the acknowledged messages of the same turn, which does not matter: order is kept
-    /// for each QoS.
-    fn offer_qos0(&mut self, offered: &Offered, unsent: usize) {
-        let sent = match &mut self.link {
-            Some(link) if link.is_online() && unsent + link.replies.len() < OUT_BYTES => {
-                let publish = client::Outgoing {
-                    topic: offered.topic.as_str(),
-                    payload: &offered.message.payload,
-                    qos: Qos::AtMostOnce,
-                    retain: offered.retain && link.retain,
-                    dup: false,
-                    pkid: 0,
-                    properties: offered.message.properties.as_deref(),
-                };
-                client::put_publish(&mut link.replies, link.version, &publish, link.max_packet)
-            }
-            _ => false,
-        };
-        if !sent {
-            self.drops.add_unstored(Cause::Qos0, 1, offered.at);
-        }
-    }
-
-    /// Starts to leave: `offline` goes out, and the goodbye when it is acknowledged.
-    pub(super) fn leave(&mut self) {
-        let Some(link) = &mut self.link else { return };
-        if !link.is_online() {
-            return;
-        }
-        link.phase = Phase::Leaving;
-        self.say_status(OFFLINE, Own::Goodbye);
-    }
-
-    /// `online` or `offline`, QoS 1, retained, under a packet id of its own.
-    fn say_status(&mut self, word: &str, own: Own) {
-        let Some(link) = &mut self.link else { return };
-        let Some(pkid) = self.flight.free_pkid(|pkid| link.own.contains_key(&pkid)) else { return };
-        let publish = client::Outgoing {
-            topic: self.settings.cloud_status_topic.as_str(),
-            payload: word.as_bytes(),
-            qos: Qos::AtLeastOnce.min(link.max_qos),
-            retain: link.retain,
-            dup: false,
-            pkid,
-            properties: None,
-        };
-        client::put_publish(&mut link.replies, link.version, &publish, link.max_packet);
-        if publish.qos > Qos::AtMostOnce {
-            link.own.insert(pkid, own);
-        } else if own == Own::Goodbye {
-            client::put_disconnect(&mut link.replies);
-            self.left = true;
-        }
+        // Nor is a cloud whose name is known asked whose it is.
+        let anew = moved || !self.settings.limits.greet;
+        self.peer.take_if(|_| anew);
+        self.own_broker &= !anew;
+        self.apply_caps();
+        self.pacing.configure(self.settings.outbox.rate);
+        self.choose_durability();
     }
 
     /// When something is due although nothing comes in.
     pub(super) fn poll_timeout(&self) -> Option<Moment> {
         let fault = self.fault.as_ref().map(|fault| fault.retry_at);
-        let linger = self.waiting_since.map(|since| since + self.settings.outbox.linger).filter(|_| fault.is_none());
+        let takes_in = fault.is_none() && self.caps.blocked.is_none();
+        let linger = self.waiting_since.map(|since| since + self.settings.outbox.linger).filter(|_| takes_in);
         let finished = self.finished_since.map(|since| since + ACKNOWLEDGED_LINGER);
-        let sweep = self.settings.outbox.max_age.map(|_| self.sweep_at);
+        let sweep = self.sweeps().then_some(self.sweep_at);
         // What a store that fails has to do is done when it is tried again.
         let [finished, sweep] = [finished, sweep].map(|due| due.map(|due| fault.map_or(due, |retry| due.max(retry))));
         let greeted = self.link.as_ref().filter(|link| link.phase != Phase::Greeting);
         let keep_alive = greeted.and_then(|link| link.keep_alive.next());
         let gather = self.gather_since.map(|since| since + GATHER).filter(|_| fault.is_none());
-        [fault, gather, linger, finished, keep_alive, sweep, self.shrink_at, self.drops.due(self.is_online())]
-            .into_iter()
-            .flatten()
-            .min()
-    }
-
-    /// Whether the intake is worth emptying into [`Core::offer`], and by how many.
-    pub(super) fn room_for_intake(&self) -> usize {
-        crate::limits::COMMIT_ROWS_MAX.saturating_sub(self.waiting.len())
-    }
-
-    /// How many messages may wait for the commit that is due after the linger; 0 when none is.
-    pub(super) fn patience(&self) -> usize {
-        let lingers = self.waiting_since.is_some() && self.fault.is_none();
-        if lingers { COMMIT_ROWS.saturating_sub(self.waiting.len()) } else { 0 }
-    }
-
-    fn intake_due(&self, now: Moment) -> bool {
-        self.waiting_answers > 0
-            || self.waiting.len() >= COMMIT_ROWS
-            || self.waiting_since.is_some_and(|since| now >= since + self.settings.outbox.linger)
+        let held = self.held_until();
+        let renew = self.link.as_ref().filter(|link| link.phase == Phase::Online).and_then(Link::renew_due);
+        let pace = self.pacing.due().filter(|_| self.is_online() && fault.is_none());
+        let (count, told) = (self.count_due(), self.drops.due(self.is_online()));
+        [
+            renew,
+            fault,
+            gather,
+            linger,
+            finished,
+            keep_alive,
+            sweep,
+            held,
+            self.shrink_at,
+            self.rescue_again.filter(|_| fault.is_none() && self.has_store()),
+            count,
+            told,
+            pace,
+            self.flush_at,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     /// Whether there is a store: without one nobody knows what the cloud was told, and no connection is of use.
@@ -376,21 +367,26 @@ impl Core {
 
     /// Records in the file that are neither on the wire nor ended.
     fn backlog(&self) -> u64 {
-        self.stored().saturating_sub((self.flight.len() + self.finished.len()) as u64)
+        self.stored().saturating_sub((self.flight.len() + self.ended()) as u64)
     }
 
     fn stored(&self) -> u64 {
         self.outbox.as_ref().map_or(0, Outbox::count)
     }
 
-    /// Messages that the cloud has not acknowledged yet.
+    /// Messages that the cloud has not acknowledged yet: at least so many until [`Core::is_counted`].
     pub(super) fn queued(&self) -> u64 {
-        (self.stored() + self.waiting.len() as u64).saturating_sub(self.finished.len() as u64)
+        (self.stored() + self.waiting.len() as u64).saturating_sub(self.ended() as u64)
+    }
+
+    /// Records whose handshake has ended and that are still in the file.
+    fn ended(&self) -> usize {
+        self.finished.len() + self.refused.len()
     }
 
     /// Whether nothing waits for the cloud.
     pub(super) fn is_empty(&self) -> bool {
-        self.queued() == 0
+        self.queued() == 0 && self.is_counted()
     }
 
     /// Size of the store.
@@ -403,6 +399,11 @@ impl Core {
         self.outbox.as_ref().and_then(|outbox| outbox.oldest().ok().flatten())
     }
 
+    /// What is counted of the store since start.
+    pub(super) fn store(&self) -> StoreFigures {
+        self.store
+    }
+
     /// Messages the cloud acknowledged since start.
     pub(super) fn delivered(&self) -> u64 {
         self.delivered
@@ -411,6 +412,11 @@ impl Core {
     /// Whether the cloud took us in.
     pub(super) fn is_online(&self) -> bool {
         self.link.as_ref().is_some_and(|link| matches!(link.phase, Phase::Online | Phase::Leaving))
+    }
+
+    /// The gateway whose broker the cloud is.
+    pub(super) fn peer(&self) -> Option<&GatewayId> {
+        self.peer.as_ref()
     }
 
     /// Whether this cloud has ever taken us in with MQTT 5.
@@ -432,8 +438,20 @@ impl Core {
 
     /// Commits what waits and closes the store; whoever waits for a commit that fails is told that there will be none.
     pub(super) fn close(mut self, now: Moment, wall: Timestamp) {
-        self.must_commit = true;
-        self.turn(now, wall, usize::MAX);
+        loop {
+            let before = (self.waiting.len(), self.ended());
+            self.must_commit = true;
+            self.turn(now, wall, usize::MAX);
+            // A commit takes only so much.
+            let left = (self.waiting.len(), self.ended());
+            if left == (0, 0) || left == before {
+                break;
+            }
+        }
+        if !self.waiting.is_empty() {
+            let (bridge, messages) = (self.settings.id.as_str(), self.waiting.len());
+            tracing::warn!(bridge, messages, "the store did not take in what waited for it");
+        }
         for offered in self.waiting.drain(..) {
             if let Some(answer) = offered.answer {
                 let _ = answer.send(Err(NotAccepted::Stopping { bridge: self.settings.id.to_string() }));
@@ -445,10 +463,6 @@ impl Core {
             tracing::warn!(bridge = self.settings.id.as_str(), %error, "the store did not close in order");
         }
     }
-}
-
-fn path(settings: &Settings) -> PathBuf {
-    settings.outbox.dir.join(format!("outbox-{}.db", settings.id))
 }
 
 /// The session at the cloud hangs on all of these: another broker or another client id is another session.
@@ -469,7 +483,13 @@ const OFFLINE: &str = "offline";
 const ONLINE: &str = "online";
 /// `meta` key: the identity whose session at the cloud this store belongs to.
 const SESSION_OF: &str = "session_of";
-/// `meta` key: the subscriptions the cloud agreed to, canonical.
+/// `meta` key: the subscriptions the cloud agreed to, canonical, or those it may hold.
 const SUBSCRIBED: &str = "subscribed";
 /// `meta` key: the identity whose cloud has spoken MQTT 5.
 const V5_OF: &str = "v5_of";
+/// `meta` key: the identity whose cloud has answered a QoS 2 message as one.
+const QOS2_OF: &str = "qos2_of";
+/// `meta` key: the store's name, which its messages carry.
+const STORE_ID: &str = "store_id";
+/// `meta` key: not empty while a CONNECT may have been answered without our knowing.
+const CONNECT_OPEN: &str = "connect_open";

@@ -1,9 +1,22 @@
 //! The engine's core against a cloud made by hand, without a socket.
 
+mod aliases;
 mod bench;
+mod block;
 mod broken;
 mod cloud;
+mod clouds;
+mod dead;
+mod durable;
+mod forgets;
+mod full;
+mod lanes;
 mod life;
+mod marks;
+mod pace;
+mod refusals;
+mod room;
+mod salvage;
 mod sim;
 mod slow;
 mod time;
@@ -12,9 +25,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::bridge::settings::{
-    CloudUrl, InRule, OnSessionLoss, OutRule, OutboxSettings, Reconnect, Settings, TopicTemplate, VersionChoice,
+    Auth, CloudLimits, CloudUrl, Durability, Full, InRule, OnSessionLoss, OutRule, OutboxSettings, Reconnect, Settings,
+    Share, TopicTemplate, VersionChoice,
 };
-use crate::model::{BridgeId, GatewayId, Qos, TopicFilter, TopicName};
+use crate::logic::lanes::Order;
+use crate::model::{BridgeId, GatewayId, Priority, Qos, TopicFilter, TopicName};
 
 /// Settings of a bridge that sends everything up as it is, and `down/#` down to `local/#`.
 pub(in crate::bridge) fn settings(dir: &Path) -> Settings {
@@ -22,7 +37,7 @@ pub(in crate::bridge) fn settings(dir: &Path) -> Settings {
     Settings {
         id: BridgeId::parse("cloud").unwrap(),
         gateway: GatewayId::parse("g").unwrap(),
-        url: CloudUrl { tls: false, host: "cloud".into(), port: 1883 },
+        url: CloudUrl { tls: false, host: "cloud".into(), port: 1883, path: None },
         version: VersionChoice::Auto,
         client_id: "g".into(),
         username: None,
@@ -39,17 +54,30 @@ pub(in crate::bridge) fn settings(dir: &Path) -> Settings {
         session_expiry: Duration::from_secs(600),
         will_delay: Duration::ZERO,
         tls: None,
-        out: vec![OutRule { from: TopicFilter::parse("#").unwrap(), to: None, qos: None, retain: None }],
+        out: vec![OutRule {
+            from: TopicFilter::parse("#").unwrap(),
+            to: None,
+            qos: None,
+            retain: None,
+            priority: Priority::Normal,
+            share: Share::default(),
+        }],
         inward: vec![InRule {
             from: TopicFilter::parse("down/#").unwrap(),
             to: Some(TopicTemplate("local/{1}".into())),
             qos: Qos::ExactlyOnce,
         }],
+        auth: Auth::Password,
+        limits: CloudLimits::default(),
         outbox: OutboxSettings {
             dir: dir.to_path_buf(),
             max_bytes: 64 << 20,
             max_messages: 1_000_000,
             max_age: None,
+            full: Full::DropOldest,
+            rate: None,
+            durability: Durability::Power,
+            order: Order::OldestFirst,
             linger: Duration::from_millis(50),
         },
         state_topic: topic("tidegate/g/bridge/cloud"),

@@ -6,48 +6,77 @@ use super::incoming::Close;
 use super::link::Phase;
 use super::{Cause, Core, Turn};
 use crate::limits::{
-    ACKNOWLEDGED_LINGER, AGE_SWEEP, COMMIT_ROWS_MAX, DROP_ROUNDS, DROP_ROWS, GATHER, OUT_BYTES, SHRINK_PAGES,
-    SHRINK_PAUSE, SIZE_CHECK_ROWS,
+    ACKNOWLEDGED_LINGER, AGE_SWEEP, DROP_ROWS, GATHER, LOOK_ROWS, OUT_BYTES, SHRINK_PAGES, SHRINK_PAUSE,
 };
 use crate::logic::flight::Claim;
 use crate::logic::keepalive::Due;
-use crate::model::{Moment, Seq, Timestamp};
+use crate::logic::lanes::Lanes;
+use crate::logic::pace::Pace;
+use crate::model::{Moment, Timestamp};
 use crate::mqtt::client::{self};
-use crate::mqtt::properties;
-use crate::store::{Dropped, NewRecord, Outbox, StoreError, Waiting};
+use crate::store::{Condition, Dropped, Outbox, StoreError};
 
 /// What a transaction did in memory beside the file, to be kept when it commits and undone when it does not.
 pub(super) struct Attempt {
-    pub(super) cursor: Seq,
+    pub(super) lanes: Lanes,
     pub(super) claimed: Vec<u16>,
     pub(super) resent: usize,
     pub(super) said: Vec<u16>,
+    /// Topic aliases that were given out before.
+    aliases: usize,
+    /// Of those, what was to be said as new.
+    pub(super) anew: Vec<u16>,
+    /// What a 3.1.1 cloud will send back of what is said.
+    pub(super) echoes: Vec<u64>,
     /// Refused by our own checks while the window was filled.
-    pub(super) unfit: Vec<(Claim, Timestamp)>,
+    pub(super) unfit: Vec<Claim>,
     pub(super) bytes: BytesMut,
-    pushed: usize,
+    /// Of those that waited: taken, and stored.
+    pub(super) taken: usize,
+    pub(super) pushed: usize,
+    /// The store had no room for a message of so many bytes, and what waits is to wait.
+    pub(super) blocked: Option<u64>,
+    /// What waits is to come in with the next turn.
+    pub(super) is_behind: bool,
+    /// The file became shorter, for what waits.
+    pub(super) shortened: bool,
+    /// Ended handshakes whose records went, and those whose records became dead letters.
+    finished: usize,
+    pub(super) buried: usize,
+    /// Records that may yet be looked at for what may go.
+    pub(super) looks: usize,
     pub(super) drops: Vec<(Cause, Dropped)>,
     swept: bool,
+    pace: Pace,
 }
 
 impl Core {
     /// Commits what has to be, and returns what may leave. `unsent` are the bytes of earlier turns that the socket has not taken yet.
     pub(in crate::bridge) fn turn(&mut self, now: Moment, wall: Timestamp, unsent: usize) -> Turn {
         let mut turn = Turn::default();
-        if !self.finished.is_empty() {
+        if self.ended() > 0 {
             self.finished_since.get_or_insert(now);
         }
+        self.pacing.look(now);
+        self.flush_when_due(now, wall);
+        self.tally_on(now, wall);
+        self.unblock_when_there_is_room(wall);
         self.clock_news = self.outbox.as_ref().is_some_and(|outbox| outbox.boots().has_news(wall));
+        self.hold(now, wall);
         self.gather_since = self.link_work(unsent).then(|| self.gather_since.unwrap_or(now));
         if self.commit_wanted(now, unsent) && self.may_try(now) {
             self.commit(now, wall, unsent);
         }
+        self.salvage(now, wall);
+        if let Some(link) = &mut self.link {
+            turn.bytes = link.unstored.split();
+        }
         if !self.must_commit && self.releases.is_empty() {
-            if self.link.as_ref().is_some_and(|link| matches!(link.phase, Phase::Welcomed(_))) {
-                turn.close = self.go_online();
+            if self.link.as_ref().is_some_and(|link| link.phase == Phase::Welcomed) {
+                turn.close = self.go_online(now);
             }
             if let Some(link) = &mut self.link {
-                turn.bytes = link.replies.split();
+                turn.bytes.unsplit(link.replies.split());
                 turn.publish.append(&mut link.deliver);
             }
             if self.left {
@@ -55,6 +84,8 @@ impl Core {
             }
         }
         self.ask_for_life(now, unsent, &mut turn);
+        self.count_on(now);
+        self.renew(now, &mut turn);
         self.give_space_back(now);
         if self.new_store {
             self.new_store = false;
@@ -69,27 +100,37 @@ impl Core {
 
     /// Whether another turn would find something to do at once.
     pub(in crate::bridge) fn has_more(&self, now: Moment, unsent: usize) -> bool {
-        self.commit_wanted(now, unsent) && self.may_try(now)
+        (self.commit_wanted(now, unsent) && self.may_try(now)) || self.salvages() || self.is_tallying()
     }
 
-    /// A store that was large and is so no more gives its space back, a piece at a time, when nobody waits.
+    /// A store that was large and is so no more gives its space back, a piece at a time, when nobody waits, or when what waits does so because
+    /// the disk is full: it may be this store that fills it.
     fn give_space_back(&mut self, now: Moment) {
         if self.shrink_at.is_none_or(|at| now < at) {
             return;
         }
-        let idle = self.waiting.is_empty() && self.fault.is_none() && !self.must_commit;
-        let shrunk = idle && self.outbox.as_ref().is_some_and(|outbox| outbox.shrink(SHRINK_PAGES).unwrap_or(false));
-        self.shrink_at = (shrunk || !idle).then(|| now + SHRINK_PAUSE);
+        let is_full = self.fault.as_ref().is_some_and(|fault| fault.condition == Condition::Full);
+        let idle = !self.must_commit && (is_full || (self.waiting.is_empty() && self.fault.is_none()));
+        let shrunk =
+            idle && self.outbox.as_ref().is_some_and(|outbox| outbox.shrink(SHRINK_PAGES, is_full).unwrap_or(false));
+        self.shrink_at = (shrunk || !idle || is_full).then(|| now + SHRINK_PAUSE);
     }
 
     /// A PINGREQ may wait behind a large message for longer than its answer may take. A socket that takes nothing at all is found by
     /// [`crate::limits::WRITE_STALL`].
     fn ask_for_life(&mut self, now: Moment, unsent: usize, turn: &mut Turn) {
+        let listens = self.listens();
         let Some(link) = &mut self.link else { return };
+        if !listens {
+            // It may well have answered. A dead one is found by TCP, which has our pings to say.
+            link.keep_alive.received(now);
+        }
         if unsent > link.after_ping {
             link.keep_alive.not_asked_yet(now);
         }
         link.after_ping = link.after_ping.saturating_add(turn.bytes.len());
+        let owed = link.awaits();
+        link.keep_alive.awaits(owed, now);
         match link.keep_alive.due(now) {
             Due::Nothing => {}
             Due::Ping if link.phase == Phase::Greeting => {}
@@ -113,6 +154,7 @@ impl Core {
             || (self.fault.is_none() && (self.intake_due(now) || self.clock_news))
             || self.finished_since.is_some_and(|since| now >= since + ACKNOWLEDGED_LINGER)
             || self.sweep_due(now)
+            || (self.fault.is_none() && (self.caps.behind || self.makes_room()))
             || (self.link_work(unsent) && self.gathered(now))
     }
 
@@ -132,24 +174,40 @@ impl Core {
     }
 
     fn sweep_due(&self, now: Moment) -> bool {
-        self.settings.outbox.max_age.is_some() && now >= self.sweep_at
+        self.sweeps() && now >= self.sweep_at
     }
 
     fn commit(&mut self, now: Moment, wall: Timestamp, unsent: usize) {
-        let with_intake = self.fault.as_ref().is_none_or(|fault| now >= fault.retry_at);
-        if !self.reopen(now, wall) {
+        let mut with_intake = self.fault.as_ref().is_none_or(|fault| now >= fault.retry_at);
+        if with_intake && let Err(error) = self.fit_for_intake(now) {
+            self.failed(&error, now, wall, true);
+            with_intake = false;
+        }
+        // Nothing goes out on a connection that an earlier store has spoken on: it ends with this turn.
+        if !self.reopen(now, wall) || self.new_store {
             return;
         }
         let mut attempt = Attempt {
-            cursor: self.cursor,
+            lanes: self.lanes,
             claimed: Vec::new(),
             resent: 0,
             said: Vec::new(),
+            aliases: self.link.as_ref().map_or(0, |link| link.aliases.given()),
+            anew: Vec::new(),
+            echoes: Vec::new(),
             unfit: Vec::new(),
             bytes: BytesMut::new(),
+            taken: 0,
             pushed: 0,
+            blocked: None,
+            is_behind: false,
+            shortened: false,
+            finished: 0,
+            buried: 0,
+            looks: LOOK_ROWS,
             drops: Vec::new(),
             swept: false,
+            pace: self.pacing.records,
         };
         let Some(mut outbox) = self.outbox.take() else { return };
         let outcome = self.transaction(&mut outbox, &mut attempt, now, wall, unsent, with_intake);
@@ -158,7 +216,7 @@ impl Core {
         }
         self.outbox = Some(outbox);
         match outcome {
-            Ok(()) => self.committed(attempt, now, with_intake),
+            Ok(()) => self.committed(attempt, now, wall, with_intake),
             Err(error) => {
                 self.undo(&attempt);
                 self.failed(&error, now, wall, with_intake);
@@ -179,13 +237,22 @@ impl Core {
         outbox.learn(wall)?;
         // Deletions first: what follows may use their packet ids.
         for claim in &self.finished {
-            outbox.finish(claim.pkid, claim.seq)?;
+            // What comes in has its share, however much goes.
+            if outbox.log_left() <= outbox.intake_max() {
+                break;
+            }
+            attempt.finished += 1;
+            outbox.finish(claim.pkid, claim.priority, claim.seq)?;
         }
+        self.bury_refused(outbox, attempt, wall)?;
         if self.forget {
             outbox.forget_session()?;
         }
         for pkid in &self.releases {
             outbox.release(*pkid)?;
+        }
+        for pkid in &self.unreleases {
+            outbox.unrelease(*pkid)?;
         }
         for (pkid, noted) in &self.down_notes {
             if *noted { outbox.note_received(*pkid)? } else { outbox.note_released(*pkid)? }
@@ -194,104 +261,47 @@ impl Core {
             outbox.set_meta(key, text)?;
         }
         if with_intake {
-            self.push_waiting(outbox, attempt)?;
+            self.take_in(outbox, attempt)?;
             self.keep_within_caps(outbox, attempt)?;
         }
         if self.sweep_due(now) {
-            attempt.swept = true;
             attempt.drops.push((Cause::Age, self.drop_aged(outbox, wall)?));
+            attempt.swept = self.drop_aged_of_rules(outbox, attempt, wall)?;
         }
-        if unsent < OUT_BYTES && self.link.as_ref().is_some_and(super::link::Link::is_online) {
-            self.say_again(outbox, attempt, wall)?;
-            self.fill(outbox, attempt, wall)?;
+        let all_ended = attempt.finished + attempt.buried == self.ended();
+        if all_ended && unsent < OUT_BYTES && !self.held && self.link.as_ref().is_some_and(super::link::Link::is_online)
+        {
+            self.say_again(outbox, attempt, now, wall)?;
+            self.fill(outbox, attempt, now, wall)?;
         }
         outbox.commit()
     }
 
-    fn push_waiting(&self, outbox: &mut Outbox, attempt: &mut Attempt) -> Result<(), StoreError> {
-        for offered in self.waiting.iter().take(COMMIT_ROWS_MAX) {
-            let travelling = offered.message.properties.as_deref();
-            let block = travelling.map(properties::to_block);
-            let life_ms = travelling.and_then(|travelling| travelling.expiry_s).map(|life_s| i64::from(life_s) * 1_000);
-            outbox.push(NewRecord {
-                topic: offered.topic.as_str(),
-                payload: &offered.message.payload,
-                qos: offered.qos,
-                retain: offered.retain,
-                accepted: offered.at,
-                expires_ms: life_ms.map(|life_ms| offered.at.unix_ms.saturating_add(life_ms)),
-                properties: block.as_deref(),
-                stamp: offered.message.stamp,
-            })?;
-            attempt.pushed += 1;
-        }
-        Ok(())
-    }
-
-    /// Drops the oldest until the caps are kept, a bounded part of it in one turn.
-    fn keep_within_caps(&mut self, outbox: &mut Outbox, attempt: &mut Attempt) -> Result<(), StoreError> {
-        let limits = &self.settings.outbox;
-        let share = usize::try_from(limits.max_messages / 16).unwrap_or(usize::MAX).clamp(1, DROP_ROWS);
-        let excess = usize::try_from(outbox.count().saturating_sub(limits.max_messages)).unwrap_or(usize::MAX);
-        if excess > 0 {
-            attempt.drops.push((Cause::StoreFull, drop_oldest(outbox, excess.max(share))?));
-        }
-        if self.rows_since_check + attempt.pushed < SIZE_CHECK_ROWS {
-            return Ok(());
-        }
-        for _ in 0..DROP_ROUNDS {
-            let (bytes, count) = (outbox.bytes()?, outbox.count());
-            if bytes <= limits.max_bytes || count == 0 {
-                break;
-            }
-            // Large records: no more of them than brings the file below its cap; small ones: enough to be worth the transaction.
-            let row = (bytes / count).max(1);
-            let excess = usize::try_from((bytes - limits.max_bytes) / row + 1).unwrap_or(DROP_ROWS);
-            let share = usize::try_from(count / 16).unwrap_or(DROP_ROWS).clamp(1, DROP_ROWS);
-            let dropped = drop_oldest(outbox, excess.min(DROP_ROWS).max(share))?;
-            if dropped.count == 0 {
-                break;
-            }
-            attempt.drops.push((Cause::StoreFull, dropped));
-        }
-        Ok(())
-    }
-
-    /// Of the oldest records, those that are older than they may be.
-    fn drop_aged(&self, outbox: &mut Outbox, wall: Timestamp) -> Result<Dropped, StoreError> {
-        let Some(age_max) = self.settings.outbox.max_age else { return Ok(Dropped::default()) };
-        let mut rows = outbox.waiting(DROP_ROWS)?;
-        rows.retain(|row| outbox.boots().age(row.seq, row.accepted, wall).is_some_and(|age| age > age_max));
-        drop_all(outbox, &rows)
-    }
-
-    fn committed(&mut self, attempt: Attempt, now: Moment, with_intake: bool) {
-        if !(self.finished.is_empty() && attempt.drops.is_empty()) {
+    fn committed(&mut self, attempt: Attempt, now: Moment, wall: Timestamp, with_intake: bool) {
+        self.store.commits += 1;
+        if !self.finished.is_empty() || attempt.drops.iter().any(|(_, dropped)| dropped.count > 0) {
             self.shrink_at.get_or_insert(now + SHRINK_PAUSE);
         }
-        self.finished.clear();
+        self.finished.drain(..attempt.finished);
+        self.refused.drain(..attempt.buried);
         self.finished_since = None;
         self.forget = false;
         self.releases.clear();
+        self.unreleases.clear();
         self.down_notes.clear();
         self.notes.clear();
-        self.must_commit = false;
+        // What one commit had no room for goes with the next one.
+        self.must_commit = self.ended() > 0;
         self.clock_news = false;
         self.gather_since = None;
-        self.at_end &= attempt.pushed == 0;
-        for offered in self.waiting.drain(..attempt.pushed) {
+        for offered in self.waiting.drain(..attempt.taken) {
             if let Some(answer) = offered.answer {
                 self.waiting_answers -= 1;
                 // Whoever asked may have gone; the record stays.
                 let _ = answer.send(Ok(()));
             }
         }
-        self.waiting_since = (!self.waiting.is_empty()).then_some(now);
-        self.rows_since_check = if self.rows_since_check + attempt.pushed >= SIZE_CHECK_ROWS {
-            0
-        } else {
-            self.rows_since_check + attempt.pushed
-        };
+        self.waiting_since = (!self.waiting.is_empty()).then_some(if attempt.is_behind { Moment::ZERO } else { now });
         let mut swept = 0;
         for (cause, dropped) in attempt.drops {
             swept += if cause == Cause::Age { dropped.count } else { 0 };
@@ -300,54 +310,44 @@ impl Core {
         if attempt.swept && swept < DROP_ROWS as u64 {
             self.sweep_at = now + AGE_SWEEP;
         }
+        for mark in attempt.echoes {
+            self.echoes.sent(mark, now);
+        }
         if let Some(link) = &mut self.link {
             link.resend.drain(..attempt.resent);
             link.replies.extend_from_slice(&attempt.bytes);
         }
-        for (claim, accepted) in attempt.unfit {
+        for claim in attempt.unfit {
             self.flight.remove(claim.pkid);
-            self.drops.add_record(Cause::TooLarge, claim.seq, accepted);
-            self.end(claim);
+            self.end_as_dead(claim, Cause::TooLarge);
         }
-        if with_intake && let Some(fault) = self.fault.take() {
-            tracing::info!(bridge = self.settings.id.as_str(), reason = fault.reason, "the store can be written again");
+        self.committed_caps();
+        if let Some(outbox) = self.outbox.as_ref().filter(|_| attempt.shortened) {
+            outbox.fold_back();
+        }
+        if let Some(size) = attempt.blocked {
+            self.block(size, wall);
+        }
+        self.unblock_when_there_is_room(wall);
+        self.committed_weakly(now);
+        if with_intake {
+            self.recovered(now, wall);
         }
     }
 
     fn undo(&mut self, attempt: &Attempt) {
-        self.cursor = attempt.cursor;
-        self.at_end = false;
+        self.lanes = attempt.lanes;
+        self.pacing.records = attempt.pace;
+        self.undo_caps();
         for pkid in &attempt.claimed {
             self.flight.remove(*pkid);
         }
         if let Some(link) = &mut self.link {
+            link.aliases.take_back(attempt.aliases);
             for pkid in attempt.claimed.iter().chain(&attempt.said) {
                 link.unsay(*pkid);
             }
+            link.anew.extend(&attempt.anew);
         }
     }
-}
-
-/// Drops the oldest that are not in flight, at most `limit`, in pieces that fit into memory.
-fn drop_oldest(outbox: &mut Outbox, limit: usize) -> Result<Dropped, StoreError> {
-    let mut dropped = Dropped::default();
-    let mut left = limit;
-    while left > 0 {
-        let rows = outbox.waiting(left.min(DROP_ROWS))?;
-        if rows.is_empty() {
-            break;
-        }
-        left -= rows.len();
-        dropped = dropped.and(drop_all(outbox, &rows)?);
-    }
-    Ok(dropped)
-}
-
-fn drop_all(outbox: &mut Outbox, rows: &[Waiting]) -> Result<Dropped, StoreError> {
-    let mut dropped = Dropped::default();
-    for row in rows {
-        outbox.remove(row.seq)?;
-        dropped = dropped.and(Dropped::one(row.seq, outbox.boots().mended(row.seq, row.accepted)));
-    }
-    Ok(dropped)
 }

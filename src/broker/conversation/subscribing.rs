@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use super::{Conversation, Ending, refuse};
-use crate::broker::session::Subscription;
+use crate::broker::session::{Delivery, Subscription};
 use crate::broker::shared::count;
 use crate::limits;
-use crate::model::{Qos, TopicFilter};
+use crate::logic::marks;
+use crate::model::{Message, Origin, Qos, TopicFilter, TopicName};
 use crate::mqtt::reason::Reason;
 use crate::mqtt::server::{self, Ask, Version};
 
@@ -29,15 +30,9 @@ impl Conversation {
         if ask.retain_handling > 2 {
             return Err(refuse(Reason::ProtocolError, "retain handling 3"));
         }
-        let Ok(asked) = TopicFilter::parse(&ask.filter) else { return Ok(Err(Reason::FilterInvalid)) };
-        let (group, filter) = match share(&ask.filter) {
-            None => (None, asked.clone()),
-            Some(Ok((group, filter))) => (Some(group), filter),
-            Some(Err(())) => return Ok(Err(Reason::FilterInvalid)),
-        };
-        if filter.as_str().split('/').count() > limits::TOPIC_LEVELS_MAX {
+        let Some(Asked { whole: asked, group, filter }) = take_apart(&ask.filter) else {
             return Ok(Err(Reason::FilterInvalid));
-        }
+        };
         if group.is_some() && ask.no_local {
             return Err(refuse(Reason::ProtocolError, "no-local on a shared subscription"));
         }
@@ -74,19 +69,70 @@ impl Conversation {
 
     pub(super) fn hear_unsubscribe(&mut self, id: u16, filters: &[String]) -> Result<(), Ending> {
         let mut codes = Vec::with_capacity(filters.len());
+        let mut greeted = false;
         {
             let mut core = self.shared.core();
             drop(self.current()?);
             for filter in filters {
+                if let Some(gateway) = marks::greets(filter) {
+                    core.mark_will(&self.attached.slot, &gateway);
+                    self.current()?.peer = Some(gateway);
+                    greeted = true;
+                }
                 let existed =
                     TopicFilter::parse(filter).is_ok_and(|filter| core.unsubscribe(&self.attached.slot, &filter));
                 codes.push(if existed { Reason::Success.code() } else { Reason::NoSubscriptionExisted.code() });
             }
         }
+        if greeted {
+            self.greet()?;
+        }
         server::put_unsuback(&mut self.output, self.version, id, &codes);
         count(&self.shared.traffic.messages_sent, 1);
         Ok(())
     }
+}
+
+impl Conversation {
+    /// Tells another gateway's bridge whose broker this is, ahead of the acknowledgement it waits for.
+    fn greet(&mut self) -> Result<(), Ending> {
+        let live = self.shared.live();
+        let Some(topic) = live.settings.gateway.as_ref().and_then(|us| TopicName::parse(&marks::greeting(us)).ok())
+        else {
+            return Ok(());
+        };
+        let message = Message::new(topic, *b"", Qos::AtMostOnce, false, Origin::Gateway);
+        let delivery = Delivery {
+            message: Arc::new(message),
+            qos: Qos::AtMostOnce,
+            retain: false,
+            expires: None,
+            subscription_ids: None,
+            by_group: None,
+        };
+        self.send(&delivery, 0, false, self.shared.clock.now())
+    }
+}
+
+/// What a filter of SUBSCRIBE asks for.
+pub(in crate::broker) struct Asked {
+    /// All of it, `$share/<group>/` included: what the session knows it by.
+    whole: TopicFilter,
+    /// The group of a shared subscription.
+    group: Option<Arc<str>>,
+    /// The topics that are meant.
+    pub(in crate::broker) filter: TopicFilter,
+}
+
+/// Takes a filter of SUBSCRIBE apart; `None` when the broker takes no such filter [MQTT-4.7.1, MQTT-4.8.2-1].
+pub(in crate::broker) fn take_apart(text: &str) -> Option<Asked> {
+    let whole = TopicFilter::parse(text).ok()?;
+    let (group, filter) = match share(text) {
+        None => (None, whole.clone()),
+        Some(shared) => shared.map(|(group, filter)| (Some(group), filter)).ok()?,
+    };
+    let fits = filter.as_str().split('/').count() <= limits::TOPIC_LEVELS_MAX;
+    fits.then_some(Asked { whole, group, filter })
 }
 
 /// Group and filter of `$share/<group>/<filter>`; `None` when it is not one.

@@ -18,7 +18,7 @@ fn user(name: &str, password: &str) -> User {
     let filter = |text| FilterTemplate(TopicFilter::parse(text).unwrap());
     User {
         name: name.into(),
-        hash: PasswordHash(hash),
+        hash: Some(PasswordHash(hash)),
         publish: vec![filter("from/{client}/#")],
         subscribe: vec![filter("from/#"), filter("to/{user}/+")],
     }

@@ -31,7 +31,10 @@ impl Uplink for NoUplink {
 
 pub(in crate::broker) fn settings(routing: Routing) -> Settings {
     Settings {
+        gateway: Some(crate::model::GatewayId::parse("box").unwrap()),
         listen: vec!["127.0.0.1:0".parse().unwrap()],
+        websocket_listen: Vec::new(),
+        tls: None,
         routing,
         max_packet: 1 << 20,
         max_connections: 300,

@@ -7,8 +7,9 @@ use tokio::sync::oneshot;
 use super::harness::{PATIENCE, Raw, eventually, publish, routings, settings, start_with};
 use crate::broker::Settings;
 use crate::broker::promise::{Broken, Promise};
+use crate::clock::SystemClock;
 use crate::model::Qos::{AtLeastOnce, AtMostOnce, ExactlyOnce};
-use crate::model::{BridgeId, Message, Origin, TopicName};
+use crate::model::{BridgeId, Message, Moment, Origin, TopicName};
 use crate::mqtt::server::Version::{V5, V311};
 use crate::ports::{Acceptance, NotAccepted, Uplink};
 
@@ -18,6 +19,8 @@ type Answer = oneshot::Sender<Result<(), NotAccepted>>;
 #[derive(Default)]
 struct SlowUplink {
     offered: Mutex<Vec<(String, Option<Answer>)>>,
+    /// When what says `fetched` was, if not just now.
+    fetched_at: Mutex<Option<Moment>>,
 }
 
 impl SlowUplink {
@@ -31,16 +34,35 @@ impl SlowUplink {
     }
 }
 
+impl SlowUplink {
+    fn ask(&self, what: String) -> Acceptance {
+        let (tell, told) = oneshot::channel();
+        self.offered.lock().unwrap().push((what, Some(tell)));
+        Box::pin(async move { told.await.expect("the test answers") })
+    }
+}
+
 impl Uplink for SlowUplink {
     fn accept(&self, message: &Arc<Message>) -> Option<Acceptance> {
         assert_ne!(message.topic.as_str(), "panic", "as a fault in the house would");
         if !message.topic.as_str().starts_with("up/") {
             return None;
         }
-        let (tell, told) = oneshot::channel();
-        self.offered.lock().unwrap().push((message.topic.to_string(), Some(tell)));
-        Some(Box::pin(async move { told.await.expect("the test answers") }))
+        Some(self.ask(message.topic.to_string()))
     }
+
+    fn came_before(&self, message: &Message) -> Option<Moment> {
+        let at = self.fetched_at.lock().unwrap().unwrap_or_else(now);
+        (*message.payload == *b"fetched").then_some(at)
+    }
+
+    fn settled(&self, message: &Arc<Message>) -> Option<Acceptance> {
+        Some(self.ask(format!("the copy of {}", message.topic)))
+    }
+}
+
+fn now() -> Moment {
+    SystemClock::shared().now()
 }
 
 fn refused() -> Result<(), NotAccepted> {
@@ -226,5 +248,97 @@ async fn a_panic_ends_its_connection_alone_and_in_order() {
     let (mut back, connack) = Raw::connect_with(&broker, V5, "unlucky", 0, &[]).await;
     assert_eq!(connack[2..4], [0, 0], "welcome, to a new session");
     back.expect_silence().await;
+    broker.kill().await;
+}
+
+#[tokio::test]
+async fn what_a_gateway_pushes_after_it_was_fetched_is_retained_and_acknowledged_with_the_copy_that_came_first() {
+    for qos in [AtLeastOnce, ExactlyOnce] {
+        let uplink = Arc::new(SlowUplink::default());
+        let broker = start_with(settings(routings()[0]), uplink.clone()).await;
+        let mut subscriber = Raw::connect(&broker, V311, "sub").await;
+        subscriber.subscribe("up/#", 0).await;
+        let mut gateway = Raw::connect(&broker, V311, "gateway").await;
+        greet(&mut gateway).await;
+        gateway.publish("up/1", b"fetched", qos, true, 7).await;
+        eventually("the bridges are asked", async || uplink.topics() == ["the copy of up/1"]).await;
+        gateway.expect_silence().await;
+        uplink.answer(0, Ok(()));
+        gateway.expect(&[if qos == AtLeastOnce { 0x40 } else { 0x50 }, 2, 0, 7]).await;
+        subscriber.expect_silence().await;
+        subscriber.subscribe("up/+", 0).await;
+        subscriber.expect(&publish(V311, "up/1", b"fetched", AtMostOnce, true, 0)).await;
+        broker.kill().await;
+    }
+}
+
+#[tokio::test]
+async fn what_was_fetched_before_the_topic_s_last_word_does_not_take_its_place_when_it_is_pushed() {
+    for word in ["newer", ""] {
+        let uplink = Arc::new(SlowUplink::default());
+        let broker = start_with(settings(routings()[0]), uplink.clone()).await;
+        let mut local = Raw::connect(&broker, V311, "local").await;
+        local.publish("r/1", b"older", AtLeastOnce, true, 1).await;
+        local.expect(&[0x40, 2, 0, 1]).await;
+        *uplink.fetched_at.lock().unwrap() = Some(now());
+        local.publish("r/1", word.as_bytes(), AtLeastOnce, true, 2).await;
+        local.expect(&[0x40, 2, 0, 2]).await;
+        let mut gateway = Raw::connect(&broker, V311, "gateway").await;
+        greet(&mut gateway).await;
+        gateway.publish("r/1", b"fetched", AtLeastOnce, true, 7).await;
+        eventually("the bridges are asked", async || uplink.topics().len() == 1).await;
+        uplink.answer(0, Ok(()));
+        gateway.expect(&[0x40, 2, 0, 7]).await;
+        local.subscribe("r/#", 0).await;
+        if !word.is_empty() {
+            local.expect(&publish(V311, "r/1", word.as_bytes(), AtMostOnce, true, 0)).await;
+        }
+        local.expect_silence().await;
+        // What was fetched after it does.
+        *uplink.fetched_at.lock().unwrap() = Some(now());
+        gateway.publish("r/1", b"fetched", AtLeastOnce, true, 8).await;
+        eventually("the bridges are asked", async || uplink.topics().len() == 2).await;
+        uplink.answer(1, Ok(()));
+        gateway.expect(&[0x40, 2, 0, 8]).await;
+        local.subscribe("r/+", 0).await;
+        local.expect(&publish(V311, "r/1", b"fetched", AtMostOnce, true, 0)).await;
+        broker.kill().await;
+    }
+}
+
+/// As another gateway's bridge does.
+async fn greet(gateway: &mut Raw) {
+    let mut body = vec![0, 1, 0, 22];
+    body.extend_from_slice(b"$tidegate/gateway/peer");
+    gateway.send(&super::harness::packet(0xa2, &body)).await;
+    gateway.packet().await.expect("its greeting");
+    gateway.expect(&[0xb0, 2, 0, 1]).await;
+}
+
+#[tokio::test]
+async fn a_pushed_qos_2_message_whose_copy_a_bridge_could_not_commit_stays_that_copy_when_it_is_said_again() {
+    let uplink = Arc::new(SlowUplink::default());
+    let broker = start_with(settings(routings()[0]), uplink.clone()).await;
+    let (mut gateway, _) = Raw::connect_with(&broker, V311, "gateway", 0, &[]).await;
+    greet(&mut gateway).await;
+    gateway.publish("up/1", b"fetched", ExactlyOnce, true, 7).await;
+    eventually("the bridges are asked", async || uplink.topics().len() == 1).await;
+    uplink.answer(0, refused());
+    gateway.expect_end().await;
+    let mut local = Raw::connect(&broker, V311, "local").await;
+    local.publish("up/1", b"newer", AtMostOnce, true, 0).await;
+    eventually("it is offered", async || uplink.topics().len() == 2).await;
+    uplink.answer(1, Ok(()));
+    let (mut gateway, _) = Raw::connect_with(&broker, V311, "gateway", 0, &[]).await;
+    let mut again = publish(V311, "up/1", b"fetched", ExactlyOnce, true, 7);
+    again[0] |= 0x08;
+    gateway.send(&again).await;
+    eventually("they are asked again", async || uplink.topics().len() == 3).await;
+    assert_eq!(uplink.topics(), ["the copy of up/1", "up/1", "the copy of up/1"]);
+    uplink.answer(2, Ok(()));
+    gateway.expect(&[0x50, 2, 0, 7]).await;
+    // Nor does it take the place of what was retained since.
+    local.subscribe("up/#", 0).await;
+    local.expect(&publish(V311, "up/1", b"newer", AtMostOnce, true, 0)).await;
     broker.kill().await;
 }

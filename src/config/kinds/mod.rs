@@ -66,9 +66,11 @@ macro_rules! newtype {
     };
 }
 
+mod rate;
 mod units;
 mod url;
 
+pub use rate::Rate;
 pub use units::{Age, Duration, Size, duration};
 pub use url::Url;
 
@@ -268,6 +270,32 @@ impl Scalar for SecretRef {
     }
 }
 
+/// A name, or where one is kept that is a secret.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd)]
+pub enum NameOrSecret {
+    /// The name itself.
+    Name(String),
+    /// Where it is kept.
+    Secret(SecretRef),
+}
+
+impl Scalar for NameOrSecret {
+    const EXPECTED: &'static str = "a text, or \"credential:NAME\", \"file:PATH\" or \"env:NAME\"";
+    const NAME: &'static str = "text or secret";
+
+    fn schema() -> Json {
+        json!({ "type": "string", "examples": ["greenhouse-1", "credential:cloud.token"] })
+    }
+
+    fn read(value: &Value) -> Result<Self, Refusal> {
+        let name = text(value)?;
+        if ["credential:", "file:", "env:"].iter().any(|place| name.starts_with(place)) {
+            return SecretRef::read(value).map(Self::Secret);
+        }
+        Ok(Self::Name(name.to_owned()))
+    }
+}
+
 #[cfg(test)]
 mod test {
     use super::super::source::Span;
@@ -303,5 +331,8 @@ mod tests {
         assert_eq!(read("\"env:CLOUD\""), Ok(SecretRef::Env("CLOUD".into())));
         assert!(read::<SecretRef>("\"credential:../x\"").is_err());
         assert!(read::<SecretRef>("\"file:\"").is_err());
+        assert_eq!(read("\"env:CLOUD\""), Ok(NameOrSecret::Secret(SecretRef::Env("CLOUD".into()))));
+        assert_eq!(read("\"tenant/user:1\""), Ok(NameOrSecret::Name("tenant/user:1".into())));
+        assert!(read::<NameOrSecret>("\"file:\"").is_err());
     }
 }

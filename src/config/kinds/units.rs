@@ -67,6 +67,11 @@ pub fn duration(text: &str) -> Result<std::time::Duration, String> {
     })
 }
 
+/// The bytes of a size within a longer text.
+pub(super) fn bytes(text: &str) -> Result<u64, Refusal> {
+    Size::read(&Value::Text(text.to_owned())).map(|size| size.0)
+}
+
 /// Milliseconds of each unit.
 const TIME_UNITS: [(&str, u128); 5] = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
 /// Bytes of each unit.

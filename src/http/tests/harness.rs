@@ -12,9 +12,10 @@ use tokio::net::{TcpStream, UnixStream};
 use crate::clock::SystemClock;
 use crate::health::Health;
 use crate::http::{HttpError, Patience, Server, Settings};
+use crate::model::chore::{Chore, ChoreReport};
 use crate::model::overview::{BusOverview, Event, HealthReport, Overview, SensorOverview, Shown, ValueOverview};
 use crate::model::{Ack, ActuatorId, ActuatorView, Command, Message, Outcome, Secret, TopicName};
-use crate::ports::{Acceptance, Answer, Commands, Stage, Watch};
+use crate::ports::{Acceptance, Answer, ChoreDone, Commands, Stage, Watch};
 
 const WAIT: Duration = Duration::from_secs(60);
 
@@ -80,6 +81,12 @@ impl Watch for Strings {
 
     fn reconnect(&self, bridge: &str) -> bool {
         bridge == "cloud"
+    }
+
+    fn chore(&self, bridge: &str, chore: Chore) -> Option<ChoreDone> {
+        self.0.given.lock().unwrap().push(format!("{:?} after {}", chore.errand, chore.after));
+        let report = ChoreReport { done: 3, next: Some(42) };
+        (bridge == "cloud").then(|| -> ChoreDone { Box::pin(std::future::ready(Ok(report))) })
     }
 
     fn commands(&self) -> Option<Arc<dyn Commands>> {

@@ -28,6 +28,7 @@ fn a_connect_says_what_was_asked_for() {
             username: Some("u"),
             password: Some("p"),
             will: Some((&status, "offline")),
+            will_retained: true,
             will_delay_s: 10,
             session_expiry_s: 600,
             receive_maximum: 50,
@@ -54,6 +55,7 @@ fn a_publish_reads_back_as_it_was_written() {
     for version in [Version::V311, Version::V5] {
         let publish = Outgoing {
             topic: "a/ü",
+            alias: None,
             payload: b"1",
             qos: Qos::ExactlyOnce,
             retain: true,
@@ -116,6 +118,8 @@ fn a_connack_tells_the_limits_of_the_cloud() {
         retain: false,
         keep_alive_s: Some(60),
         session_expiry_s: None,
+        topic_aliases: 0,
+        elsewhere: None,
     };
     assert_eq!(welcome, expected);
 }
@@ -133,9 +137,31 @@ fn acknowledgements_carry_their_reason_known_or_not() {
     assert_eq!(read(&[0x50, 3, 0, 7, 0xfe]), Incoming::Pubrec(7, 0xfe));
     assert_eq!(read(&[0x70, 4, 1, 0, 0x92, 0]), Incoming::Pubcomp(256));
     assert_eq!(read(&[0x90, 5, 0, 3, 0, 1, 0x87]), Incoming::Suback(3, vec![1, 0x87]));
-    assert_eq!(read(&[0xe0, 1, 0x8e]), Incoming::Disconnect(0x8e));
+    assert_eq!(read(&[0xe0, 1, 0x8e]), Incoming::Disconnect(0x8e, None));
     assert_eq!(decoded(Version::V5, &[0x40, 2, 0, 0]), Err(WireError::Malformed("PUBACK")));
     assert_eq!(decoded(Version::V311, &[0xe0, 0]), Err(WireError::Unexpected(14)));
+}
+
+#[test]
+fn a_cloud_may_name_another_server() {
+    let [connack, disconnect] = [&[0x20, 8, 0, 0x9d, 5][..], &[0xe0, 7, 0x9c, 5]].map(|head| {
+        let packet = [head, &[0x1c, 0, 2], b"b:"].concat();
+        decoded(Version::V5, &packet).unwrap().unwrap()
+    });
+    let Incoming::Connack(welcome) = connack else { panic!("{connack:?}") };
+    assert_eq!((welcome.code, welcome.elsewhere.as_deref()), (0x9d, Some("b:")));
+    assert_eq!(disconnect, Incoming::Disconnect(0x9c, Some("b:".into())));
+    let cut = decoded(Version::V5, &[0xe0, 4, 0x9c, 5, 0x1c, 0]).unwrap();
+    assert_eq!(cut, Some(Incoming::Disconnect(0x9c, None)), "the connection is over all the same");
+}
+
+#[test]
+fn a_cloud_that_was_allowed_no_topic_alias_must_not_use_one() {
+    for topic in [&b""[..], b"a"] {
+        let head = [0x30, u8::try_from(7 + topic.len()).unwrap(), 0, u8::try_from(topic.len()).unwrap()];
+        let packet = [&head[..], topic, &[3, 0x23, 0, 1, b'x']].concat();
+        assert_eq!(decoded(Version::V5, &packet), Err(WireError::Alias));
+    }
 }
 
 #[test]

@@ -2,10 +2,10 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::{Outbox, seq, signed, unsigned};
+use super::{Outbox, seq as seq_of, signed, texts, unsigned};
 use crate::limits::BOOTS_MAX;
 use crate::logic::restamp::{Anchor, Boot, Boots};
-use crate::model::{BootId, Seq, Timestamp};
+use crate::model::{BootId, Priority, Seq, Timestamp};
 use crate::store::StoreError;
 
 /// Reads the table; `boot` is the one that runs.
@@ -14,7 +14,7 @@ pub(super) fn load(connection: &Connection, boot: BootId) -> rusqlite::Result<Bo
     let mut statement = connection.prepare_cached(sql)?;
     let rows = statement.query_map([BOOTS_MAX], |row| {
         let anchor = row.get::<_, Option<i64>>(2)?.map(|unix_ms| Anchor { unix_ms });
-        Ok(Boot { first: seq(row, 0)?, id: BootId::new(row.get(1)?), anchor })
+        Ok(Boot { first: seq_of(row, 0)?, id: BootId::new(row.get(1)?), anchor })
     })?;
     let mut boots = rows.collect::<Result<Vec<_>, _>>()?;
     boots.reverse();
@@ -46,8 +46,9 @@ impl Outbox {
     ///
     /// # Errors
     /// [`StoreError::Sqlite`].
-    pub fn restamp(&mut self, seq: Seq, payload: &[u8]) -> Result<(), StoreError> {
-        self.run("UPDATE q SET payload = ?2, stamp_ms = NULL WHERE seq = ?1", params![signed(seq.0), payload]).map(drop)
+    pub fn restamp(&mut self, priority: Priority, seq: Seq, payload: &[u8]) -> Result<(), StoreError> {
+        self.spend(payload.len());
+        self.run(texts::of(priority).restamp, params![signed(seq.0), payload]).map(drop)
     }
 
     /// The record with this number is accepted by a clock that is not set.
@@ -59,9 +60,15 @@ impl Outbox {
         let Some(boot) = self.boots.accepting(seq) else { return Ok(()) };
         let id = boot.id.bytes();
         self.run("INSERT INTO boots(first_seq, id) VALUES (?1, ?2)", params![signed(boot.first.0), id.as_slice()])?;
-        let oldest: Option<i64> =
-            self.store.connection().query_row("SELECT min(seq) FROM q", [], |row| row.get(0)).optional()?.flatten();
-        if let Some(first) = self.boots.forget_before(oldest.map(|oldest| Seq(unsigned(oldest)))) {
+        // A dead letter may come back, and then its age counts.
+        let dead = self.store.connection().query_row("SELECT min(seq) FROM dead", [], |row| row.get(0));
+        let mut oldest = dead.optional()?.flatten().map(|oldest| Seq(unsigned(oldest)));
+        for priority in Priority::ALL {
+            let mut head = self.store.connection().prepare_cached(texts::of(priority).head)?;
+            let head = head.query_row([], |row| seq_of(row, 0)).optional()?;
+            oldest = oldest.into_iter().chain(head).min();
+        }
+        if let Some(first) = self.boots.forget_before(oldest) {
             self.run("DELETE FROM boots WHERE first_seq < ?1", params![signed(first.0)])?;
         }
         Ok(())

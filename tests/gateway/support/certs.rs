@@ -21,6 +21,8 @@ pub(crate) struct Certificates {
     pub(crate) server: Pair,
     /// Ended in 2001.
     pub(crate) expired: Pair,
+    /// Begins in 2090.
+    pub(crate) future: Pair,
     /// Good, but for `elsewhere.example`.
     pub(crate) wrong_name: Pair,
     /// A client's, common name `gateway`.
@@ -37,12 +39,16 @@ impl Certificates {
         let mut expired = server.clone();
         expired.not_before = date_time_ymd(2000, 1, 1);
         expired.not_after = date_time_ymd(2001, 1, 1);
+        let mut future = server.clone();
+        future.not_before = date_time_ymd(2090, 1, 1);
+        future.not_after = date_time_ymd(2091, 1, 1);
         let mut client = named("gateway", &[]);
         client.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         Self {
             ca: write(dir, "ca.pem", &root.pem()),
             server: signed(dir, "server", &server, &root),
             expired: signed(dir, "expired", &expired, &root),
+            future: signed(dir, "future", &future, &root),
             wrong_name: signed(dir, "wrong-name", &named("cloud", &["elsewhere.example"]), &root),
             client: signed(dir, "client", &client, &root),
             other_ca: write(dir, "other-ca.pem", &issuer("Another root").pem()),

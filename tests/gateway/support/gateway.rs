@@ -7,7 +7,10 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
+use super::clock::WallClock;
+use super::disk::Disk;
 use super::mosquitto::Door;
+use super::name_server::NameServer;
 use super::pace::{free_port, wait_for};
 use super::process::{Log, Process};
 
@@ -24,6 +27,7 @@ pub(crate) struct Gateway {
     port: u16,
     level: &'static str,
     simulated: bool,
+    environment: Vec<(&'static str, PathBuf)>,
     process: Option<Process>,
     log: Log,
 }
@@ -43,6 +47,7 @@ impl Gateway {
             port: free_port(),
             level: "info",
             simulated: false,
+            environment: Vec::new(),
             process: None,
             log: Log::default(),
         };
@@ -59,6 +64,24 @@ impl Gateway {
     /// The same with software in the place of every bus.
     pub(crate) fn simulated(mut self) -> Self {
         self.simulated = true;
+        self
+    }
+
+    /// The same with names looked up where the test says.
+    pub(crate) fn asking(mut self, names: &NameServer) -> Self {
+        self.environment = names.environment().into();
+        self
+    }
+
+    /// The same on a disk that does what the test tells it.
+    pub(crate) fn on_disk(mut self, disk: &Disk) -> Self {
+        self.environment = disk.environment().into();
+        self
+    }
+
+    /// The same with a wall clock that the test sets.
+    pub(crate) fn by_clock(mut self, clock: &WallClock) -> Self {
+        self.environment = clock.environment().into();
         self
     }
 
@@ -118,7 +141,7 @@ impl Gateway {
 
     /// A command of the binary, with the config and nothing of the caller's environment that could change what it does.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+        let mut command = Command::new(binary());
         command.args(arguments).current_dir(self.dir()).env("RUST_LOG", self.level).env_remove("NOTIFY_SOCKET");
         command
     }
@@ -126,6 +149,7 @@ impl Gateway {
     fn spawn(&self) -> Process {
         let mut command = self.command(&["run", "--config"]);
         command.arg(self.config_path()).args(self.simulated.then_some("--simulate"));
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         Process::start("tidegate", &mut command, &self.log)
     }
 
@@ -149,7 +173,7 @@ impl Gateway {
                 self.process = Some(process);
                 return;
             };
-            let taken = wait_for(Duration::from_secs(2), "the last words", || {
+            let taken = wait_for(START, "the last words", || {
                 let lines = self.log.since(mark);
                 if lines.is_empty() { Err("none".to_owned()) } else { Ok(lines) }
             })
@@ -184,4 +208,9 @@ impl Gateway {
     pub(crate) fn wait_for_log(&self, limit: Duration, mark: usize, parts: &[&str]) -> String {
         self.log.wait_for_line(limit, mark, parts)
     }
+}
+
+/// The program under test: the one that cargo built with the tests, or the one that `TIDEGATE_BINARY` names.
+pub(crate) fn binary() -> PathBuf {
+    std::env::var_os("TIDEGATE_BINARY").map_or_else(|| env!("CARGO_BIN_EXE_tidegate").into(), PathBuf::from)
 }

@@ -191,6 +191,11 @@ fn pump(from: &TcpStream, to: Option<&TcpStream>, orders: &Orders, generation: u
         }
         passed.fetch_add(count as u64, Ordering::SeqCst);
     }
+    // What a black hole has taken never comes out of it, the end neither: the other side is not told that this one is gone.
+    swallowing |= orders.swallow.load(Ordering::SeqCst);
+    while swallowing && to.is_some() && !cut() {
+        std::thread::sleep(LOOK);
+    }
     if let Some(to) = to.filter(|_| !cut()) {
         // One side said its end: the other is told, and may still finish its own sentence.
         let _ = to.shutdown(Shutdown::Write);

@@ -9,22 +9,31 @@
 
 pub(crate) mod certs;
 pub(crate) mod client;
+pub(crate) mod clock;
+pub(crate) mod disk;
 pub(crate) mod gateway;
 pub(crate) mod link;
 pub(crate) mod mosquitto;
+pub(crate) mod mount;
+pub(crate) mod name_server;
 pub(crate) mod pace;
+pub(crate) mod preload;
 pub(crate) mod process;
 pub(crate) mod receiver;
 pub(crate) mod tty;
+pub(crate) mod web;
 
 pub(crate) use certs::Certificates;
+pub(crate) use clock::WallClock;
+pub(crate) use disk::{Call, Disk};
 pub(crate) use gateway::Gateway;
 pub(crate) use link::{Cut, Link};
 pub(crate) use mosquitto::{Door, Login, Mosquitto, Received, Subscriber, publish, publish_lines};
-pub(crate) use pace::{free_port, wait_for, wait_until};
+pub(crate) use pace::{Lateness, free_port, wait_for, wait_until};
 pub(crate) use process::Process;
 pub(crate) use receiver::{Receiver, Sent, Terms, Verdict};
 pub(crate) use tty::Tty;
+pub(crate) use web::Web;
 
 /// Ends the calling test early, saying so, when Mosquitto is not there and its absence was agreed to.
 ///

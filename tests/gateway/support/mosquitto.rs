@@ -170,6 +170,11 @@ impl Mosquitto {
         format!("mqtt://127.0.0.1:{}", self.port)
     }
 
+    /// Processor time it has used, none while it is stopped.
+    pub(crate) fn cpu_time(&self) -> Duration {
+        self.process.as_ref().map_or(Duration::ZERO, Process::cpu_time)
+    }
+
     /// How our own clients reach it: with the first user's login, if there are users.
     pub(crate) fn door(&self) -> Door {
         Door { port: self.port, login: self.setup.users.first().cloned(), ..Door::default() }
@@ -305,6 +310,12 @@ impl Subscriber {
     /// What it got so far.
     pub(crate) fn received(&self) -> Vec<Received> {
         self.process.log().lines().iter().filter_map(|line| parse(line)).collect()
+    }
+
+    /// What it got from a mark on, and the mark for the next call: for those who look often at much.
+    pub(crate) fn received_since(&self, mark: usize) -> (Vec<Received>, usize) {
+        let lines = self.process.log().since(mark);
+        (lines.iter().filter_map(|line| parse(line)).collect(), mark + lines.len())
     }
 
     /// What it got so far on one topic.

@@ -1,8 +1,10 @@
 //! Waiting for conditions, and ports to listen on.
 
 use std::collections::HashSet;
+use std::io::Write;
 use std::net::TcpListener;
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// How often a condition is looked at. Short against every deadline in use, long enough to leave the processors to what is waited for.
@@ -46,5 +48,48 @@ pub(crate) fn free_port() -> u16 {
         if given.insert(port) {
             return port;
         }
+    }
+}
+
+/// How long this machine keeps a thread whose time has come, and a flush of its disk, as others use it: what a bound on time is widened by.
+///
+/// A bound that holds on a quiet machine says nothing of the gateway on a busy one. Watching goes on until it is dropped.
+pub(crate) struct Lateness {
+    worst_us: Arc<AtomicU64>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Lateness {
+    /// Turns that what a test times takes one after the other, at most: threads, processes, commits.
+    const TURNS: u32 = 10;
+    const EVERY: Duration = Duration::from_millis(20);
+
+    pub(crate) fn watch() -> Self {
+        let (worst_us, stop) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
+        let (worst, stopped) = (Arc::clone(&worst_us), Arc::clone(&stop));
+        let mut file = tempfile::tempfile().expect("make a temporary file");
+        std::thread::spawn(move || {
+            while !stopped.load(Ordering::SeqCst) {
+                let start = Instant::now();
+                std::thread::sleep(Self::EVERY);
+                let _ = file.write_all(b"x").and_then(|()| file.sync_data());
+                let late = start.elapsed().saturating_sub(Self::EVERY);
+                worst.fetch_max(u64::try_from(late.as_micros()).unwrap_or(u64::MAX), Ordering::SeqCst);
+            }
+        });
+        Self { worst_us, stop }
+    }
+
+    /// What a bound comes to on this machine, as it was while this watched.
+    pub(crate) fn widen(&self, bound: Duration) -> Duration {
+        let late = Duration::from_micros(self.worst_us.load(Ordering::SeqCst));
+        // A hundredth of a second is what a quiet machine may be late.
+        bound + late.saturating_sub(Duration::from_millis(10)) * Self::TURNS
+    }
+}
+
+impl Drop for Lateness {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::SeqCst);
     }
 }

@@ -32,10 +32,12 @@ def scenario(bench, backend):
         gateway.wait_log("WARN .*held by `sysfs`")
         gateway.wait_log("WARN .*no line is named `GPIO99`")
         gateway.availability("float", "offline")
+        # Before it is let go of: the next try may come at once.
+        mark = gateway.mark()
     finally:
         shell(f"echo {base + LINE} >/sys/class/gpio/unexport")
-    mark = gateway.mark()
     gateway.availability("float", "online", timeout=90)
+    gateway.wait_log("INFO .*float.*outage_ms=", mark)
     check(gateway.reading("float")["state"] is False, "nothing pulls at it")
     exactly_one(gateway.log(), " WARN ", "float")
     exactly_one(gateway.log(mark), " INFO ", "float", "outage_ms=")

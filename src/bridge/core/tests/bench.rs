@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 
-use super::super::{Close, Core, Turn};
+use super::super::{Close, Core, Ended, Turn};
 use super::cloud::Cloud;
 use super::settings;
 use crate::bridge::intake::Offered;
 use crate::bridge::settings::Settings;
 use crate::clock::{Clock, FakeClock};
-use crate::model::{Message, Origin, Qos, TopicName};
+use crate::model::{Message, Origin, Priority, Qos, TopicName};
 use crate::mqtt::client::Version;
 
 /// The two, and the clock they live by.
@@ -31,7 +31,9 @@ impl Bench {
     }
 
     pub(super) fn with(change: impl FnOnce(&mut Settings)) -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        // A flush costs nothing in memory, and here it is the order of things that counts.
+        let memory = std::path::Path::new("/dev/shm");
+        let dir = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap();
         let clock = FakeClock::new(1_795_396_500_000);
         let mut settings = settings(dir.path());
         change(&mut settings);
@@ -54,7 +56,16 @@ impl Bench {
         let topic = TopicName::parse(topic).unwrap();
         let message = Message::new(topic.clone(), payload.as_bytes(), qos, false, Origin::Sensor);
         let at = self.clock.wall();
-        Offered { topic, qos, retain: false, message: Arc::new(message), at, answer: None }
+        let (message, priority) = (Arc::new(message), Priority::Normal);
+        Offered { topic, qos, retain: false, priority, rule: None, message, at, is_here: false, answer: None }
+    }
+
+    /// Stores a message of this priority.
+    pub(super) fn store_as(&mut self, priority: Priority, qos: Qos, payload: &str) {
+        let offered = Offered { priority, ..self.offered("t", payload, qos) };
+        self.core.offer(offered, self.clock.now(), 0);
+        self.clock.advance(Duration::from_millis(60));
+        self.turn(0);
     }
 
     /// Stores messages with these payloads.
@@ -74,13 +85,26 @@ impl Bench {
     }
 
     pub(super) fn connect(&mut self) -> Option<Close> {
-        let connect = self.core.connect(self.version, self.clock.now()).unwrap();
+        let connect = self.core.connect(self.version, self.clock.now(), self.clock.wall()).unwrap();
         self.cloud.feed(&connect);
         self.exchange()
     }
 
+    /// The cloud welcomes us and hears what we then say, and its answers are still on the way.
+    pub(super) fn connect_without_reading(&mut self) {
+        let connect = self.core.connect(self.version, self.clock.now(), self.clock.wall()).unwrap();
+        self.cloud.feed(&connect);
+        let welcome = self.cloud.output.split();
+        self.core.receive(&welcome, self.clock.now(), self.clock.wall()).unwrap();
+        for _ in 0..3 {
+            let (up, _) = self.turn(0);
+            self.cloud.feed(&up);
+            self.clock.advance(Duration::from_millis(2));
+        }
+    }
+
     pub(super) fn cut(&mut self) {
-        self.core.disconnected(false);
+        self.core.disconnected(Ended::Here);
         self.cloud.cut();
     }
 

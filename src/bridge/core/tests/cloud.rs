@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 
 use bytes::{Buf, BytesMut};
 
-use crate::model::{Qos, TopicName};
+use crate::logic::marks;
+use crate::model::{GatewayId, Qos, TopicName};
 use crate::mqtt::client::Version;
 use crate::mqtt::framing::header;
 use crate::mqtt::server::{self, Incoming, OutPublish};
@@ -29,6 +30,22 @@ pub(super) struct Cloud {
     pub(super) subscribed: Vec<String>,
     /// Message expiry of what arrived with properties.
     pub(super) expiry_s: Vec<Option<u32>>,
+    /// The reason it refuses every PUBLISH with, as long as it is set; `online` and `offline` excepted.
+    pub(super) refuses: Option<u8>,
+    /// It does not answer SUBSCRIBE.
+    pub(super) mute: bool,
+    /// The code of every filter in a SUBACK; `None`: as asked.
+    pub(super) grants: Option<u8>,
+    /// Filters of one SUBSCRIBE above which it hangs up; and filters that it refuses.
+    pub(super) subscribe_max: Option<usize>,
+    pub(super) bars: Vec<String>,
+    /// Messages it was offered, refused ones included.
+    pub(super) offered: u32,
+    /// It delivers a QoS 2 message at its PUBREL, not at its PUBLISH.
+    pub(super) at_release: bool,
+    stored: BTreeMap<u16, Arrival>,
+    /// User properties of what arrived.
+    pub(super) user: Vec<Vec<(String, String)>>,
     /// What a client must never do.
     pub(super) violations: Vec<String>,
     pub(super) receive_maximum: u16,
@@ -39,12 +56,23 @@ pub(super) struct Cloud {
     /// Bytes to the client.
     pub(super) output: BytesMut,
     pub(super) hung_up: bool,
+    /// It takes the CONNECT and then nothing: what is sent is lost on the way.
+    pub(super) deaf: bool,
+    /// Largest packet it takes.
+    pub(super) max_packet: u32,
     will: Option<String>,
+    /// Most topic aliases it takes, and those it knows.
+    pub(super) aliases_max: u16,
+    aliases: BTreeMap<u16, TopicName>,
+    /// The gateway whose broker it is.
+    pub(super) gateway: Option<&'static str>,
+    /// Bytes of PUBLISH packets that it was sent.
+    pub(super) publish_bytes: usize,
 }
 
 impl Cloud {
     pub(super) fn new(receive_maximum: u16) -> Self {
-        Self { receive_maximum, inflight_max_311: 20, ..Self::default() }
+        Self { receive_maximum, inflight_max_311: 20, max_packet: 1 << 20, aliases_max: 3, ..Self::default() }
     }
 
     /// The connection is gone.
@@ -52,6 +80,7 @@ impl Cloud {
         self.input.clear();
         self.output.clear();
         self.version = None;
+        self.aliases.clear();
         self.hung_up = false;
         self.status.extend(self.will.take());
     }
@@ -61,6 +90,7 @@ impl Cloud {
         self.cut();
         self.session = false;
         self.held.clear();
+        self.stored.clear();
         self.subscribed.clear();
     }
 
@@ -77,8 +107,10 @@ impl Cloud {
             }
             self.input.advance(header.header_len);
             let body = self.input.split_to(header.body_len);
+            self.publish_bytes += if header.kind() == 3 { header.total() } else { 0 };
             match self.version {
                 None => self.connect(&server::decode_connect(header, &body).unwrap()),
+                Some(_) if self.deaf => {}
                 Some(version) => self.packet(version, server::decode(version, header, &body).unwrap()),
             }
         }
@@ -89,14 +121,15 @@ impl Cloud {
         if connect.clean_start {
             self.session = false;
             self.held.clear();
+            self.stored.clear();
             self.subscribed.clear();
         }
         let welcome = server::Welcome {
             session_present: self.session,
             assigned_id: None,
-            max_packet: 1 << 20,
+            max_packet: self.max_packet,
             receive_maximum: self.receive_maximum,
-            topic_alias_maximum: 0,
+            topic_alias_maximum: self.aliases_max,
         };
         server::put_welcome(&mut self.output, connect.version, &welcome);
         self.session = connect.version == Version::V5 || !connect.clean_start;
@@ -109,8 +142,28 @@ impl Cloud {
         };
         match packet {
             Incoming::Publish(publish) => {
+                if let Some(properties) = &publish.properties {
+                    let pairs = properties.user.iter().map(|(name, value)| (name.to_string(), value.to_string()));
+                    self.user.push(pairs.collect());
+                }
                 self.expiry_s.extend(publish.properties.as_ref().map(|properties| properties.expiry_s));
-                let topic = publish.topic.unwrap().to_string();
+                if publish.dup && publish.alias.is_some() {
+                    // What holds the message already may not look at it (ejabberd 23.01).
+                    self.violations.push(format!("a topic alias given with DUP, packet id {}", publish.packet_id));
+                }
+                let topic = self.topic(publish.alias, publish.topic).to_string();
+                let refused = self.refuses.filter(|_| !topic.ends_with("/status"));
+                self.offered += u32::from(!topic.ends_with("/status"));
+                if let Some(reason) = refused {
+                    if publish.dup && !self.held.contains_key(&publish.packet_id) {
+                        self.violations
+                            .push(format!("packet id {} said with DUP after it was refused", publish.packet_id));
+                    }
+                    let first = if publish.qos == Qos::ExactlyOnce { 0x50 } else { 0x40 };
+                    let [high, low] = publish.packet_id.to_be_bytes();
+                    self.output.extend_from_slice(&[first, 3, high, low, reason]);
+                    return;
+                }
                 let arrival = Arrival { topic, qos: publish.qos, payload: publish.payload.to_vec(), dup: publish.dup };
                 match publish.qos {
                     Qos::AtMostOnce => self.deliver(arrival),
@@ -127,21 +180,62 @@ impl Cloud {
             }
             Incoming::Pubrel(id) => {
                 self.held.remove(&id);
+                if let Some(arrival) = self.stored.remove(&id) {
+                    self.deliver(arrival);
+                }
                 answer(&mut self.output, 0x70, id);
             }
             Incoming::Pingreq => server::put_pingresp(&mut self.output),
             Incoming::Subscribe(id, _, asks) => {
-                self.subscribed = asks.iter().map(|ask| ask.filter.clone()).collect();
-                let codes: Vec<u8> = asks.iter().map(|ask| ask.qos.level()).collect();
+                if self.subscribe_max.is_some_and(|most| asks.len() > most) {
+                    self.violations.push(format!("a SUBSCRIBE of {} filters", asks.len()));
+                    self.hung_up = true;
+                    return;
+                }
+                for ask in &asks {
+                    if !self.subscribed.contains(&ask.filter) {
+                        self.subscribed.push(ask.filter.clone());
+                    }
+                }
+                let code = |ask: &server::Ask| {
+                    let barred = self.bars.contains(&ask.filter).then_some(0x87);
+                    barred.or(self.grants).unwrap_or(ask.qos.level())
+                };
+                let codes: Vec<u8> = asks.iter().map(code).collect();
+                if self.mute {
+                    return;
+                }
                 server::put_suback(&mut self.output, version, id, &codes);
             }
             Incoming::Unsubscribe(id, filters) => {
+                if self.subscribe_max.is_some_and(|most| filters.len() > most) {
+                    self.violations.push(format!("an UNSUBSCRIBE of {} filters", filters.len()));
+                }
                 self.subscribed.retain(|filter| !filters.contains(filter));
+                if let Some(us) = self.gateway.filter(|_| filters.iter().any(|filter| marks::greets(filter).is_some()))
+                {
+                    let greeting = marks::greeting(&GatewayId::parse(us).unwrap());
+                    self.send(&greeting, b"", Qos::AtMostOnce, 0, false);
+                }
                 server::put_unsuback(&mut self.output, version, id, &vec![0; filters.len()]);
             }
             Incoming::Disconnect { .. } => self.will = None,
             Incoming::Puback(_) | Incoming::Pubrec(..) | Incoming::Pubcomp(_) => {}
         }
+    }
+
+    fn topic(&mut self, alias: Option<u16>, topic: Option<TopicName>) -> TopicName {
+        let Some(alias) = alias else { return topic.unwrap() };
+        if alias == 0 || alias > self.aliases_max {
+            self.violations.push(format!("alias {alias} of {}", self.aliases_max));
+        }
+        if let Some(topic) = topic {
+            self.aliases.insert(alias, topic);
+        }
+        self.aliases.get(&alias).cloned().unwrap_or_else(|| {
+            self.violations.push(format!("alias {alias} was never given a topic"));
+            TopicName::parse("nowhere").unwrap()
+        })
     }
 
     fn publish_qos2(&mut self, version: Version, id: u16, arrival: Arrival) {
@@ -163,7 +257,11 @@ impl Cloud {
                     return;
                 }
                 self.held.insert(id, arrival.payload.clone());
-                self.deliver(arrival);
+                if self.at_release {
+                    self.stored.insert(id, arrival);
+                } else {
+                    self.deliver(arrival);
+                }
             }
         }
         let reason = crate::mqtt::reason::Reason::Success;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::super::Core;
+use super::super::{Core, Ended};
 use super::bench::Bench;
 use super::settings;
 use crate::bridge::intake::Offered;
@@ -184,7 +184,7 @@ fn it_is_said_again_in_the_same_words_also_when_the_cloud_forgot_the_session() {
     let mut bench = in_flight();
     let first = bench.arrived();
     set(&bench.clock);
-    bench.core.disconnected(false);
+    bench.core.disconnected(Ended::Here);
     bench.cloud.forget();
     connect(&mut bench);
     assert_eq!(bench.arrived()[2..4], first);
@@ -306,6 +306,25 @@ fn a_message_s_life_is_counted_from_when_it_came_whatever_the_clock_showed_then(
             assert_eq!((bench.arrived(), bench.cloud.expiry_s.clone()), (vec!["long".to_owned()], vec![Some(69)]));
         }
     }
+}
+
+#[test]
+fn what_is_said_again_has_no_more_life_than_is_left_and_never_none() {
+    let mut bench = Bench::with(|settings| settings.inward.clear());
+    let mut offered = bench.offered("t", "1", Qos::ExactlyOnce);
+    let properties = Some(Arc::new(Properties { expiry_s: Some(100), ..Properties::default() }));
+    offered.message = Arc::new(Message { origin: Origin::Client, properties, ..(*offered.message).clone() });
+    bench.core.offer(offered, bench.clock.now(), 0);
+    bench.clock.advance(Duration::from_millis(60));
+    bench.turn(0);
+    bench.connect_without_reading();
+    for _ in 0..2 {
+        // Its answers never come.
+        bench.cut();
+        bench.clock.advance(Duration::from_secs(60));
+        bench.connect_without_reading();
+    }
+    assert_eq!(bench.cloud.expiry_s, [Some(99), Some(39), Some(1)]);
 }
 
 #[test]

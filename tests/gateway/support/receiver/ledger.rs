@@ -144,6 +144,12 @@ impl Ledger {
         self.counts.get(&(topic.to_owned(), qos)).map_or(0, |numbers| numbers.len() as u64)
     }
 
+    /// How many of these numbers have not been accepted on this topic at this QoS.
+    pub(crate) fn missing(&self, topic: &str, qos: u8, numbers: &BTreeSet<u64>) -> u64 {
+        let counts = self.counts.get(&(topic.to_owned(), qos));
+        numbers.iter().filter(|number| !counts.is_some_and(|counts| counts.contains_key(number))).count() as u64
+    }
+
     /// Compares with what was sent.
     pub(crate) fn verdict(&self, sent: &[Sent]) -> Verdict {
         let mut verdict = Verdict {

@@ -5,7 +5,7 @@ pub(crate) mod ledger;
 pub(crate) mod session;
 pub(crate) mod wire;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,7 +15,7 @@ pub(crate) use ledger::{Accepted, Sent, Verdict};
 pub(crate) use session::{Deliver, Terms};
 
 use session::{Answer, Session};
-use wire::{CONNECT, PUBLISH, Packet};
+use wire::{CONNECT, Connect, PUBLISH, Packet};
 
 /// How long a connection that has nothing to read waits before it looks at its orders.
 const LOOK: Duration = Duration::from_millis(2);
@@ -117,6 +117,11 @@ impl Receiver {
         sent.iter().map(|sent| shared.session.ledger().distinct(&sent.topic, sent.qos)).sum()
     }
 
+    /// How many of these numbers have not arrived on this topic at this QoS.
+    pub(crate) fn missing(&self, topic: &str, qos: u8, numbers: &BTreeSet<u64>) -> u64 {
+        self.lock().session.ledger().missing(topic, qos, numbers)
+    }
+
     /// Everything accepted so far.
     pub(crate) fn accepted(&self) -> Vec<Accepted> {
         self.lock().session.ledger().accepted().to_vec()
@@ -125,6 +130,11 @@ impl Receiver {
     /// Connections that got a CONNACK.
     pub(crate) fn connections(&self) -> u64 {
         self.lock().session.ledger().connections()
+    }
+
+    /// The last CONNECT that was taken.
+    pub(crate) fn greeted(&self) -> Option<Connect> {
+        self.lock().session.greeted().cloned()
     }
 
     /// Connections cut by order.

@@ -46,6 +46,8 @@ pub(crate) struct Session {
     /// Received and not yet released, by packet id.
     held: BTreeMap<u16, Publish>,
     connection: Option<Connect>,
+    /// What the last client said of itself.
+    greeted: Option<Connect>,
     /// Publishes of this connection whose PUBACK or PUBCOMP has not left.
     unanswered: BTreeSet<u16>,
     wills: Vec<(String, Vec<u8>)>,
@@ -74,6 +76,11 @@ impl Session {
     /// Wills that were sent out, topic and payload.
     pub(crate) fn wills(&self) -> &[(String, Vec<u8>)] {
         &self.wills
+    }
+
+    /// The last CONNECT.
+    pub(crate) fn greeted(&self) -> Option<&Connect> {
+        self.greeted.as_ref()
     }
 
     /// How often a session that existed was forgotten by order.
@@ -168,6 +175,7 @@ impl Session {
                 None => body.push(0),
             }
         }
+        self.greeted = Some(connect.clone());
         self.connection = Some(connect);
         Answer::Send(Packet::bytes(CONNACK, 0, &body))
     }

@@ -228,6 +228,8 @@ pub(crate) struct Connect {
     pub(crate) client: String,
     /// Topic, payload, QoS, retain.
     pub(crate) will: Option<(String, Vec<u8>, u8, bool)>,
+    pub(crate) username: Option<String>,
+    pub(crate) password: Option<Vec<u8>>,
 }
 
 impl Connect {
@@ -257,15 +259,12 @@ impl Connect {
         } else {
             None
         };
-        for flag in [0x80, 0x40] {
-            if flags & flag != 0 {
-                body.block()?;
-            }
-        }
+        let username = if flags & 0x80 != 0 { Some(body.text()?.to_owned()) } else { None };
+        let password = if flags & 0x40 != 0 { Some(body.block()?.to_vec()) } else { None };
         if !body.0.is_empty() {
             return Err("bytes after the last field of CONNECT".to_owned());
         }
-        Ok(Self { v5, clean: flags & 2 != 0, keep_alive_s, session_expiry_s, client, will })
+        Ok(Self { v5, clean: flags & 2 != 0, keep_alive_s, session_expiry_s, client, will, username, password })
     }
 }
 

@@ -1,0 +1,60 @@
+//! `tidegate user list`: who may come, and what each may do.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use serde_json::{Value, json};
+
+use crate::cli::place;
+use crate::cli::table::Table;
+use crate::config::edit::UserText;
+use crate::config::file::Anonymous;
+use crate::config::{self, Sources, Span};
+use crate::exit;
+use crate::plan::{self, Environment, Secrets};
+
+pub(super) fn run(config: &Path, json: bool) -> ExitCode {
+    let loaded = config::load(config);
+    let broker = loaded.file.broker.value.clone();
+    let environment = Environment { secrets: Secrets::Ignored, ..Environment::of_process() };
+    let sources = match plan::plan(loaded, &environment) {
+        Ok((_, report)) => report.sources,
+        Err(report) => {
+            crate::cli::tell(&report);
+            return exit::code(exit::CONFIG);
+        }
+    };
+    let users: Vec<(UserText, Span)> = broker.users.iter().map(|user| (user.into(), user.span)).collect();
+    if json {
+        let listed: Vec<Value> = users.iter().map(|(user, span)| object(user, *span, &sources)).collect();
+        let anonymous = broker.anonymous.value != Anonymous::WithoutUsers || users.is_empty();
+        return crate::cli::print(&format!("{:#}\n", json!({ "users": listed, "anonymous": anonymous })));
+    }
+    let mut table = Table::new(&["user", "may publish to", "may subscribe to", "at"]);
+    for (user, span) in &users {
+        let filters = |filters: &[String]| if filters.is_empty() { "-".into() } else { filters.join(", ") };
+        let at = place(&sources, *span).unwrap_or_default();
+        table.row([user.name.clone(), filters(&user.publish), filters(&user.subscribe), at]);
+    }
+    let table = if table.is_empty() { String::new() } else { table.to_string() };
+    let others = match (broker.anonymous.value, users.is_empty()) {
+        (Anonymous::WithoutUsers, true) => {
+            "there are no users: clients on this machine, and those with a certificate where one is demanded, are let in and may do everything"
+        }
+        (Anonymous::WithoutUsers, false) => "clients without a user name are not let in",
+        (Anonymous::Loopback, _) => "clients without a user name are let in from this machine, and may do everything",
+        (Anonymous::BeyondLoopback, _) => "clients without a user name are let in from anywhere, and may do everything",
+    };
+    crate::cli::print(&format!("{table}{others}\n"))
+}
+
+fn object(user: &UserText, span: Span, sources: &Sources) -> Value {
+    let source = sources.find(span);
+    json!({
+        "name": user.name,
+        "publish": user.publish,
+        "subscribe": user.subscribe,
+        "file": source.map(|source| source.path.display().to_string()),
+        "line": source.map(|source| source.line_column(span.start).0),
+    })
+}

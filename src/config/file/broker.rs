@@ -1,0 +1,105 @@
+//! `[broker]`: the broker for local clients, where it listens, and who comes in.
+
+use crate::config::block::{block, choice};
+use crate::config::decode::OneOrMore;
+use crate::config::kinds::{Address, Duration, FilterText, Path, SecretRef, Size, Text, Whole};
+use crate::config::source::At;
+
+block! {
+    /// The broker for local clients.
+    pub struct Broker {
+        /// Address and port to listen at, or a list of them. Beyond loopback it needs `users`.
+        listen: OneOrMore<Address> => default("127.0.0.1:1883");
+        /// Address and port to listen at for MQTT in WebSockets, or a list of them. Beyond loopback it needs `users`.
+        websocket_listen: OneOrMore<Address> => default([]);
+        /// Where TLS is spoken. Left out, nowhere.
+        tls: BrokerTls => optional;
+        /// How messages find their subscribers.
+        routing: Routing => default("trie");
+        /// Largest packet taken or sent.
+        max_packet: Size => default("1MiB"), "1KiB" to "256MiB";
+        /// Most clients at one time, over all listeners.
+        max_connections: Whole => default(1000), 1 to 100_000;
+        /// Most messages waiting for one client; the oldest goes when one more comes, and is counted.
+        max_queued: Whole => default(1000), 1 to 1_000_000;
+        /// Most bytes of all retained messages together; a new topic beyond it is not retained, and counted.
+        max_retained: Size => default("64MiB"), "64KiB" to "4GiB";
+        /// How often the counters below `$SYS` are told; `0s` turns them off.
+        sys_interval: Duration => default("10s"), "0s" to "1d";
+        /// Who is let in without a user name.
+        anonymous: Anonymous => default("without-users");
+        /// Who may connect.
+        users: Vec<At<User>> => default([]);
+    }
+}
+
+block! {
+    /// Where the broker speaks TLS. Paths are relative to the file they stand in. Certificate, key and authorities are read again when their
+    /// files change; that needs neither a reload nor a restart.
+    pub struct BrokerTls {
+        /// Address and port to listen at, or a list of them; `[]` for none. Beyond loopback it needs `users` or `client_ca`.
+        listen: OneOrMore<Address> => required;
+        /// The same for MQTT in WebSockets (`wss://`).
+        websocket_listen: OneOrMore<Address> => default([]);
+        /// PEM file of the broker's certificate chain, its own first.
+        cert: Path => required;
+        /// PEM text of its private key, as a reference: `credential:NAME`, `file:PATH` or `env:NAME`.
+        key: SecretRef => required;
+        /// PEM file of the authorities that sign clients' certificates, or a list of such files. Left out, clients are asked for none.
+        client_ca: OneOrMore<Path> => default([]);
+        /// What of a client that has no certificate. For `client_ca`.
+        client_cert: ClientCert => default("required");
+        /// Whether the common name of a client's certificate is its user name: such a client needs no password, and what it says of itself
+        /// does not count. For `client_ca`.
+        user_from_cert: bool => default(false);
+        /// Most clients at one time that come by TLS, within the broker's own `max_connections`. Left out, as many as that.
+        max_connections: Whole => optional, 1 to 100_000;
+    }
+}
+
+choice! {
+    /// What of a client that has no certificate.
+    pub enum ClientCert {
+        /// it is refused
+        Required = "required",
+        /// it comes in as elsewhere, by user name and password
+        Optional = "optional",
+    }
+}
+
+choice! {
+    /// How messages find their subscribers.
+    pub enum Routing {
+        /// our own subscription trie
+        Trie = "trie",
+        /// the router of rumqttd, with the limits told in broker.md
+        Rumqttd = "rumqttd",
+    }
+}
+
+choice! {
+    /// Who is let in without a user name.
+    pub enum Anonymous {
+        /// anyone, as long as there are no `users`; on loopback only
+        WithoutUsers = "without-users",
+        /// anyone, beside the `users`; on loopback only
+        Loopback = "loopback",
+        /// anyone from anywhere: said on purpose, for a network that is trusted
+        BeyondLoopback = "beyond-loopback",
+    }
+}
+
+block! {
+    /// A user of the broker.
+    pub struct User {
+        /// User name.
+        name: Text => required;
+        /// Argon2 hash of the password in PHC form: `tidegate user hash` makes one. It may be left out where `user_from_cert` is on: the user then
+        /// comes in by certificate alone.
+        hash: Text => optional;
+        /// Topic filters the user may publish to; the levels `{user}` and `{client}` stand for the connection's own names.
+        publish: Vec<At<FilterText>> => default([]);
+        /// Topic filters the user may subscribe to, likewise.
+        subscribe: Vec<At<FilterText>> => default([]);
+    }
+}

@@ -1,0 +1,56 @@
+//! Topic aliases towards the cloud [MQTT-3.3.2.3.4]: a number in the place of a topic that this connection has carried before.
+//!
+//! They live as long as their connection: what is sent again on another one carries its topic.
+
+use bytes::BytesMut;
+
+use super::client::{Outgoing, Version, put_publish};
+use crate::limits::TOPIC_ALIASES;
+
+/// The topics that have a number, in the order of their numbers, which begin at 1.
+#[derive(Debug, Default)]
+pub struct Aliases {
+    max: usize,
+    topics: Vec<Box<str>>,
+}
+
+impl Aliases {
+    /// So many the cloud takes: its Topic Alias Maximum. No more than [`TOPIC_ALIASES`] are used.
+    pub fn allow(&mut self, max: u16) {
+        self.max = max.min(TOPIC_ALIASES).into();
+    }
+
+    /// How many are given out.
+    pub fn given(&self) -> usize {
+        self.topics.len()
+    }
+
+    /// Takes back all but the first so many: the packets that gave them out never left.
+    pub fn take_back(&mut self, given: usize) {
+        self.topics.truncate(given);
+    }
+
+    /// Writes a PUBLISH with as little of its topic as will do; otherwise as [`put_publish`]. What would not fit with its topic does not fit: it may have
+    /// to be said again on another connection.
+    pub fn put(&mut self, out: &mut BytesMut, version: Version, publish: &Outgoing<'_>, limit: usize) -> bool {
+        if let Some(index) = self.topics.iter().position(|topic| **topic == *publish.topic) {
+            let short = Outgoing { topic: "", alias: number(index), ..*publish };
+            // The alias costs no less than what lengths may grow by with the topic.
+            return put_publish(out, version, &short, limit.saturating_sub(publish.topic.len()))
+                || put_publish(out, version, publish, limit);
+        }
+        let new = Outgoing { alias: number(self.topics.len()), ..*publish };
+        if self.topics.len() < self.max && publish.topic.len() > COST && put_publish(out, version, &new, limit) {
+            self.topics.push(publish.topic.into());
+            return true;
+        }
+        put_publish(out, version, publish, limit)
+    }
+}
+
+fn number(index: usize) -> Option<u16> {
+    u16::try_from(index + 1).ok()
+}
+
+/// Bytes of an alias on the wire.
+const COST: usize = 3;
