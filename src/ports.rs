@@ -84,7 +84,7 @@ pub trait Uplink: Send + Sync + 'static {
         self.accept(message)
     }
 
-    /// For a message that [`Uplink::came_before`]: resolves once those copies of it that were offered and that nobody waited for are
+    /// For a message that was fetched before ([`Uplink::told_in_order`]): resolves once those copies of it that were offered and that nobody waited for are
     /// committed, and fails where they may not be. `None` when there is nothing to wait for.
     fn settled(&self, message: &Arc<Message>) -> Option<Acceptance> {
         let _ = message;
@@ -97,9 +97,11 @@ pub trait Uplink: Send + Sync + 'static {
         ""
     }
 
-    /// When this message, which another gateway's bridge brings, was fetched from that gateway, if it was before. Asked once for each.
-    fn came_before(&self, _message: &Message) -> Option<Moment> {
-        None
+    /// Has a message told that another gateway's bridge brings. Calls `tell` once, with the moment at which it was fetched from that gateway, if
+    /// it was before. What is fetched meanwhile is told afterwards: two ways that bring the same messages keep one order.
+    fn told_in_order(&self, message: &Message, tell: &mut dyn FnMut(Option<Moment>)) {
+        let _ = message;
+        tell(None);
     }
 
     /// Whether a retained message may be kept under this topic. A command may not: it would be done again, and again.

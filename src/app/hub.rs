@@ -105,16 +105,15 @@ impl Publish for Hub {
             restamp::message(&mut message, self.clock.wall());
         }
         let message = Arc::new(message);
-        {
-            // Held until the bridges have it: who brings it by the other way then waits for what lies with them.
-            let mut doubles = self.doubles();
-            if matches!(message.origin, Origin::Bridge(_)) && self.double_of(&mut doubles, &message).is_some() {
-                return None;
-            }
-            for intake in self.joined().iter().flat_map(|intakes| intakes.iter()) {
-                // Nobody inside waits for the commit: the record is queued by the call, and the bridge counts what it cannot take.
-                drop(intake.accept(&message));
-            }
+        // Held until everyone has it. Who brings it by the other way then waits for what lies with the bridges; and what comes that way after it
+        // is not told before it.
+        let mut doubles = matches!(message.origin, Origin::Bridge(_)).then(|| self.doubles());
+        if doubles.as_mut().is_some_and(|doubles| self.double_of(doubles, &message).is_some()) {
+            return None;
+        }
+        for intake in self.joined().iter().flat_map(|intakes| intakes.iter()) {
+            // Nobody inside waits for the commit: the record is queued by the call, and the bridge counts what it cannot take.
+            drop(intake.accept(&message));
         }
         self.chronicle().take(&message, || self.clock.wall());
         let command = self.commands().and_then(|commands| commands.offer(&message));
@@ -142,8 +141,10 @@ impl Uplink for Hub {
         both(command, rest)
     }
 
-    fn came_before(&self, message: &Message) -> Option<Moment> {
-        self.double_of(&mut self.doubles(), message)
+    fn told_in_order(&self, message: &Message, tell: &mut dyn FnMut(Option<Moment>)) {
+        let mut doubles = self.doubles();
+        let before = self.double_of(&mut doubles, message);
+        tell(before);
     }
 
     fn settled(&self, message: &Arc<Message>) -> Option<Acceptance> {
@@ -381,10 +382,39 @@ mod tests {
         hub.publish(Message { origin: Origin::Bridge(BridgeId::parse("b").unwrap()), ..pushed.clone() });
         let fetched_at = clock.now();
         clock.advance(std::time::Duration::from_secs(59));
-        assert_eq!(hub.came_before(&pushed), Some(fetched_at));
+        let came_before = || {
+            let mut before = None;
+            hub.told_in_order(&pushed, &mut |told| before = told);
+            before
+        };
+        assert_eq!(came_before(), Some(fetched_at));
         assert_eq!(hub.settled(&Arc::new(pushed.clone())).unwrap().await, Ok(()));
         assert_eq!(cloud.taken(), ["a", "settled"]);
-        assert_eq!(hub.came_before(&pushed), None, "one for one");
+        assert_eq!(came_before(), None, "one for one");
+    }
+
+    /// Notes whether the other way was held back while it was told.
+    struct Watchful {
+        hub: Arc<Hub>,
+        held_back: Mutex<Vec<bool>>,
+    }
+
+    impl LocalBus for Watchful {
+        fn deliver(&self, _message: Arc<Message>) {
+            self.held_back.lock().unwrap().push(self.hub.doubles.try_lock().is_err());
+        }
+    }
+
+    #[test]
+    fn of_two_ways_one_waits_while_the_other_tells() {
+        let hub = hub();
+        let broker = Arc::new(Watchful { hub: Arc::clone(&hub), held_back: Mutex::default() });
+        hub.join_broker(Arc::clone(&broker) as Arc<dyn LocalBus>);
+        let fetched = Message { origin: Origin::Bridge(BridgeId::parse("b").unwrap()), ..Message::clone(&message("a")) };
+        hub.publish(fetched);
+        hub.told_in_order(&message("a"), &mut |_| broker.deliver(message("a")));
+        hub.publish(Message { origin: Origin::Gateway, ..Message::clone(&message("a")) });
+        assert_eq!(*broker.held_back.lock().unwrap(), [true, true, false], "the gateway's own waits for nobody");
     }
 
     #[test]

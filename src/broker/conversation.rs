@@ -18,7 +18,7 @@ use super::shared::{Live, Shared, count};
 use super::wire::Recorded;
 use crate::limits;
 use crate::logic::marks;
-use crate::model::{Message, Origin, Qos, TopicName};
+use crate::model::{Message, Moment, Origin, Qos, TopicName};
 use crate::mqtt::reason::Reason;
 use crate::mqtt::server::{self, Connect, Incoming, OutPublish, Publish, Refusal, Version};
 use crate::ports::{Acceptance, NotAccepted};
@@ -213,32 +213,42 @@ impl Conversation {
             }
         }
         let message = Arc::new(message);
-        let urgency = if publish.qos == Qos::AtMostOnce { Urgency::Soon } else { Urgency::Now };
-        let is_new = is_from_peer && held.is_none();
-        let told = is_new.then(|| self.shared.uplink.came_before(&message)).flatten();
-        if told.is_some() || held.as_ref().is_some_and(Promise::is_for_a_copy) {
-            // Told already. What that copy did not wait for this one does: its sender forgets it then.
-            let settled = self.shared.uplink.settled(&message);
-            let kept = match told {
-                Some(told) => self.shared.retain(&message, told, urgency),
-                None => self.shared.keep_again(&message, urgency),
+        let mut pending = None;
+        if is_from_peer && held.is_none() {
+            let uplink = &self.shared.uplink;
+            uplink.told_in_order(&message, &mut |told| pending = self.tell(&message, told, held.as_ref()));
+        } else {
+            pending = self.tell(&message, None, held.as_ref());
+        }
+        self.promise(publish.qos, packet_id, pending)
+    }
+
+    /// Gives a message to everyone who is to have it. `fetched`: when its copy was told, if one was; `held`: what became of it when it came before.
+    fn tell(&self, message: &Arc<Message>, fetched: Option<Moment>, held: Option<&Promise>) -> Option<Pending> {
+        let urgency = if message.qos == Qos::AtMostOnce { Urgency::Soon } else { Urgency::Now };
+        if fetched.is_some() || held.is_some_and(Promise::is_for_a_copy) {
+            // What that copy did not wait for this one does: its sender forgets it then.
+            let settled = self.shared.uplink.settled(message);
+            let kept = match fetched {
+                Some(at) => self.shared.retain(message, at, urgency),
+                None => self.shared.keep_again(message, urgency),
             };
-            return self.promise(publish.qos, packet_id, join(settled, kept, Broken::Fetched));
+            return join(settled, kept, Broken::Fetched);
         }
         // A bridge that has committed it must not get it twice.
-        let is_with_bridges = held.as_ref().is_some_and(Promise::is_with_bridges);
-        let acceptance = match held.as_ref().and_then(Promise::refusal) {
+        let is_with_bridges = held.is_some_and(Promise::is_with_bridges);
+        let acceptance = match held.and_then(Promise::refusal) {
             _ if is_with_bridges => None,
-            Some(refusal) => self.shared.uplink.accept_rest(&message, &refusal),
-            None => self.shared.uplink.accept(&message),
+            Some(refusal) => self.shared.uplink.accept_rest(message, &refusal),
+            None => self.shared.uplink.accept(message),
         };
         let kept = if held.is_some() {
             // Its subscribers have it; only what was promised beyond them is to be tried again.
-            self.shared.keep_again(&message, urgency)
+            self.shared.keep_again(message, urgency)
         } else {
-            self.shared.publish(self.attached.slot.key, &message, urgency)
+            self.shared.publish(self.attached.slot.key, message, urgency)
         };
-        self.promise(publish.qos, packet_id, join(acceptance, kept, Broken::Bridge))
+        join(acceptance, kept, Broken::Bridge)
     }
 
     fn resolve_alias(&mut self, publish: &Publish) -> Result<TopicName, Ending> {
@@ -354,7 +364,7 @@ impl Conversation {
         delivery: &Delivery,
         packet_id: u16,
         dup: bool,
-        now: crate::model::Moment,
+        now: Moment,
     ) -> Result<(), Ending> {
         let alias = self.alias_out(&delivery.message.topic);
         let left = delivery.expires.map(|expires| u32::try_from((expires - now).as_secs()).unwrap_or(u32::MAX).max(1));

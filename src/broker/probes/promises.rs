@@ -51,9 +51,9 @@ impl Uplink for SlowUplink {
         Some(self.ask(message.topic.to_string()))
     }
 
-    fn came_before(&self, message: &Message) -> Option<Moment> {
+    fn told_in_order(&self, message: &Message, tell: &mut dyn FnMut(Option<Moment>)) {
         let at = self.fetched_at.lock().unwrap().unwrap_or_else(now);
-        (*message.payload == *b"fetched").then_some(at)
+        tell((*message.payload == *b"fetched").then_some(at));
     }
 
     fn settled(&self, message: &Arc<Message>) -> Option<Acceptance> {
