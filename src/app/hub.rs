@@ -410,7 +410,8 @@ mod tests {
         let hub = hub();
         let broker = Arc::new(Watchful { hub: Arc::clone(&hub), held_back: Mutex::default() });
         hub.join_broker(Arc::clone(&broker) as Arc<dyn LocalBus>);
-        let fetched = Message { origin: Origin::Bridge(BridgeId::parse("b").unwrap()), ..Message::clone(&message("a")) };
+        let fetched =
+            Message { origin: Origin::Bridge(BridgeId::parse("b").unwrap()), ..Message::clone(&message("a")) };
         hub.publish(fetched);
         hub.told_in_order(&message("a"), &mut |_| broker.deliver(message("a")));
         hub.publish(Message { origin: Origin::Gateway, ..Message::clone(&message("a")) });

@@ -359,13 +359,7 @@ impl Conversation {
         Ok(())
     }
 
-    fn send(
-        &mut self,
-        delivery: &Delivery,
-        packet_id: u16,
-        dup: bool,
-        now: Moment,
-    ) -> Result<(), Ending> {
+    fn send(&mut self, delivery: &Delivery, packet_id: u16, dup: bool, now: Moment) -> Result<(), Ending> {
         let alias = self.alias_out(&delivery.message.topic);
         let left = delivery.expires.map(|expires| u32::try_from((expires - now).as_secs()).unwrap_or(u32::MAX).max(1));
         let publish = OutPublish {
