@@ -100,6 +100,9 @@ impl Core {
 
     /// The connection ended.
     pub(in crate::bridge) fn disconnected(&mut self, ended: Ended) {
+        if ended != Ended::Here {
+            self.ended_over_aliases();
+        }
         let Some(link) = self.link.take() else { return };
         if ended != Ended::Here
             && link.is_online()

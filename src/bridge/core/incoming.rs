@@ -15,10 +15,6 @@ use crate::logic::marks;
 use crate::model::{GatewayId, Message, Moment, Origin, Qos, Timestamp};
 use crate::mqtt::client::{self, Delivery, Elsewhere, Incoming, Version, Welcome, WireError};
 
-/// Reasons of DISCONNECT (MQTT 5 §3.14.2.1) that a topic alias may be behind.
-const PROTOCOL_ERROR: u8 = 0x82;
-const TOPIC_ALIAS_INVALID: u8 = 0x94;
-
 /// Why a connection is to end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::bridge) enum Close {
@@ -85,16 +81,6 @@ impl Core {
         }
     }
 
-    /// Topic aliases spare bytes, and are worth no connection: a cloud that ends one over them gets none from then on.
-    fn dismissed_over_aliases(&mut self, reason: u8) {
-        let used = self.link.as_ref().is_some_and(|link| link.aliases.given() > 0);
-        if used && !self.no_aliases && [PROTOCOL_ERROR, TOPIC_ALIAS_INVALID].contains(&reason) {
-            self.no_aliases = true;
-            let bridge = self.settings.id.as_str();
-            tracing::info!(bridge, reason, "the cloud may have tripped over a topic alias: it gets none any more");
-        }
-    }
-
     /// The session is resumed, or everything in flight waits again.
     fn welcomed(&mut self, welcome: &Welcome, wall: Timestamp) {
         let Some(link) = &mut self.link else { return };
@@ -105,7 +91,7 @@ impl Core {
         link.max_packet = if its_word { welcome.max_packet } else { welcome.max_packet.min(limits.max_packet) };
         link.max_qos = welcome.max_qos.min(limits.max_qos).min(self.window.max_qos());
         link.retain = welcome.retain && limits.retain;
-        link.aliases.allow(if self.no_aliases { 0 } else { welcome.topic_aliases });
+        link.aliases.allow(if self.aliases.are_off() { 0 } else { welcome.topic_aliases });
         let max_qos = link.max_qos;
         if let Some(seconds) = welcome.keep_alive_s {
             link.keep_alive.set_interval(Duration::from_secs(seconds.into()));
@@ -255,6 +241,7 @@ impl Core {
         match verdict {
             Verdict::Finished(claim) => {
                 self.taken(claim, now);
+                self.took_number(claim.pkid);
                 self.delivered += 1;
                 self.end(claim);
             }
@@ -267,6 +254,7 @@ impl Core {
             }
             Verdict::Release(claim) => {
                 self.taken(claim, now);
+                self.took_number(claim.pkid);
                 self.releases.push(claim.pkid);
                 self.reply(|out| client::put_pubrel(out, claim.pkid));
             }

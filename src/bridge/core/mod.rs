@@ -24,6 +24,7 @@ mod fault;
 mod fill;
 mod incoming;
 mod link;
+mod numbers;
 mod offering;
 mod pacing;
 mod refused;
@@ -165,8 +166,7 @@ pub(super) struct Core {
     left: bool,
     /// The store was replaced while a connection was up.
     new_store: bool,
-    /// The cloud has ended a connection that a topic alias was used on, for a reason that it may be behind.
-    no_aliases: bool,
+    aliases: numbers::Numbers,
     caps: caps::Caps,
     pacing: pacing::Pacing,
     /// When what was committed is to be flushed; `None` while all of it is on disk.
@@ -246,7 +246,7 @@ impl Core {
             store: StoreFigures::default(),
             left: false,
             new_store: false,
-            no_aliases: false,
+            aliases: numbers::Numbers::default(),
             caps: caps::Caps::new(settings),
             pacing: pacing::Pacing::new(settings.outbox.rate),
             flush_at: None,
@@ -306,7 +306,7 @@ impl Core {
             // What was learnt is another cloud's.
             self.window = Window::new(settings.window);
             self.window.probe(self.refusals.is_probing());
-            self.no_aliases = false;
+            self.aliases = numbers::Numbers::default();
         }
         self.window.configure(settings.window);
         if let Some(outbox) = &self.outbox {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::super::Close;
+use super::super::{Close, Ended};
 use super::bench::Bench;
 use crate::clock::Clock;
 use crate::model::Qos;
@@ -135,4 +135,40 @@ fn a_cloud_that_ends_the_connection_over_an_alias_gets_none_any_more() {
     say(&mut bench, "b");
     say(&mut bench, "c");
     assert_eq!((bench.arrived(), given(&bench)), (["a", "b", "c"].map(str::to_owned).to_vec(), 0));
+}
+
+/// Has a topic's second message go by number, and the connection end over it.
+fn end_over_a_number(bench: &mut Bench, ended: Ended) -> usize {
+    bench.connect();
+    for payload in ["full", "by number"] {
+        bench.core.offer(bench.offered(TOPIC, payload, Qos::AtLeastOnce), bench.clock.now(), 0);
+    }
+    bench.clock.advance(Duration::from_millis(60));
+    bench.turn(0);
+    let given = bench.core.link.as_ref().unwrap().aliases.given();
+    bench.core.disconnected(ended);
+    bench.cloud.cut();
+    given
+}
+
+#[test]
+fn a_cloud_that_closes_without_a_word_over_a_number_gets_none_after_a_few_times() {
+    let mut bench = Bench::new();
+    let given: Vec<usize> = (0..5).map(|_| end_over_a_number(&mut bench, Ended::Broken)).collect();
+    assert_eq!(given, [1, 1, 1, 0, 0]);
+
+    let mut bench = Bench::new();
+    let given: Vec<usize> = (0..5).map(|_| end_over_a_number(&mut bench, Ended::Here)).collect();
+    assert_eq!(given, [1; 5], "where we end it the cloud is not to blame");
+
+    let mut bench = Bench::new();
+    bench.connect();
+    for payload in ["a", "b"] {
+        bench.core.offer(bench.offered(TOPIC, payload, Qos::AtLeastOnce), bench.clock.now(), 0);
+    }
+    bench.clock.advance(Duration::from_millis(60));
+    bench.exchange();
+    bench.cut();
+    let given: Vec<usize> = (0..5).map(|_| end_over_a_number(&mut bench, Ended::Closed)).collect();
+    assert_eq!(given, [1; 5], "it has taken one");
 }
