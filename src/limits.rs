@@ -1,6 +1,7 @@
 //! Every queue length, timeout, size and budget, each with the reason for its number and what happens when it is reached.
 //! One section a room.
 
+mod clients;
 mod clouds;
 mod link;
 mod policy;
@@ -8,6 +9,7 @@ mod store;
 
 use std::time::Duration;
 
+pub use clients::*;
 pub use clouds::*;
 pub use link::*;
 pub use policy::*;

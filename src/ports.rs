@@ -13,6 +13,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use crate::model::chore::{Chore, ChoreReport};
+use crate::model::clients::{ClientsOverview, Kick, KickRefusal, KickReport};
 use crate::model::overview::{Event, HealthReport, Overview, StageOverview};
 use crate::model::{Ack, ActuatorId, ActuatorView, Command, LineTotals, Message, Moment, SensorId, TopicName};
 
@@ -166,6 +167,15 @@ pub trait Watch: Send + Sync + 'static {
 
     /// Has one piece of work done on a bridge's store. `None` when there is no bridge of that id.
     fn chore(&self, bridge: &str, chore: Chore) -> Option<ChoreDone>;
+
+    /// The local broker's clients whose id fits a pattern; `None` where the gateway runs no broker.
+    fn clients(&self, pattern: &str) -> Option<ClientsOverview>;
+
+    /// Ends a client's connection, or its session.
+    ///
+    /// # Errors
+    /// Why it is not done.
+    fn kick(&self, kick: &Kick) -> Result<KickReport, KickRefusal>;
 
     /// Who takes commands for actuators.
     fn commands(&self) -> Option<Arc<dyn Commands>>;

@@ -6,11 +6,12 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use crate::bridge::{Nudge, Status};
-use crate::broker::Counters;
+use crate::broker::{Clients, Counters};
 use crate::clock::Clock;
 use crate::health::Health;
 use crate::logic::chronicle::Watched;
 use crate::model::chore::Chore;
+use crate::model::clients::{ClientsOverview, Kick, KickRefusal, KickReport};
 use crate::model::overview::{
     BridgeOverview, BusOverview, DropOverview, Event, HealthReport, Overview, SensorOverview, ValueOverview,
 };
@@ -38,6 +39,7 @@ pub(super) struct Parts {
     pub(super) frame: Frame,
     pub(super) gallery: Gallery,
     pub(super) counters: Option<Counters>,
+    pub(super) clients: Option<Clients>,
     pub(super) listen: Vec<String>,
     pub(super) bridges: Vec<BridgePart>,
     pub(super) commands: Option<Arc<dyn Commands>>,
@@ -244,6 +246,17 @@ impl Watch for Board {
         let parts = self.parts();
         let found = parts.bridges.iter().find(|part| part.id == bridge)?;
         Some(found.nudge.chore(chore))
+    }
+
+    fn clients(&self, pattern: &str) -> Option<ClientsOverview> {
+        // Nothing is locked while it is gathered: a reload must not wait for it.
+        let clients = self.parts().clients.clone()?;
+        Some(clients.list(pattern))
+    }
+
+    fn kick(&self, kick: &Kick) -> Result<KickReport, KickRefusal> {
+        let clients = self.parts().clients.clone().ok_or(KickRefusal::NoBroker)?;
+        clients.kick(kick)
     }
 
     fn commands(&self) -> Option<Arc<dyn Commands>> {

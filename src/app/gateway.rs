@@ -243,6 +243,7 @@ impl Gateway {
             frame: Frame::of(&self.plan),
             gallery: self.sensing.gallery(),
             counters: Some(self.broker.counters()),
+            clients: Some(self.broker.clients()),
             listen: self.broker.addresses().iter().map(ToString::to_string).collect(),
             bridges: bridges.collect(),
             commands: Some(self.commands()),

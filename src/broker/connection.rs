@@ -13,6 +13,7 @@ use super::access::Access;
 use super::conversation::{Conversation, Ending};
 use super::core::Farewell;
 use super::door::Login;
+use super::presence::{Connection, Transport};
 use super::session::Attachment;
 use super::shared::{Live, Shared, count};
 use crate::limits;
@@ -26,6 +27,8 @@ use crate::mqtt::stream::Allowance;
 pub(super) struct Arrival {
     /// From where.
     pub(super) peer: SocketAddr,
+    /// By what.
+    pub(super) transport: Transport,
     /// Who it is by its certificate, where that counts; then nothing else does.
     pub(super) user: Option<String>,
     /// What it may send until it is known.
@@ -89,7 +92,7 @@ where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
-    let Arrival { peer, user, allowance } = arrival;
+    let Arrival { peer, transport, user, allowance } = arrival;
     count(&shared.traffic.sockets_opened, 1);
     let mut input = BytesMut::new();
     let reading = read_connect(&shared, &mut reader, &mut input);
@@ -140,6 +143,16 @@ where
     if let Some(allowance) = allowance {
         allowance.lift();
     }
+    let attached = &conversation.attached;
+    attached.slot.presence.begin(Connection {
+        generation: attached.generation,
+        peer,
+        transport,
+        version: connect.version,
+        keep_alive_s: connect.keep_alive_s,
+        since: shared.clock.now(),
+        ended: None,
+    });
     let keep_alive = Duration::from_millis(u64::from(connect.keep_alive_s) * 1_500);
     let mut line = Line { shared, conversation, reader, writer, input, unflushed: false, keep_alive, wake };
     let cut = match line.run().await {
@@ -321,6 +334,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Line<R, W> {
                     more => {
                         count(&shared.traffic.bytes_received, more as u64);
                         heard = clock.now();
+                        conversation.attached.slot.presence.hear(heard);
                     }
                 },
                 () = wake.notified() => {}
@@ -395,6 +409,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Line<R, W> {
             _ => Farewell::Abrupt,
         };
         let now = self.shared.clock.now();
+        slot.presence.end(self.conversation.attached.generation, now);
         let will = self.shared.core().detach(&slot, self.conversation.attached.generation, farewell, now);
         self.shared.due_changed.notify_one();
         if let Some(will) = will {

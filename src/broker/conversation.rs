@@ -41,6 +41,9 @@ pub(super) enum Ending {
     /// Another connection has the client id.
     #[error("another connection took its client id")]
     TakenOver,
+    /// A person ended it.
+    #[error("it was shown out by the control socket")]
+    Kicked,
     /// A reload took the user away, or changed its password.
     #[error("its user is not let in any more")]
     Unwelcome,
@@ -54,6 +57,7 @@ impl Ending {
             Self::Refused(refusal) => Some(refusal.reason),
             Self::Unkept(_) => Some(Reason::QuotaExceeded),
             Self::TakenOver => Some(Reason::SessionTakenOver),
+            Self::Kicked => Some(Reason::Administrative),
             Self::Unwelcome => Some(Reason::NotAuthorized),
         }
     }
@@ -156,8 +160,15 @@ impl Conversation {
     }
 
     fn current(&self) -> Result<std::sync::MutexGuard<'_, super::session::Session>, Ending> {
+        self.stay()?;
         let session = self.attached.slot.session();
         if session.is_current(self.attached.generation) { Ok(session) } else { Err(Ending::TakenOver) }
+    }
+
+    /// Ends where a person has shown the client out.
+    fn stay(&self) -> Result<(), Ending> {
+        let is_kicked = self.attached.slot.presence.is_kicked(self.attached.generation);
+        if is_kicked { Err(Ending::Kicked) } else { Ok(()) }
     }
 
     fn acknowledge(&mut self, first: u8, packet_id: u16, reason: Reason) {
@@ -324,6 +335,8 @@ impl Conversation {
 
     /// Encodes what waits for the client, as far as the output has room.
     pub(super) fn speak(&mut self) -> Result<(), Ending> {
+        // Asked for here too: a client that takes nothing gets nothing more.
+        self.stay()?;
         self.follow_reload()?;
         let now = self.shared.clock.now();
         while self.output.len() < limits::OUTPUT_BYTES {
@@ -382,6 +395,7 @@ impl Conversation {
             // Larger than the client takes: it must not be sent, and counts as delivered [MQTT-3.1.2-25].
             self.current()?.wire.forget(packet_id);
             count(&self.shared.core().counters.dropped, 1);
+            count(&self.attached.slot.presence.dropped, 1);
         }
         Ok(())
     }

@@ -3,11 +3,14 @@
 //! Every message passes [`Core::publish`] under that lock, so that all subscribers see messages in one order, and a new subscriber sees each
 //! retained message either as retained or live, never neither. Lock order: core, then one session.
 
+mod sitters;
+
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+pub(super) use self::sitters::Sitter;
 use super::door::Guests;
 use super::fanout::{Envelope, Fanout, FilterId};
 use super::queue::Pushed;
@@ -449,6 +452,7 @@ fn push(counters: &Counters, slot: &Slot, delivery: Delivery) {
         Pushed::Displaced(count) => count,
     };
     counters.dropped.fetch_add(dropped, Ordering::Relaxed);
+    slot.presence.dropped.fetch_add(dropped, Ordering::Relaxed);
     if !was_dropping {
         tracing::warn!(client = %slot.client, "client does not keep up, its oldest messages are dropped");
     }

@@ -12,6 +12,7 @@ use tokio_util::task::TaskTracker;
 
 use super::BrokerError;
 use super::connection::{self, Arrival};
+use super::presence::Transport;
 use super::settings::Place;
 use super::shared::{Live, Shared};
 use crate::health::{Health, Pulse, Supervised};
@@ -167,7 +168,8 @@ impl Entrance {
             self.tasks.spawn(async move {
                 let _seat = seat;
                 let (reader, writer) = stream.into_split();
-                connection::serve(shared, reader, writer, Arrival { peer, user: None, allowance: None }).await;
+                let arrival = Arrival { peer, transport: Transport::of(place), user: None, allowance: None };
+                connection::serve(shared, reader, writer, arrival).await;
             });
         }
     }
@@ -203,7 +205,8 @@ async fn arrive(shared: Arc<Shared>, live: Arc<Live>, place: Place, stream: TcpS
         _ => None,
     };
     let (reader, writer) = tokio::io::split(accepted.stream);
-    connection::serve(shared, reader, writer, Arrival { peer, user, allowance: accepted.allowance }).await;
+    let arrival = Arrival { peer, transport: Transport::of(place), user, allowance: accepted.allowance };
+    connection::serve(shared, reader, writer, arrival).await;
 }
 
 /// What is spoken at a place; `None` when a reload has just taken it away.

@@ -4,11 +4,13 @@
 //! - `session` is what outlives a connection; `core` is everyone's state; `fanout` finds the subscribers of a message
 //! - `retained` holds the last message of each topic, `keeper` writes it to disk
 //! - `door` lets users in, `access` says what they may do, `judge` the same for a person who asks; `sys` counts
+//! - `clients` tells a person who is there, and shows one out
 //!
 //! Promises: a publisher of QoS 1 or 2 is acknowledged after every bridge that forwards its message has committed it, and after the message is
 //! on disk if it is retained. Not promised: that sessions, and what waits in them, outlive the process.
 
 mod access;
+mod clients;
 mod connection;
 mod conversation;
 mod core;
@@ -18,6 +20,7 @@ pub mod judge;
 mod keeper;
 mod listener;
 mod owed;
+mod presence;
 #[cfg(test)]
 mod probes;
 mod promise;
@@ -37,6 +40,7 @@ use std::time::Duration;
 
 use tokio_util::task::TaskTracker;
 
+pub use self::clients::Clients;
 use self::core::Core;
 #[cfg(feature = "rumqttd")]
 use self::fanout::{Alive, Envelope, Rumqttd};
@@ -160,6 +164,11 @@ impl Broker {
     /// What it counts.
     pub fn counters(&self) -> Counters {
         Counters(self.shared.clone())
+    }
+
+    /// Its clients, for a person who asks.
+    pub fn clients(&self) -> Clients {
+        Clients(self.shared.clone())
     }
 
     /// The addresses it listens on, with the ports the kernel gave where 0 was asked for.

@@ -35,9 +35,14 @@ impl Queue {
         self.max = max;
     }
 
-    #[cfg(test)]
+    /// Messages that wait.
     pub(super) fn len(&self) -> usize {
         self.waiting.len() + self.loose.len()
+    }
+
+    /// Their payloads, bytes.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// Takes a message in.

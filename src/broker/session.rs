@@ -158,6 +158,11 @@ impl Session {
         self.attachment.is_some()
     }
 
+    /// The generation of the connection that has it.
+    pub(super) fn connected(&self) -> Option<u64> {
+        self.attachment.is_some().then_some(self.generation)
+    }
+
     pub(super) fn expiry_s(&self) -> u32 {
         self.expiry_s
     }
@@ -174,6 +179,11 @@ impl Session {
         if let Some(attachment) = &self.attachment {
             attachment.wake.notify_one();
         }
+    }
+
+    /// Messages that wait, and the bytes of their payloads.
+    pub(super) fn queued(&self) -> (usize, usize) {
+        (self.queue.len(), self.queue.bytes())
     }
 
     /// Messages waiting or on the wire.

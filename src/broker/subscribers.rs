@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::fanout::{Envelope, FilterId};
+use super::presence::Presence;
 use super::session::{Session, Subscription};
 use crate::model::Qos;
 
@@ -14,6 +15,8 @@ pub(super) struct Slot {
     /// Never given to another slot.
     pub(super) key: u64,
     session: Mutex<Session>,
+    /// Whose connection it has, or had last.
+    pub(super) presence: Presence,
     /// Message last routed here, and its place among the targets: how overlapping subscriptions become one delivery.
     marked: AtomicU64,
     place: AtomicUsize,
@@ -21,7 +24,14 @@ pub(super) struct Slot {
 
 impl Slot {
     pub(super) fn new(client: Arc<str>, key: u64) -> Self {
-        Self { client, key, session: Mutex::new(Session::new()), marked: AtomicU64::new(0), place: AtomicUsize::new(0) }
+        Self {
+            client,
+            key,
+            session: Mutex::new(Session::new()),
+            presence: Presence::default(),
+            marked: AtomicU64::new(0),
+            place: AtomicUsize::new(0),
+        }
     }
 
     /// Locks the session. A panic elsewhere while it was locked leaves it as it was: each of its operations is complete in itself.

@@ -45,7 +45,7 @@ pub(super) struct Wire {
 }
 
 impl Wire {
-    #[cfg(test)]
+    /// Messages that were sent, on this connection or an earlier one, and are not acknowledged.
     pub(super) fn len(&self) -> usize {
         self.flights.len()
     }

@@ -6,6 +6,7 @@
 mod acl;
 mod bridge;
 mod check;
+mod clients;
 pub mod config;
 mod control;
 mod drivers;
@@ -113,6 +114,8 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Show who is connected to the running gateway's local broker, and which sessions wait; show one out
+    Clients(clients::Clients),
     /// Give an actuator of the running gateway a command, and tell its answer
     Set {
         /// The actuator's id
@@ -170,6 +173,7 @@ impl Cli {
             Command::Read { sensor, file, wait, json } => read::run(&file.path, &sensor, wait, json),
             Command::Config(command) => command.run(),
             Command::Status { file, json } => status::status(&file, json),
+            Command::Clients(options) => clients::run(&options),
             Command::Set { actuator, value, file, json } => status::set(&file, &actuator, &value, json),
             Command::Outbox(command) => command.run(),
             Command::Bridge(command) => command.run(),

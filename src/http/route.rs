@@ -15,10 +15,11 @@ use super::answer::{self, Answer, Content};
 use super::guard::{self, Refusal};
 use super::listener::Visitor;
 use super::{Settings, Shared, assets, metrics, stream};
-use crate::limits::{HTTP_ANSWER_WAIT, HTTP_BODY_BYTES_MAX};
+use crate::limits::{CLIENT_PATTERN_BYTES_MAX, HTTP_ANSWER_WAIT, HTTP_BODY_BYTES_MAX};
 use crate::model::chore::Chore;
+use crate::model::clients::{Kick, KickRefusal};
 use crate::model::overview::{Answered, HealthReport};
-use crate::model::{ActuatorId, Command};
+use crate::model::{ActuatorId, Command, percent};
 use crate::ports::Watch;
 
 /// Answers one request.
@@ -50,6 +51,10 @@ where
         {
             foreign()
         }
+        Method::GET | Method::HEAD if parts[..] == ["api", "clients"] => {
+            // Names and addresses of people's devices: for who looks after the gateway, not for who looks at its page.
+            if settings.is_some() { keepers_alone() } else { clients(shared, request.uri().query()) }
+        }
         Method::GET | Method::HEAD => look(shared, settings.as_ref(), &path, &parts),
         Method::POST if settings.is_none() || guard::may_change(request.headers()) == Ok(()) => {
             if settings.as_ref().is_some_and(|settings| !settings.commands) && parts[..] != ["api", "stage", "link"] {
@@ -67,6 +72,10 @@ where
         },
         _ => answer::wrong_method("GET, HEAD, POST"),
     }
+}
+
+fn keepers_alone() -> Answer {
+    answer::error(StatusCode::FORBIDDEN, "clients are told of, and shown out, by the control socket alone")
 }
 
 fn foreign() -> Answer {
@@ -103,9 +112,10 @@ fn look(shared: &Arc<Shared>, settings: Option<&Arc<Settings>>, path: &str, part
         ["metrics"] => answer::text(metrics::CONTENT_TYPE, metrics::page(&watch.overview())),
         ["healthz"] => health(&watch.alive()),
         ["readyz"] => health(&watch.ready()),
-        ["api", "actuators", _, "set"] | ["api", "bridges", _, "reconnect" | "outbox"] | ["api", "stage", "link"] => {
-            answer::wrong_method("POST")
-        }
+        ["api", "actuators", _, "set"]
+        | ["api", "bridges", _, "reconnect" | "outbox"]
+        | ["api", "clients", "kick"]
+        | ["api", "stage", "link"] => answer::wrong_method("POST"),
         _ => assets::find(path).unwrap_or_else(nothing),
     }
 }
@@ -150,6 +160,8 @@ where
                 answer::error(StatusCode::NOT_FOUND, "there is no bridge of that id")
             }
         }
+        ["api", "clients", "kick"] if !keeper => keepers_alone(),
+        ["api", "clients", "kick"] => kick(shared, value),
         ["api", "bridges", _, "outbox"] if !keeper => {
             answer::error(StatusCode::FORBIDDEN, "a store is worked on by the control socket alone")
         }
@@ -162,7 +174,7 @@ where
                 answer::json(StatusCode::OK, &json!({}))
             }
         },
-        ["api", "overview" | "outbox" | "stream"] | ["metrics" | "healthz" | "readyz" | ""] => {
+        ["api", "overview" | "outbox" | "clients" | "stream"] | ["metrics" | "healthz" | "readyz" | ""] => {
             answer::wrong_method("GET, HEAD")
         }
         _ => nothing(),
@@ -228,6 +240,38 @@ async fn chore(shared: &Shared, id: &str, value: Value) -> Answer {
         Ok(Ok(report)) => answer::json(StatusCode::OK, &report),
         Ok(Err(reason)) => answer::error(StatusCode::CONFLICT, &reason),
         Err(_) => answer::error(StatusCode::GATEWAY_TIMEOUT, "the store has not answered yet: its disk is slow"),
+    }
+}
+
+/// The clients whose id fits the pattern of `?match=`; without one all of them.
+fn clients(shared: &Shared, query: Option<&str>) -> Answer {
+    let asked = query.unwrap_or_default().split('&').find_map(|field| field.strip_prefix("match="));
+    let pattern = match asked.map(percent::decode) {
+        None => "*".to_owned(),
+        Some(Some(pattern)) if pattern.len() <= CLIENT_PATTERN_BYTES_MAX => pattern,
+        Some(_) => {
+            let reason = format!("expected a pattern of at most {CLIENT_PATTERN_BYTES_MAX} bytes of UTF-8");
+            return answer::error(StatusCode::BAD_REQUEST, &reason);
+        }
+    };
+    match shared.watch.clients(&pattern) {
+        Some(clients) => answer::json(StatusCode::OK, &clients),
+        None => answer::error(StatusCode::CONFLICT, &KickRefusal::NoBroker.to_string()),
+    }
+}
+
+/// Shows a client out.
+fn kick(shared: &Shared, value: Value) -> Answer {
+    let kick = match serde_json::from_value::<Kick>(value) {
+        Ok(kick) => kick,
+        Err(error) => return answer::error(StatusCode::BAD_REQUEST, &format!("this names no client: {error}")),
+    };
+    match shared.watch.kick(&kick) {
+        Ok(report) => answer::json(StatusCode::OK, &report),
+        Err(refusal) => {
+            let unknown = refusal == KickRefusal::Unknown;
+            answer::error(if unknown { StatusCode::NOT_FOUND } else { StatusCode::CONFLICT }, &refusal.to_string())
+        }
     }
 }
 

@@ -1,10 +1,12 @@
 //! The words the rooms share: plain data, no I/O, no async, no clock.
 
 pub mod chore;
+pub mod clients;
 pub mod command;
 pub mod id;
 pub mod message;
 pub mod overview;
+pub mod percent;
 pub mod priority;
 pub mod rate;
 pub mod reading;

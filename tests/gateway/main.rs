@@ -10,6 +10,7 @@ mod ask;
 mod bench;
 mod bridge_test;
 mod broker;
+mod clients;
 mod clouds;
 mod commands;
 mod config_errors;

@@ -5,3 +5,4 @@ mod doors;
 pub(super) mod harness;
 mod promises;
 mod rude;
+mod visitors;

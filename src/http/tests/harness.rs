@@ -13,6 +13,7 @@ use crate::clock::SystemClock;
 use crate::health::Health;
 use crate::http::{HttpError, Patience, Server, Settings};
 use crate::model::chore::{Chore, ChoreReport};
+use crate::model::clients::{ClientOverview, ClientsOverview, Kick, KickRefusal, KickReport};
 use crate::model::overview::{BusOverview, Event, HealthReport, Overview, SensorOverview, Shown, ValueOverview};
 use crate::model::{Ack, ActuatorId, ActuatorView, Command, Message, Outcome, Secret, TopicName};
 use crate::ports::{Acceptance, Answer, ChoreDone, Commands, Stage, Watch};
@@ -87,6 +88,20 @@ impl Watch for Strings {
         self.0.given.lock().unwrap().push(format!("{:?} after {}", chore.errand, chore.after));
         let report = ChoreReport { done: 3, next: Some(42) };
         (bridge == "cloud").then(|| -> ChoreDone { Box::pin(std::future::ready(Ok(report))) })
+    }
+
+    fn clients(&self, pattern: &str) -> Option<ClientsOverview> {
+        let client = ClientOverview { id: pattern.to_owned(), ..ClientOverview::default() };
+        Some(ClientsOverview { clients: vec![client], more: 0 })
+    }
+
+    fn kick(&self, kick: &Kick) -> Result<KickReport, KickRefusal> {
+        self.0.given.lock().unwrap().push(format!("kick {} {}", kick.client, kick.forget));
+        match kick.client.as_str() {
+            "here" => Ok(KickReport { was_connected: true, is_forgotten: kick.forget }),
+            "away" => Err(KickRefusal::Away),
+            _ => Err(KickRefusal::Unknown),
+        }
     }
 
     fn commands(&self) -> Option<Arc<dyn Commands>> {

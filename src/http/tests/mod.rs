@@ -190,3 +190,36 @@ async fn the_control_socket_is_gone_after_the_stop() {
     page.stop().await;
     assert!(!path.exists());
 }
+
+#[tokio::test]
+async fn clients_are_told_of_and_shown_out_by_the_control_socket_alone() {
+    let mut page = page().await;
+    let kick = |client: &str| format!("{{\"client\":\"{client}\",\"forget\":true}}");
+    for with in [false, true] {
+        if with {
+            page.apply(with_token).await;
+        }
+        let token = if with { "Authorization: Bearer open sesame\r\n" } else { "" };
+        assert_eq!(page.ask("GET", "/api/clients", token, "").await.status, 403);
+        let tried = page.ask("POST", "/api/clients/kick", &format!("{JSON}{token}"), &kick("here")).await;
+        assert_eq!(tried.status, 403, "{}", tried.body);
+    }
+    assert!(page.given().is_empty());
+    for (query, pattern) in [("", "*"), ("?match=a%2A%c3%b6", "a*ö"), ("?x=1&match=", "")] {
+        let told = page.control("GET", &format!("/api/clients{query}"), "").await;
+        assert!(told.status == 200 && told.body.contains(&format!("\"id\":\"{pattern}\"")), "{query}: {}", told.body);
+    }
+    let long = format!("?match={}", "a".repeat(2_000));
+    for query in ["?match=%", "?match=%ff", &long] {
+        assert_eq!(page.control("GET", &format!("/api/clients{query}"), "").await.status, 400, "{query}");
+    }
+    let done = page.control("POST", "/api/clients/kick", &kick("here")).await;
+    assert_eq!((done.status, done.body.trim()), (200, "{\"was_connected\":true,\"is_forgotten\":true}"));
+    assert_eq!(page.control("POST", "/api/clients/kick", &kick("away")).await.status, 409);
+    assert_eq!(page.control("POST", "/api/clients/kick", &kick("none")).await.status, 404);
+    assert_eq!(page.control("POST", "/api/clients/kick", "{\"id\":\"here\"}").await.status, 400);
+    assert_eq!(page.control("GET", "/api/clients/kick", "").await.status, 405);
+    assert_eq!(page.control("POST", "/api/clients", "{}").await.status, 405);
+    assert_eq!(page.given(), ["kick here true", "kick away true", "kick none true"]);
+    page.stop().await;
+}

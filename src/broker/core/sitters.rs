@@ -1,0 +1,56 @@
+//! Who sits where, and having one leave.
+
+use std::sync::Arc;
+
+use super::super::subscribers::Slot;
+use super::{Core, Farewell};
+use crate::model::clients::{KickRefusal, KickReport};
+use crate::model::{Message, Moment};
+
+/// A client's place, and whose it is.
+#[derive(Debug)]
+pub(in crate::broker) struct Sitter {
+    pub(in crate::broker) slot: Arc<Slot>,
+    pub(in crate::broker) user: Option<String>,
+    /// When the session of a client that is away ends.
+    pub(in crate::broker) ends: Option<Moment>,
+}
+
+/// What showing a client out has done.
+#[derive(Debug)]
+pub(in crate::broker) struct Kicked {
+    pub(in crate::broker) report: KickReport,
+    /// Wills that it sets free.
+    pub(in crate::broker) wills: Vec<Arc<Message>>,
+}
+
+impl Core {
+    /// Everyone there is, connected or not, with whose session it is.
+    pub(in crate::broker) fn sitters(&self) -> impl Iterator<Item = Sitter> {
+        self.lives.values().map(|life| Sitter { slot: life.slot.clone(), user: life.user.clone(), ends: life.ends })
+    }
+
+    /// Takes a client's connection off its session, and has that connection end; `forget` ends the session too.
+    pub(in crate::broker) fn kick(&mut self, client: &str, forget: bool, now: Moment) -> Result<Kicked, KickRefusal> {
+        let slot = self.lives.get(client).ok_or(KickRefusal::Unknown)?.slot.clone();
+        let connected = slot.session().connected();
+        if connected.is_none() && !forget {
+            return Err(KickRefusal::Away);
+        }
+        let mut wills = Vec::new();
+        if let Some(generation) = connected {
+            slot.presence.kick(generation);
+            slot.presence.end(generation, now);
+            slot.session().wake();
+            wills.extend(self.detach(&slot, generation, Farewell::Abrupt, now));
+        }
+        if forget {
+            // The will is published at the end of the session at the latest [MQTT-3.1.3-9].
+            let waiting = self.lives.get_mut(client).and_then(|life| life.will.take());
+            wills.extend(waiting.map(|will| will.message));
+            self.remove(&slot.client);
+        }
+        let is_forgotten = !self.lives.contains_key(client);
+        Ok(Kicked { report: KickReport { was_connected: connected.is_some(), is_forgotten }, wills })
+    }
+}

@@ -1,0 +1,11 @@
+//! What is told of the local broker's clients.
+
+/// What a client is told in beyond its names, bytes of JSON.
+pub const CLIENT_TOLD_BYTES: usize = 512;
+/// A byte of a name is told in so many at most: a control character is `\\u001b` in JSON.
+pub const CLIENT_NAME_FACTOR: usize = 6;
+/// Most bytes of JSON that clients are told in at a time, below what the command line takes: ten thousand with names of 100 bytes. Of those beyond
+/// it only the number is told; a pattern chooses fewer.
+pub const CLIENTS_TOLD_BYTES: usize = 12 << 20;
+/// Longest pattern that client ids are compared with, bytes; a longer one is refused.
+pub const CLIENT_PATTERN_BYTES_MAX: usize = 1_024;
