@@ -78,10 +78,7 @@ fn kick(daemon: &Daemon, client: &str, options: &Clients) -> Result<ExitCode, Co
 fn page(overview: &ClientsOverview) -> String {
     let ClientsOverview { clients, more } = overview;
     let connected = clients.iter().filter(|client| client.connected).count();
-    let mut text = format!("{connected} connected, {} away\n", clients.len() - connected);
-    if *more > 0 {
-        text += &format!("{more} more are not told; a pattern chooses fewer\n");
-    }
+    let more = if *more > 0 { format!("{more} more are not told; a pattern chooses fewer\n") } else { String::new() };
     let mut table = Table::new(&[
         "client",
         "user",
@@ -99,10 +96,8 @@ fn page(overview: &ClientsOverview) -> String {
     for client in clients {
         table.row(row(client));
     }
-    if !table.is_empty() {
-        text += &format!("\n{table}");
-    }
-    text
+    let table = if table.is_empty() { String::new() } else { format!("\n{table}") };
+    format!("{connected} connected, {} away\n{more}{table}", clients.len() - connected)
 }
 
 fn row(client: &ClientOverview) -> [String; 12] {
