@@ -194,6 +194,7 @@ type Judged = (Arc<str>, Arc<Access>, Arc<Live>);
 
 async fn judge(shared: &Arc<Shared>, connect: &Connect, is_vouched: bool, peer: SocketAddr) -> Result<Judged, Reason> {
     count(&shared.traffic.messages_received, 1);
+    count(&shared.traffic.connects, 1);
     if connect.authentication {
         return Err(Reason::BadAuthMethod);
     }

@@ -178,6 +178,7 @@ impl Conversation {
 
     fn hear_publish(&mut self, publish: Publish) -> Result<(), Ending> {
         count(&self.shared.traffic.publish_received, 1);
+        count(&self.shared.traffic.publish_bytes_received, publish.payload.len() as u64);
         let topic = self.resolve_alias(&publish)?;
         let packet_id = publish.packet_id;
         let held = {
@@ -391,6 +392,7 @@ impl Conversation {
             }
             count(&self.shared.traffic.messages_sent, 1);
             count(&self.shared.traffic.publish_sent, 1);
+            count(&self.shared.traffic.publish_bytes_sent, delivery.message.payload.len() as u64);
         } else {
             // Larger than the client takes: it must not be sent, and counts as delivered [MQTT-3.1.2-25].
             self.current()?.wire.forget(packet_id);

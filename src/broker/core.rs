@@ -27,6 +27,8 @@ use crate::mqtt::server::Will;
 pub(super) struct Counters {
     pub(super) dropped: AtomicU64,
     pub(super) refused_retained: AtomicU64,
+    /// Sessions that ended because their time was over.
+    pub(super) expired: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -87,6 +89,7 @@ pub(super) struct Core {
     connected: usize,
     connected_max: usize,
     subscriptions: usize,
+    shared_subscriptions: usize,
     found: Vec<FilterId>,
     targets: Vec<Target>,
 }
@@ -107,6 +110,7 @@ impl Core {
             connected: 0,
             connected_max: 0,
             subscriptions: 0,
+            shared_subscriptions: 0,
             found: Vec::new(),
             targets: Vec::new(),
         }
@@ -224,6 +228,7 @@ impl Core {
                 wills.extend(life.will.take().map(|will| will.message));
             }
             if life.ends.is_some_and(|ends| ends <= now) {
+                self.counters.expired.fetch_add(1, Ordering::Relaxed);
                 self.remove(&client);
             }
         }
@@ -277,6 +282,7 @@ impl Core {
         let entry = self.filters.entry(id).or_default();
         entry.join(slot, subscription.clone());
         self.subscriptions += 1;
+        self.shared_subscriptions += usize::from(subscription.group.is_some());
         // Retained messages are not sent to shared subscriptions [MQTT-4.8.2].
         let wanted = retain_handling == 0 || (retain_handling == 1 && old.is_none());
         if wanted && subscription.group.is_none() {
@@ -323,6 +329,7 @@ impl Core {
         let Some(&id) = self.by_filter.get(&subscription.filter) else { return };
         let Some(entry) = self.filters.get_mut(&id) else { return };
         self.subscriptions -= 1;
+        self.shared_subscriptions -= usize::from(subscription.group.is_some());
         entry.leave(slot, subscription.group.as_ref());
         if entry.is_empty() {
             self.filters.remove(&id);
@@ -419,8 +426,10 @@ impl Core {
             connected_max: self.connected_max,
             sessions: self.lives.len(),
             subscriptions: self.subscriptions,
+            shared_subscriptions: self.shared_subscriptions,
             retained: self.retained.len(),
             retained_bytes: self.retained.bytes(),
+            counters: self.counters.clone(),
         }
     }
 
@@ -430,14 +439,17 @@ impl Core {
 }
 
 /// How many there are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) struct Census {
     pub(super) connected: usize,
     pub(super) connected_max: usize,
     pub(super) sessions: usize,
     pub(super) subscriptions: usize,
+    /// Those of them that are shared.
+    pub(super) shared_subscriptions: usize,
     pub(super) retained: usize,
     pub(super) retained_bytes: u64,
+    pub(super) counters: Arc<Counters>,
 }
 
 fn push(counters: &Counters, slot: &Slot, delivery: Delivery) {

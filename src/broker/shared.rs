@@ -40,6 +40,11 @@ pub(super) struct Traffic {
     pub(super) publish_received: AtomicU64,
     pub(super) publish_sent: AtomicU64,
     pub(super) sockets_opened: AtomicU64,
+    /// CONNECT packets.
+    pub(super) connects: AtomicU64,
+    /// Payloads of the messages received and sent.
+    pub(super) publish_bytes_received: AtomicU64,
+    pub(super) publish_bytes_sent: AtomicU64,
 }
 
 /// Who is to have a message.

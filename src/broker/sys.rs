@@ -14,6 +14,7 @@ use crate::model::{Message, Origin, Qos, TopicName};
 pub(super) async fn tell(shared: Arc<Shared>) {
     let started = shared.clock.now();
     let mut loads = Loads::default();
+    let mut heap = Heap::default();
     let mut last = started;
     loop {
         let interval = shared.live().settings.sys_interval;
@@ -32,11 +33,11 @@ pub(super) async fn tell(shared: Arc<Shared>) {
         }
         let now = shared.clock.now();
         let census = shared.core().census();
-        let dropped = shared.core().counters.dropped.load(Ordering::Relaxed);
-        loads.take_in(&shared.traffic, now - last);
+        heap.look();
+        loads.take_in(&shared.traffic, &census.counters.dropped, now - last);
         last = now;
-        for (name, value) in figures(&shared, census, dropped, now - started, &loads) {
-            publish(&shared, name, &value);
+        for (name, value) in figures(&shared, &census, &heap, now - started, &loads) {
+            publish(&shared, &name, &value);
         }
     }
 }
@@ -69,42 +70,79 @@ fn publish(shared: &Shared, name: &str, value: &str) {
     shared.publish(0, &Arc::new(message), Urgency::Never);
 }
 
-fn figures(
-    shared: &Shared,
-    census: Census,
-    dropped: u64,
-    uptime: Duration,
-    loads: &Loads,
-) -> Vec<(&'static str, String)> {
+fn figures(shared: &Shared, census: &Census, heap: &Heap, uptime: Duration, loads: &Loads) -> Vec<(String, String)> {
     let traffic = &shared.traffic;
     let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed).to_string();
     let mut figures = vec![
         ("version", concat!("tidegate ", env!("CARGO_PKG_VERSION")).to_owned()),
         ("uptime", format!("{} seconds", uptime.as_secs())),
         ("clients/connected", census.connected.to_string()),
+        ("clients/active", census.connected.to_string()),
         ("clients/disconnected", (census.sessions - census.connected).to_string()),
+        ("clients/inactive", (census.sessions - census.connected).to_string()),
         ("clients/total", census.sessions.to_string()),
         ("clients/maximum", census.connected_max.to_string()),
-        ("subscriptions/count", census.subscriptions.to_string()),
+        ("clients/expired", read(&census.counters.expired)),
+        ("subscriptions/count", (census.subscriptions - census.shared_subscriptions).to_string()),
+        ("shared_subscriptions/count", census.shared_subscriptions.to_string()),
         ("retained messages/count", census.retained.to_string()),
+        ("store/messages/count", census.retained.to_string()),
+        ("messages/stored", census.retained.to_string()),
         ("store/messages/bytes", census.retained_bytes.to_string()),
+        ("messages/inflight", in_flight(shared).to_string()),
         ("messages/received", read(&traffic.messages_received)),
         ("messages/sent", read(&traffic.messages_sent)),
         ("publish/messages/received", read(&traffic.publish_received)),
         ("publish/messages/sent", read(&traffic.publish_sent)),
-        ("publish/messages/dropped", dropped.to_string()),
+        ("publish/messages/dropped", read(&census.counters.dropped)),
+        ("publish/bytes/received", read(&traffic.publish_bytes_received)),
+        ("publish/bytes/sent", read(&traffic.publish_bytes_sent)),
         ("bytes/received", read(&traffic.bytes_received)),
         ("bytes/sent", read(&traffic.bytes_sent)),
     ];
-    for (names, load) in LOADS.iter().zip(&loads.0) {
-        figures.extend(names.iter().zip(load.per_minute).map(|(name, value)| (*name, format!("{value:.2}"))));
+    if let Some(current) = heap.current {
+        figures.extend([("heap/current", current.to_string()), ("heap/maximum", heap.maximum.to_string())]);
+    }
+    let mut figures: Vec<_> = figures.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+    for (name, load) in LOADS.iter().zip(&loads.0) {
+        let averages = ["1min", "5min", "15min"].into_iter().zip(load.per_minute);
+        figures.extend(averages.map(|(window, value)| (format!("load/{name}/{window}"), format!("{value:.2}"))));
     }
     figures
 }
 
+/// Messages that clients have not acknowledged. Each session is looked at alone: nobody waits for the whole count.
+fn in_flight(shared: &Shared) -> usize {
+    let slots: Vec<_> = shared.core().slots().cloned().collect();
+    slots.iter().map(|slot| slot.session().wire.len()).sum()
+}
+
+/// Memory of the process that no file is behind: its heap, and the stacks of its threads.
+#[derive(Debug, Default)]
+struct Heap {
+    /// Bytes; `None` where the kernel does not say.
+    current: Option<u64>,
+    /// The most that was seen.
+    maximum: u64,
+}
+
+impl Heap {
+    fn look(&mut self) {
+        self.current = std::fs::read_to_string("/proc/self/status").ok().and_then(|status| anonymous(&status));
+        self.maximum = self.maximum.max(self.current.unwrap_or(0));
+    }
+}
+
+/// `RssAnon` of proc_pid_status(5), bytes.
+fn anonymous(status: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    kib.checked_mul(1 << 10)
+}
+
 /// Moving averages a minute over 1, 5 and 15 minutes, as of a system's load.
 #[derive(Debug, Default)]
-struct Loads([Load; 5]);
+struct Loads([Load; LOADS.len()]);
 
 #[derive(Debug, Default, Clone, Copy)]
 struct Load {
@@ -113,13 +151,18 @@ struct Load {
 }
 
 impl Loads {
-    fn take_in(&mut self, traffic: &Traffic, span: Duration) {
+    fn take_in(&mut self, traffic: &Traffic, dropped: &AtomicU64, span: Duration) {
+        // In the order of LOADS.
         let counters = [
             &traffic.messages_received,
             &traffic.messages_sent,
+            &traffic.publish_received,
+            &traffic.publish_sent,
+            dropped,
             &traffic.bytes_received,
             &traffic.bytes_sent,
             &traffic.sockets_opened,
+            &traffic.connects,
         ];
         for (load, counter) in self.0.iter_mut().zip(counters) {
             load.take_in(counter.load(Ordering::Relaxed), span);
@@ -141,12 +184,16 @@ impl Load {
     }
 }
 
-const LOADS: [[&str; 3]; 5] = [
-    ["load/messages/received/1min", "load/messages/received/5min", "load/messages/received/15min"],
-    ["load/messages/sent/1min", "load/messages/sent/5min", "load/messages/sent/15min"],
-    ["load/bytes/received/1min", "load/bytes/received/5min", "load/bytes/received/15min"],
-    ["load/bytes/sent/1min", "load/bytes/sent/5min", "load/bytes/sent/15min"],
-    ["load/sockets/1min", "load/sockets/5min", "load/sockets/15min"],
+const LOADS: [&str; 9] = [
+    "messages/received",
+    "messages/sent",
+    "publish/received",
+    "publish/sent",
+    "publish/dropped",
+    "bytes/received",
+    "bytes/sent",
+    "sockets",
+    "connections",
 ];
 
 #[cfg(test)]
@@ -169,5 +216,16 @@ mod tests {
         load.take_in(1_000, Duration::from_secs(300));
         let [one, five, fifteen] = load.per_minute;
         assert!(one < five && one < fifteen, "{:?}", load.per_minute);
+    }
+
+    #[test]
+    fn memory_without_a_file_behind_it_is_read_in_bytes() {
+        assert_eq!(anonymous("VmRSS:\t    9000 kB\nRssAnon:\t    1234 kB\nRssFile: 1 kB\n"), Some(1_234 << 10));
+        for odd in ["", "RssAnon: 12", "RssAnon: x kB", "RssAnon: 18446744073709551615 kB"] {
+            assert_eq!(anonymous(odd), None, "{odd}");
+        }
+        let mut heap = Heap::default();
+        heap.look();
+        assert!(heap.current.is_some_and(|current| current > 0 && current == heap.maximum), "{heap:?}");
     }
 }

@@ -34,6 +34,7 @@ mod reload;
 mod secrets;
 mod serial;
 mod support;
+mod sys;
 mod takeover;
 mod tls;
 mod users;
