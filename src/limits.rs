@@ -3,6 +3,7 @@
 
 mod clients;
 mod clouds;
+mod doors;
 mod link;
 mod policy;
 mod store;
@@ -11,6 +12,7 @@ use std::time::Duration;
 
 pub use clients::*;
 pub use clouds::*;
+pub use doors::*;
 pub use link::*;
 pub use policy::*;
 pub use store::*;
@@ -350,18 +352,6 @@ pub const QOS2_REFUSALS: u8 = 3;
 
 // ---- broker ----
 
-/// CONNECT must have come by then, or the connection closes. Mosquitto waits as long as the keep alive; 10 s is ample on a slow radio link.
-pub const CONNECT_WAIT: Duration = Duration::from_secs(10);
-/// TLS and WebSocket must stand by then, or the connection closes; the wait for CONNECT begins after. As long as that: two round trips and
-/// some arithmetic, on a slow radio link too.
-pub const HANDSHAKE_WAIT: Duration = Duration::from_secs(10);
-/// Most bytes taken before a client is known: a CONNECT whose client id, user, password, will topic and will payload are each of their largest
-/// size, 64 KiB, with as much for properties. A larger one closes the connection.
-pub const CONNECT_BYTES_MAX: usize = 6 * 65_536;
-/// The same where the client comes by a WebSocket: its request, frames, and what it sends behind CONNECT before that is answered.
-pub const WEBSOCKET_UNKNOWN_BYTES: usize = CONNECT_BYTES_MAX + (64 << 10);
-/// What a client's WebSocket message may be larger than the broker's `max_packet`: other packets in it. It is held whole before it is read.
-pub const WEBSOCKET_MESSAGE_EXTRA: usize = 64 << 10;
 /// A client that takes none of what is written to it for so long is closed: its socket is dead, or it is.
 pub const WRITE_STALL_MAX: Duration = Duration::from_secs(30);
 /// What one read takes from a socket at most, bytes. Idle connections hold no more than that.
@@ -373,7 +363,8 @@ pub const ANSWER_BYTES_MAX: usize = 1 << 20;
 /// Publications of one client that wait for a commit before they are acknowledged; at that number it is not read from until one is done.
 /// Told to MQTT 5 clients as Receive Maximum, so that they need not find out.
 pub const UNACKNOWLEDGED_MAX: u16 = 256;
-/// Unacknowledged messages towards one client, as far as its own Receive Maximum allows: enough to fill a link of 10 ms at 25,000 messages/s.
+/// Unacknowledged messages towards one client when the config does not say, as far as its own Receive Maximum allows: enough to fill a link of 10 ms at
+/// 25,000 messages/s.
 pub const CLIENT_WINDOW: u16 = 256;
 /// Topic aliases taken from and given to one client. Each costs its topic's length; 64 cover what a client publishes to all the time.
 pub const TOPIC_ALIASES: u16 = 64;
@@ -394,20 +385,8 @@ pub const RETAINED_OVERHEAD_BYTES: u64 = 128;
 /// Topics remembered for [`ECHO_WAIT`] that their retained message is gone, 24 bytes each: an older one that another gateway pushes late does not bring it
 /// back. Beyond, the oldest is forgotten.
 pub const RETAINED_GONE_MAX: usize = 4_096;
-/// First and longest pause after accept(2) fails (no file descriptors left); doubled in between.
-pub const ACCEPT_PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
-/// Answer to a first failed login from an address waits so long, doubled with each further one up to the second figure.
-pub const LOGIN_DELAY_MIN: Duration = Duration::from_millis(50);
-/// See [`LOGIN_DELAY_MIN`]. A guesser gets one answer in this time and connection.
-pub const LOGIN_DELAY_MAX: Duration = Duration::from_secs(5);
-/// After so long without a failure an address is forgotten.
-pub const LOGIN_FAILURE_MEMORY: Duration = Duration::from_secs(300);
-/// Addresses whose failures are remembered; those beyond wait the longest delay.
-pub const LOGIN_FAILURE_ADDRESSES_MAX: usize = 1_024;
 /// Clients of which it is remembered that something was said about them once; at this number all are forgotten, and it may be said again.
 pub const TOLD_ONCE_MAX: usize = 1_024;
-/// A client that is shown out gets so long to take the last words, DISCONNECT among them.
-pub const LAST_WORDS: Duration = Duration::from_secs(1);
 /// A retained message of QoS 0 from a client is on disk after so long at the latest; a crash before that loses it, as QoS 0 may be lost.
 pub const RETAINED_SOON: Duration = Duration::from_millis(50);
 /// Retained messages of the gateway itself are written so often at most: 20 sensors at 1/s cost one commit in 5 s, not 20 a second.

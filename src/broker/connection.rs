@@ -10,6 +10,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::Notify;
 
 use super::access::Access;
+use super::arrival::{Arrival, Entry};
 use super::conversation::{Conversation, Ending};
 use super::core::Farewell;
 use super::door::Login;
@@ -21,19 +22,6 @@ use crate::model::Moment;
 use crate::mqtt::framing::{self, FrameError};
 use crate::mqtt::reason::Reason;
 use crate::mqtt::server::{self, Connect, Refusal, Version, Welcome};
-use crate::mqtt::stream::Allowance;
-
-/// How a connection came in.
-pub(super) struct Arrival {
-    /// From where.
-    pub(super) peer: SocketAddr,
-    /// By what.
-    pub(super) transport: Transport,
-    /// Who it is by its certificate, where that counts; then nothing else does.
-    pub(super) user: Option<String>,
-    /// What it may send until it is known.
-    pub(super) allowance: Option<Allowance>,
-}
 
 /// Why the bytes stop.
 #[derive(Debug, thiserror::Error)]
@@ -92,7 +80,7 @@ where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
-    let Arrival { peer, transport, user, allowance } = arrival;
+    let peer = arrival.peer;
     count(&shared.traffic.sockets_opened, 1);
     let mut input = BytesMut::new();
     let reading = read_connect(&shared, &mut reader, &mut input);
@@ -121,17 +109,17 @@ where
             return;
         }
     };
-    let is_vouched = user.is_some();
-    if is_vouched {
-        (connect.user, connect.password) = (user, None);
+    if let Some(user) = &arrival.user {
+        (connect.user, connect.password) = (Some(user.clone()), None);
     }
     let judged = tokio::select! {
-        judged = judge(&shared, &connect, is_vouched, peer) => judged,
+        judged = judge(&shared, &connect, &arrival) => judged,
         () = shared.stopping.cancelled() => Err(Reason::ShuttingDown),
         () = shared.killed.cancelled() => return,
     };
-    let opened = judged.and_then(|(client, access, live)| open(&shared, &connect, &client, access, &live));
-    let (conversation, wake) = match opened {
+    let opened =
+        judged.and_then(|(client, access, live)| open(&shared, &connect, &client, access, &live, arrival.entry()));
+    let (conversation, wake, keep_alive_s) = match opened {
         Ok(opened) => opened,
         Err(reason) => {
             let mut output = BytesMut::new();
@@ -140,20 +128,20 @@ where
             return;
         }
     };
-    if let Some(allowance) = allowance {
+    if let Some(allowance) = arrival.allowance {
         allowance.lift();
     }
     let attached = &conversation.attached;
     attached.slot.presence.begin(Connection {
         generation: attached.generation,
         peer,
-        transport,
+        transport: Transport::of(arrival.place),
         version: connect.version,
-        keep_alive_s: connect.keep_alive_s,
+        keep_alive_s,
         since: shared.clock.now(),
         ended: None,
     });
-    let keep_alive = Duration::from_millis(u64::from(connect.keep_alive_s) * 1_500);
+    let keep_alive = Duration::from_millis(u64::from(keep_alive_s) * 1_500);
     let mut line = Line { shared, conversation, reader, writer, input, unflushed: false, keep_alive, wake };
     let cut = match line.run().await {
         Err(cut) => cut,
@@ -189,10 +177,16 @@ async fn read_connect<R: AsyncRead + Unpin>(
     }
 }
 
+/// The keep alive that a client has to keep in place of its own; none at all is longer than any.
+fn shorter_keep_alive(connect: &Connect, live: &Live) -> Option<u16> {
+    live.settings.caps.max_keep_alive_s.filter(|most| connect.keep_alive_s == 0 || connect.keep_alive_s > *most)
+}
+
 /// Who the client is, and what it may do.
 type Judged = (Arc<str>, Arc<Access>, Arc<Live>);
 
-async fn judge(shared: &Arc<Shared>, connect: &Connect, is_vouched: bool, peer: SocketAddr) -> Result<Judged, Reason> {
+async fn judge(shared: &Arc<Shared>, connect: &Connect, arrival: &Arrival) -> Result<Judged, Reason> {
+    let peer = arrival.peer;
     count(&shared.traffic.messages_received, 1);
     count(&shared.traffic.connects, 1);
     if connect.authentication {
@@ -201,14 +195,26 @@ async fn judge(shared: &Arc<Shared>, connect: &Connect, is_vouched: bool, peer: 
     if connect.client_id.is_empty() && connect.version == Version::V311 && !connect.clean_start {
         return Err(Reason::ClientIdInvalid);
     }
+    let live = shared.live();
+    if shorter_keep_alive(connect, &live).is_some() && connect.version == Version::V311 {
+        // It cannot be told which one to keep.
+        if shared.door.is_news(peer.ip(), "max_keep_alive", shared.clock.now()) {
+            let (client, keep_alive_s) = (&connect.client_id, connect.keep_alive_s);
+            tracing::warn!(%peer, client, keep_alive_s, "client wants a longer keep alive than `max_keep_alive`, it is refused");
+        }
+        return Err(Reason::ClientIdInvalid);
+    }
     let client: Arc<str> = if connect.client_id.is_empty() {
         format!("auto-{}", uuid::Uuid::new_v4()).into()
     } else {
         connect.client_id.as_str().into()
     };
-    let live = shared.live();
+    if !arrival.counts_under(&live) {
+        tracing::debug!(%peer, "what it came in by is not what counts by now, it has to come again");
+        return Err(Reason::ServerBusy);
+    }
     let user = connect.user.as_deref();
-    let login = match user.filter(|_| is_vouched) {
+    let login = match user.filter(|_| arrival.user.is_some()) {
         Some(user) => live.guests.vouched(user, &client),
         None => shared.door.login(&live.guests, user, connect.password.clone(), &client).await,
     };
@@ -224,6 +230,12 @@ async fn judge(shared: &Arc<Shared>, connect: &Connect, is_vouched: bool, peer: 
         }
         Login::Wrong => Reason::BadUserOrPassword,
         Login::Nameless => Reason::NotAuthorized,
+        Login::Busy => {
+            if shared.door.is_news(peer.ip(), "busy", shared.clock.now()) {
+                tracing::warn!(%peer, %client, user, "too many logins at once, this one is put off");
+            }
+            return Err(Reason::ServerBusy);
+        }
     };
     let (delay, is_first) = shared.door.failed(peer.ip(), shared.clock.now());
     if is_first {
@@ -239,11 +251,12 @@ fn open(
     client: &Arc<str>,
     access: Arc<Access>,
     live: &Live,
-) -> Result<(Conversation, Arc<Notify>), Reason> {
+    entry: Entry,
+) -> Result<(Conversation, Arc<Notify>, u16), Reason> {
     let wake = Arc::new(Notify::new());
     let settings = &live.settings;
     let attachment = Attachment {
-        window: usize::from(connect.receive_maximum.min(limits::CLIENT_WINDOW)),
+        window: usize::from(connect.receive_maximum.min(settings.caps.max_inflight)),
         expiry_s: connect.session_expiry_s,
         queued_max: settings.max_queued,
         wake: wake.clone(),
@@ -257,6 +270,7 @@ fn open(
         shared.publish_will(will);
     }
     tracing::debug!(%client, version = ?connect.version, resumed = attached.session_present, "client connected");
+    let shorter = shorter_keep_alive(connect, live);
     let mut output = BytesMut::new();
     let welcome = Welcome {
         session_present: attached.session_present,
@@ -264,10 +278,12 @@ fn open(
         max_packet: settings.max_packet,
         receive_maximum: limits::UNACKNOWLEDGED_MAX,
         topic_alias_maximum: limits::TOPIC_ALIASES,
+        keep_alive_s: shorter,
     };
     server::put_welcome(&mut output, connect.version, &welcome);
     count(&shared.traffic.messages_sent, 1);
-    Ok((Conversation::new(shared.clone(), attached, connect, access, live, output), wake))
+    let keep_alive_s = shorter.unwrap_or(connect.keep_alive_s);
+    Ok((Conversation::new(shared.clone(), attached, connect, access, live, entry, output), wake, keep_alive_s))
 }
 
 struct Line<R, W> {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use bytes::BytesMut;
 
 use super::access::Access;
+use super::arrival::Entry;
 use super::core::{Attached, Farewell};
 use super::door::Guests;
 use super::keeper::Urgency;
@@ -72,6 +73,7 @@ pub(super) struct Conversation {
     access: Arc<Access>,
     /// Whom it was let in by.
     guests: Arc<Guests>,
+    entry: Entry,
     /// The revision of the settings that `access` follows.
     revision: u64,
     max_packet: usize,
@@ -90,6 +92,7 @@ impl Conversation {
         connect: &Connect,
         access: Arc<Access>,
         live: &Live,
+        entry: Entry,
         output: BytesMut,
     ) -> Self {
         Self {
@@ -99,6 +102,7 @@ impl Conversation {
             user: connect.user.clone(),
             access,
             guests: live.guests.clone(),
+            entry,
             revision: live.revision,
             max_packet: connect.max_packet.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX)),
             output,
@@ -420,7 +424,7 @@ impl Conversation {
         }
         let live = self.shared.live();
         let user = self.user.as_deref();
-        if !live.guests.is_same_user(&self.guests, user) {
+        if !live.guests.is_same_user(&self.guests, user) || !self.entry.counts_under(&live, user) {
             return Err(Ending::Unwelcome);
         }
         self.guests = live.guests.clone();

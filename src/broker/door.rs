@@ -17,7 +17,10 @@ use tokio::sync::Semaphore;
 
 use super::access::Access;
 use super::settings::{PasswordHash, Settings, User};
+use crate::limits;
 use crate::logic::failures::Failures;
+use crate::logic::knocks::Knocks;
+use crate::logic::notices::Notices;
 use crate::model::Moment;
 
 /// Who is let in, by what the settings say.
@@ -36,6 +39,8 @@ pub(super) enum Login {
     Wrong,
     /// No user name, and nobody is let in without.
     Nameless,
+    /// Too many passwords are to be verified before this one.
+    Busy,
 }
 
 impl Guests {
@@ -58,6 +63,11 @@ impl Guests {
     /// The permissions of a client whose certificate says who it is.
     pub(super) fn vouched(&self, user: &str, client: &str) -> Login {
         self.access(Some(user), client).map_or(Login::Wrong, Login::Welcome)
+    }
+
+    /// Whether a user of this name is declared.
+    pub(super) fn knows(&self, user: &str) -> bool {
+        self.users.contains_key(user)
     }
 
     /// Whether a client without a user name is let in.
@@ -83,19 +93,26 @@ impl Guests {
 pub(super) struct Door {
     /// One at a time.
     verifying: Arc<Semaphore>,
+    /// How long one waits for its turn.
+    pub(super) patience: Duration,
     keys: (RandomState, RandomState),
     /// Keyed hashes of what was verified.
     verified: Mutex<HashMap<String, (u64, u64)>>,
     failures: Mutex<Failures>,
+    notices: Mutex<Notices>,
+    knocks: Mutex<Knocks>,
 }
 
 impl Door {
     pub(super) fn new() -> Self {
         Self {
             verifying: Arc::new(Semaphore::new(1)),
+            patience: limits::LOGIN_WAIT,
             keys: (RandomState::new(), RandomState::new()),
             verified: Mutex::default(),
             failures: Mutex::default(),
+            notices: Mutex::default(),
+            knocks: Mutex::default(),
         }
     }
 
@@ -120,21 +137,27 @@ impl Door {
         let password = password.unwrap_or_default();
         let mark = self.mark(name, &hash, &password);
         let is_recognised = known.is_some() && self.lock_verified().get(name) == Some(&mark);
-        if !is_recognised && !self.verify(hash, password).await {
-            return Login::Wrong;
+        if !is_recognised {
+            match self.verify(hash, password).await {
+                None => return Login::Busy,
+                Some(false) => return Login::Wrong,
+                Some(true) => {}
+            }
         }
         let Some(user) = known else { return Login::Wrong };
         self.lock_verified().insert(name.to_owned(), mark);
         Login::Welcome(Access::of(user, client))
     }
 
-    async fn verify(&self, hash: String, password: Vec<u8>) -> bool {
-        let Ok(permit) = self.verifying.clone().acquire_owned().await else { return false };
+    /// `None` when its turn does not come in time.
+    async fn verify(&self, hash: String, password: Vec<u8>) -> Option<bool> {
+        let turn = self.verifying.clone().acquire_owned();
+        let permit = tokio::time::timeout(self.patience, turn).await.ok()?.ok()?;
         let verify = move || {
             let _permit = permit;
             phc::PasswordHash::new(&hash).is_ok_and(|hash| Argon2::default().verify_password(&password, &hash).is_ok())
         };
-        tokio::task::spawn_blocking(verify).await.unwrap_or(false)
+        Some(tokio::task::spawn_blocking(verify).await.unwrap_or(false))
     }
 
     /// A keyed hash over 128 bits, whose keys are made anew with every process.
@@ -147,9 +170,25 @@ impl Door {
         self.verified.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Keeps everybody from having a password verified.
+    #[cfg(test)]
+    pub(super) async fn hold(&self) -> tokio::sync::OwnedSemaphorePermit {
+        self.verifying.clone().acquire_owned().await.unwrap()
+    }
+
     /// Notes a failed login. Returns how long its answer waits, and whether it is the first one in a while: one to tell.
     pub(super) fn failed(&self, address: IpAddr, now: Moment) -> (Duration, bool) {
         self.failures.lock().unwrap_or_else(PoisonError::into_inner).failed(address, now)
+    }
+
+    /// Whether it is to be told, of whoever is behind the address, that a connection was refused for a reason of this kind.
+    pub(super) fn is_news(&self, address: IpAddr, kind: &'static str, now: Moment) -> bool {
+        self.notices.lock().unwrap_or_else(PoisonError::into_inner).is_due(address, kind, now)
+    }
+
+    /// Whether one more connection may come from there, where so many may in a minute.
+    pub(super) fn may_knock(&self, address: IpAddr, per_minute: u32, now: Moment) -> bool {
+        self.knocks.lock().unwrap_or_else(PoisonError::into_inner).admit(address, per_minute, now)
     }
 }
 
@@ -192,6 +231,22 @@ mod tests {
         assert_eq!(guests.vouched("stranger", "c"), Login::Wrong);
         guests.users.remove("ha");
         assert_eq!(door.login(&guests, Some("pump"), None, "c").await, Login::Wrong, "no hash at all");
+    }
+
+    #[tokio::test]
+    async fn a_login_whose_turn_does_not_come_in_time_is_told_so() {
+        let (mut door, guests) = (Door::new(), guests("secret"));
+        door.patience = Duration::from_millis(10);
+        let held = door.hold().await;
+        let login = async |user| door.login(&guests, Some(user), Some(b"secret".to_vec()), "c").await;
+        assert_eq!(login("ha").await, Login::Busy);
+        assert_eq!(login("ho").await, Login::Busy, "nor does it tell who there is");
+        drop(held);
+        door.patience = limits::LOGIN_WAIT;
+        let login = async |user| door.login(&guests, Some(user), Some(b"secret".to_vec()), "c").await;
+        assert!(matches!(login("ha").await, Login::Welcome(_)));
+        let _held = door.hold().await;
+        assert!(matches!(login("ha").await, Login::Welcome(_)), "one that is recognised waits for nobody");
     }
 
     #[tokio::test]

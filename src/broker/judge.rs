@@ -85,7 +85,7 @@ impl<'a> Judge<'a> {
 mod tests {
     use std::time::Duration;
 
-    use super::super::settings::{PasswordHash, Routing};
+    use super::super::settings::{Caps, PasswordHash, Routing};
     use super::*;
 
     fn filter(text: &str) -> TopicFilter {
@@ -105,6 +105,7 @@ mod tests {
             routing: Routing::Trie,
             max_packet: 1024,
             max_connections: 1,
+            caps: Caps::default(),
             max_queued: 1,
             max_retained_bytes: 1,
             users,

@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -11,15 +10,15 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::BrokerError;
-use super::connection::{self, Arrival};
-use super::presence::Transport;
+use super::arrival::{Arrival, origins};
+use super::connection;
+use super::room::Room;
 use super::settings::Place;
 use super::shared::{Live, Shared};
 use crate::health::{Health, Pulse, Supervised};
 use crate::limits;
 use crate::mqtt::accept::{AcceptError, Terms, Web, accept as shake_hands};
 use crate::mqtt::tls_server::Shown;
-use crate::mqtt::websocket::Origins;
 
 /// A bound socket and the task that accepts on it.
 #[derive(Debug)]
@@ -95,48 +94,6 @@ impl Drop for Listener {
     }
 }
 
-/// How many connections there are. What the most is, is asked each time: a reload that lowers it closes none, and the next ones are refused
-/// until enough have gone.
-#[derive(Debug, Default)]
-pub(super) struct Room {
-    all: AtomicUsize,
-    by_tls: AtomicUsize,
-}
-
-fn take(taken: &AtomicUsize, most: usize) -> bool {
-    let one_more = |taken| (taken < most).then_some(taken + 1);
-    taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).is_ok()
-}
-
-impl Room {
-    /// A place for one more; by TLS, whose connections have a limit of their own, or not.
-    fn seat(self: &Arc<Self>, most: usize, most_by_tls: Option<usize>) -> Option<Seat> {
-        take(&self.all, most).then_some(())?;
-        // Dropped, it gives the one back.
-        let mut seat = Seat { room: self.clone(), by_tls: false };
-        if let Some(most) = most_by_tls {
-            take(&self.by_tls, most).then_some(())?;
-            seat.by_tls = true;
-        }
-        Some(seat)
-    }
-}
-
-/// A connection's place; free again once it is dropped.
-struct Seat {
-    room: Arc<Room>,
-    by_tls: bool,
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        self.room.all.fetch_sub(1, Ordering::Relaxed);
-        if self.by_tls {
-            self.room.by_tls.fetch_sub(1, Ordering::Relaxed);
-        }
-    }
-}
-
 /// What a listener hands to its connections.
 struct Entrance {
     shared: Arc<Shared>,
@@ -150,11 +107,16 @@ impl Entrance {
     fn open(&self, stream: TcpStream, peer: SocketAddr) {
         let live = self.shared.live();
         let place = *self.place.borrow();
-        let tls = if place.tls { live.settings.tls.as_ref() } else { None };
-        let most_by_tls = tls.map(|tls| tls.max_connections.unwrap_or(usize::MAX));
-        let Some(seat) = self.room.seat(live.settings.max_connections, most_by_tls) else {
-            tracing::debug!(%peer, "no room for one more connection");
-            return;
+        let caps = &live.settings.caps;
+        if caps
+            .connects_per_minute
+            .is_some_and(|most| !self.shared.door.may_knock(peer.ip(), most, self.shared.clock.now()))
+        {
+            return refuse(&self.shared, peer, "rate", "more connections in a minute than `connects_per_minute`");
+        }
+        let seat = match self.room.seat(&live.settings, place, peer) {
+            Ok(seat) => seat,
+            Err(key) => return refuse(&self.shared, peer, key, &format!("no room for one more, by `{key}`")),
         };
         // Small packets must not wait for an acknowledgement of the last one; without it they only come later.
         let _ = stream.set_nodelay(true);
@@ -168,7 +130,7 @@ impl Entrance {
             self.tasks.spawn(async move {
                 let _seat = seat;
                 let (reader, writer) = stream.into_split();
-                let arrival = Arrival { peer, transport: Transport::of(place), user: None, allowance: None };
+                let arrival = Arrival { peer, place, under: live, user: None, allowance: None };
                 connection::serve(shared, reader, writer, arrival).await;
             });
         }
@@ -179,7 +141,6 @@ impl Entrance {
 async fn arrive(shared: Arc<Shared>, live: Arc<Live>, place: Place, stream: TcpStream, peer: SocketAddr) {
     let Some(terms) = terms(&live, place) else { return };
     let takes_name = live.settings.tls.as_ref().is_some_and(|tls| tls.user_from_cert);
-    drop(live);
     let shaken = tokio::select! {
         shaken = tokio::time::timeout(limits::HANDSHAKE_WAIT, shake_hands(stream, terms)) => shaken,
         () = shared.stopping.cancelled() => return,
@@ -187,7 +148,7 @@ async fn arrive(shared: Arc<Shared>, live: Arc<Live>, place: Place, stream: TcpS
     };
     let accepted = match shaken {
         Ok(Ok(accepted)) => accepted,
-        Ok(Err(AcceptError::Refused(reason))) => return refuse(&shared, peer, &reason),
+        Ok(Err(AcceptError::Refused(reason))) => return refuse(&shared, peer, "handshake", &reason),
         Ok(Err(error)) => {
             tracing::debug!(%peer, %error, "connection ended before CONNECT");
             return;
@@ -200,23 +161,20 @@ async fn arrive(shared: Arc<Shared>, live: Arc<Live>, place: Place, stream: TcpS
     let user = match accepted.shown {
         Shown::Certificate(name) if takes_name => match name {
             Some(name) => Some(name),
-            None => return refuse(&shared, peer, "its certificate has no common name that could be a user"),
+            None => return refuse(&shared, peer, "name", "its certificate has no common name that could be a user"),
         },
         _ => None,
     };
     let (reader, writer) = tokio::io::split(accepted.stream);
-    let arrival = Arrival { peer, transport: Transport::of(place), user, allowance: accepted.allowance };
+    let arrival = Arrival { peer, place, under: live, user, allowance: accepted.allowance };
     connection::serve(shared, reader, writer, arrival).await;
 }
 
 /// What is spoken at a place; `None` when a reload has just taken it away.
 fn terms(live: &Live, place: Place) -> Option<Terms> {
     let tls = if place.tls { Some(live.tls.clone()?) } else { None };
-    let lets_anyone_in = live.guests.lets_anyone_in();
-    let asks = live.settings.tls.as_ref().filter(|tls| !tls.files.client_ca.is_empty());
-    let by_certificate = asks.is_some_and(|tls| tls.user_from_cert || lets_anyone_in);
     let web = place.websocket.then(|| Web {
-        origins: origins(place, lets_anyone_in, by_certificate),
+        origins: origins(place, live),
         message_max: usize::try_from(live.settings.max_packet)
             .unwrap_or(usize::MAX)
             .saturating_add(limits::WEBSOCKET_MESSAGE_EXTRA),
@@ -224,16 +182,9 @@ fn terms(live: &Live, place: Place) -> Option<Terms> {
     Some(Terms { tls, web })
 }
 
-/// A browser comes from this machine, and shows its person's certificate, whatever page asks for it: where either is all that lets a client in, pages of
-/// elsewhere may not.
-fn origins(place: Place, lets_anyone_in: bool, by_certificate: bool) -> Origins {
-    let by_address = lets_anyone_in && place.address.ip().is_loopback();
-    if by_address || (place.tls && by_certificate) { Origins::ThisMachine } else { Origins::Any }
-}
-
-/// Told once for each address: a device that is refused tries for ever.
-fn refuse(shared: &Shared, peer: SocketAddr, reason: &str) {
-    if shared.is_first(&peer.ip().to_string().into(), "handshake") {
+/// Told once in a while for each network and each kind of reason.
+fn refuse(shared: &Shared, peer: SocketAddr, kind: &'static str, reason: &str) {
+    if shared.door.is_news(peer.ip(), kind, shared.clock.now()) {
         tracing::warn!(%peer, reason, "connection refused");
     } else {
         tracing::debug!(%peer, reason, "connection refused");
@@ -273,29 +224,6 @@ async fn accept(socket: TcpListener, entrance: Entrance, closing: CancellationTo
                 }
                 pause = (pause * 2).min(longest);
             }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_page_of_elsewhere_does_not_come_in_by_an_address_or_a_certificate_alone() {
-        let place = |address: &str, tls| Place { address: address.parse().unwrap(), tls, websocket: true };
-        let (near, far) = ("127.0.0.1:1", "192.0.2.1:1");
-        for (place, lets_anyone_in, by_certificate, expected) in [
-            (place(near, false), true, false, Origins::ThisMachine),
-            (place(near, false), false, false, Origins::Any),
-            (place(far, false), true, false, Origins::Any),
-            (place(far, true), false, true, Origins::ThisMachine),
-            (place(far, true), true, true, Origins::ThisMachine),
-            (place(far, true), false, false, Origins::Any),
-            // Of its certificate nobody hears there.
-            (place(far, false), false, true, Origins::Any),
-        ] {
-            assert_eq!(origins(place, lets_anyone_in, by_certificate), expected, "{place:?}");
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The local broker: MQTT 3.1.1 and 5.0 on one port, over TCP, TLS and WebSockets.
 //!
-//! - `listener` takes connections in and shakes hands, `connection` carries their bytes, `conversation` knows what they mean
+//! - `listener` takes connections in and shakes hands, as far as `room` has seats; `arrival` knows how one came, `connection` carries their bytes, `conversation` knows what they mean
 //! - `session` is what outlives a connection; `core` is everyone's state; `fanout` finds the subscribers of a message
 //! - `retained` holds the last message of each topic, `keeper` writes it to disk
 //! - `door` lets users in, `access` says what they may do, `judge` the same for a person who asks; `sys` counts
@@ -10,6 +10,7 @@
 //! on disk if it is retained. Not promised: that sessions, and what waits in them, outlive the process.
 
 mod access;
+mod arrival;
 mod clients;
 mod connection;
 mod conversation;
@@ -26,6 +27,7 @@ mod probes;
 mod promise;
 mod queue;
 mod retained;
+mod room;
 mod session;
 pub mod settings;
 mod shared;
@@ -46,7 +48,8 @@ use self::core::Core;
 use self::fanout::{Alive, Envelope, Rumqttd};
 use self::fanout::{Fanout, Trie};
 use self::keeper::Keeper;
-use self::listener::{Listener, Room};
+use self::listener::Listener;
+use self::room::Room;
 use self::settings::Place;
 use self::shared::Shared;
 pub use self::sys::Counters;
@@ -57,7 +60,7 @@ use crate::mqtt::tls::TlsError;
 use crate::mqtt::tls_server::TlsServer;
 use crate::ports::{LocalBus, Uplink};
 use crate::store::StoreError;
-pub use settings::{FilterTemplate, PasswordHash, Routing, Settings, Tls, User};
+pub use settings::{Caps, FilterTemplate, PasswordHash, Routing, Settings, Tls, User};
 
 /// Why the broker cannot start.
 #[derive(Debug, thiserror::Error)]

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::limits;
 use crate::model::{GatewayId, TopicFilter};
 pub use crate::mqtt::tls_server::{TlsFiles, TlsKey};
 
@@ -22,8 +23,10 @@ pub struct Settings {
     pub routing: Routing,
     /// Largest packet taken or sent, bytes, 1 KiB to 256 MiB.
     pub max_packet: u32,
-    /// Most connections at one time. One more is closed before its CONNECT is read.
+    /// Most connections at one time. One more is closed before its CONNECT is read, and one from elsewhere while [`limits::LOCAL_SEATS`] are left.
     pub max_connections: usize,
+    /// Further limits for clients.
+    pub caps: Caps,
     /// Most messages waiting for one client; the oldest goes when one more comes, counted.
     pub max_queued: usize,
     /// Caps the payloads and topics of retained messages together, bytes; a new topic beyond it is not retained, counted.
@@ -51,6 +54,33 @@ pub struct Tls {
     pub user_from_cert: bool,
     /// Most connections at one time by TLS; `None` for no limit beside the one over all.
     pub max_connections: Option<usize>,
+}
+
+/// What clients may take, one by one and by the way they come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caps {
+    /// Most connections at one time at `listen`; `None` for no limit beside the one over all.
+    pub listen_max_connections: Option<usize>,
+    /// The same at `websocket_listen`.
+    pub websocket_max_connections: Option<usize>,
+    /// Most connections in a minute from one address; one more is closed at once. `None` for any number.
+    pub connects_per_minute: Option<u32>,
+    /// Most messages on their way to a client that it has not acknowledged, as far as its own Receive Maximum allows.
+    pub max_inflight: u16,
+    /// Longest keep alive, seconds; `None` for any, and for none at all.
+    pub max_keep_alive_s: Option<u16>,
+}
+
+impl Default for Caps {
+    fn default() -> Self {
+        Self {
+            listen_max_connections: None,
+            websocket_max_connections: None,
+            connects_per_minute: None,
+            max_inflight: limits::CLIENT_WINDOW,
+            max_keep_alive_s: None,
+        }
+    }
 }
 
 /// A place to listen at, and what is spoken there around MQTT.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::app::StartError;
-use crate::broker::{Broker, Routing, Settings};
+use crate::broker::{Broker, Caps, Routing, Settings};
 use crate::clock::Clock;
 use crate::health::Health;
 use crate::model::Message;
@@ -38,6 +38,7 @@ impl Cloud {
             routing: Routing::Trie,
             max_packet: 1 << 20,
             max_connections: 16,
+            caps: Caps::default(),
             max_queued: 100_000,
             max_retained_bytes: 1 << 20,
             users: Vec::new(),

@@ -41,6 +41,7 @@ impl Planner<'_> {
             routing,
             max_packet: number(broker.max_packet.value.0),
             max_connections: number(broker.max_connections.value.0),
+            caps: caps(broker),
             max_queued: number(broker.max_queued.value.0),
             max_retained_bytes: broker.max_retained.value.0,
             users,
@@ -204,6 +205,17 @@ pub(super) fn listeners_of(broker: &file::Broker) -> Vec<(bool, &At<Address>)> {
         all.extend(lists.flat_map(|list| &list.0).map(|address| (true, address)));
     }
     all
+}
+
+fn caps(broker: &file::Broker) -> broker::Caps {
+    broker::Caps {
+        listen_max_connections: broker.listen_max_connections.as_ref().map(|most| number(most.value.0)),
+        websocket_max_connections: broker.websocket_max_connections.as_ref().map(|most| number(most.value.0)),
+        connects_per_minute: broker.connects_per_minute.as_ref().map(|most| number(most.value.0)),
+        max_inflight: number(broker.max_inflight.value.0),
+        // A part of a second is none: it is told in whole ones.
+        max_keep_alive_s: broker.max_keep_alive.as_ref().map(|most| number(most.value.0.as_secs())),
+    }
 }
 
 fn addresses(written: &OneOrMore<Address>) -> Vec<SocketAddr> {

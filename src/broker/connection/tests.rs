@@ -7,22 +7,35 @@ use super::super::fanout::Trie;
 use super::super::keeper::Keeper;
 use super::super::probes::harness::{self, NoUplink, PATIENCE};
 use super::*;
-use crate::broker::Routing;
+use crate::broker::{PasswordHash, Routing, Settings, User};
 use crate::clock::SystemClock;
 
 /// A writer that keeps everything until it is flushed, as TLS and WebSockets may.
 type Holding = BufWriter<WriteHalf<DuplexStream>>;
 
+fn shared(settings: Settings) -> Arc<Shared> {
+    let core = Core::new(Box::new(Trie::default()), settings.max_retained_bytes);
+    Shared::new(settings, None, core, Keeper::default(), Arc::new(NoUplink), SystemClock::shared())
+}
+
+fn arrival(live: &Arc<Live>) -> Arrival {
+    let place = live.settings.places()[0];
+    Arrival { peer: "127.0.0.1:5".parse().unwrap(), place, under: live.clone(), user: None, allowance: None }
+}
+
+fn decoded(bytes: &[u8]) -> Connect {
+    let header = framing::header(bytes, usize::MAX).unwrap().unwrap();
+    server::decode_connect(header, &bytes[header.header_len..]).unwrap()
+}
+
 /// A client that is connected and has sent a PINGREQ, and its other end.
 fn line() -> (Line<ReadHalf<DuplexStream>, Holding>, DuplexStream) {
-    let settings = harness::settings(Routing::Trie);
-    let core = Core::new(Box::new(Trie::default()), settings.max_retained_bytes);
-    let shared = Shared::new(settings, None, core, Keeper::default(), Arc::new(NoUplink), SystemClock::shared());
-    let bytes = harness::connect(Version::V5, "c", 0x02, &[], &[]);
-    let header = framing::header(&bytes, usize::MAX).unwrap().unwrap();
-    let connect = server::decode_connect(header, &bytes[header.header_len..]).unwrap();
+    let shared = shared(harness::settings(Routing::Trie));
+    let connect = decoded(&harness::connect(Version::V5, "c", 0x02, &[], &[]));
     let live = shared.live();
-    let (mut conversation, wake) = open(&shared, &connect, &"c".into(), Arc::new(Access::All), &live).unwrap();
+    let entry = arrival(&live).entry();
+    let access = Arc::new(Access::All);
+    let (mut conversation, wake, _) = open(&shared, &connect, &"c".into(), access, &live, entry).unwrap();
     conversation.output.clear();
     let (peer, ours) = tokio::io::duplex(1 << 10);
     let (reader, writer) = tokio::io::split(ours);
@@ -49,4 +62,20 @@ async fn what_the_stream_holds_back_is_flushed_when_there_is_no_more_to_say() {
         read = tokio::time::timeout(PATIENCE, peer.read_exact(&mut answer)) => drop(read.expect("an answer").unwrap()),
     }
     assert_eq!(answer, [0xd0, 0]);
+}
+
+#[tokio::test]
+async fn a_client_whose_login_waits_too_long_is_told_that_the_server_is_busy() {
+    let hash = "$argon2id$v=19$m=64,t=1,p=1$c2FsdC1zYWx0$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+    let hash = Some(PasswordHash(hash.into()));
+    let users = vec![User { name: "ha".into(), hash, publish: Vec::new(), subscribe: Vec::new() }];
+    let mut shared = shared(Settings { users, ..harness::settings(Routing::Trie) });
+    // Nobody's turn comes.
+    Arc::get_mut(&mut shared).unwrap().door.patience = Duration::ZERO;
+    let held = shared.door.hold().await;
+    let connect = decoded(&harness::connect(Version::V5, "c", 0xc2, &[], b"\0\x02ha\0\x01x"));
+    let arrival = arrival(&shared.live());
+    let outcome = judge(&shared, &connect, &arrival).await;
+    assert_eq!(outcome.err(), Some(Reason::ServerBusy));
+    drop(held);
 }

@@ -1,6 +1,7 @@
 //! Who comes in, who stays out, and what a reload and a stop do to those inside.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use argon2::password_hash::PasswordHasher;
@@ -115,6 +116,45 @@ async fn a_reload_moves_the_listener_and_shows_out_whom_it_took_the_user_from() 
     assert_eq!(broker.addresses().len(), 1);
     assert_ne!(broker.addresses(), before);
     eventually("the old port is closed", async || tokio::net::TcpStream::connect(before[0]).await.is_err()).await;
+    broker.kill().await;
+}
+
+#[tokio::test]
+async fn who_has_not_said_connect_before_a_reload_is_let_in_by_what_was_asked_where_it_came() {
+    let mut broker = start(closed()).await;
+    let mut before = Raw::open(broker.addresses()[0], V5).await;
+    eventually("it is taken in", async || broker.shared.traffic.sockets_opened.load(Ordering::Relaxed) == 1).await;
+    // Nobody is asked for a password any more, at another address.
+    let open = Settings { listen: vec!["127.0.0.2:0".parse().unwrap()], ..settings(routings()[0]) };
+    broker.apply(open).await.unwrap();
+    before.send(&connect(V5, "c", 2, &[], &[])).await;
+    assert_eq!(before.packet().await.unwrap(), [0x20, 3, 0, 0x89, 0], "it has to come again");
+    before.expect_end().await;
+    Raw::connect(&broker, V5, "c").await.expect_silence().await;
+    // A reload that changes nothing of it is not noticed.
+    let mut before = Raw::open(broker.addresses()[0], V5).await;
+    eventually("it is taken in", async || broker.shared.traffic.sockets_opened.load(Ordering::Relaxed) == 3).await;
+    let listen = vec!["127.0.0.2:0".parse().unwrap()];
+    broker.apply(Settings { listen, max_queued: 7, ..settings(routings()[0]) }).await.unwrap();
+    before.send(&connect(V5, "c", 2, &[], &[])).await;
+    assert_eq!(before.packet().await.unwrap()[3], 0);
+    broker.kill().await;
+}
+
+#[tokio::test]
+async fn just_anyone_from_beyond_loopback_does_not_stay_where_just_anyone_comes_by_loopback_alone() {
+    // Beyond loopback by its name; nobody else can reach it.
+    let everywhere = Settings { listen: vec!["0.0.0.0:0".parse().unwrap()], ..settings(routings()[0]) };
+    let mut broker = start(everywhere.clone()).await;
+    let port = broker.addresses()[0].port();
+    let mut client = Raw::open(([127, 0, 0, 1], port).into(), V5).await;
+    client.send(&connect(V5, "c", 2, &[], &[])).await;
+    assert_eq!(client.packet().await.unwrap()[3], 0);
+    broker.apply(Settings { max_queued: 7, ..everywhere }).await.unwrap();
+    client.expect_silence().await;
+    broker.apply(settings(routings()[0])).await.unwrap();
+    client.expect(&[0xe0, 1, 0x87]).await;
+    client.expect_end().await;
     broker.kill().await;
 }
 

@@ -8,7 +8,7 @@ use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::broker::{Broker, Routing, Settings};
+use crate::broker::{Broker, Caps, Routing, Settings};
 use crate::clock::SystemClock;
 use crate::health::Health;
 use crate::model::{Message, Qos, TopicName};
@@ -38,6 +38,7 @@ pub(in crate::broker) fn settings(routing: Routing) -> Settings {
         routing,
         max_packet: 1 << 20,
         max_connections: 300,
+        caps: Caps::default(),
         max_queued: 1_000,
         max_retained_bytes: 64 << 20,
         users: Vec::new(),

@@ -1,6 +1,7 @@
 //! Raw packets over real TCP: what the broker answers, byte for byte, to polite and to rude clients.
 
 mod basics;
+mod caps;
 mod doors;
 pub(super) mod harness;
 mod promises;

@@ -18,8 +18,18 @@ block! {
         routing: Routing => default("trie");
         /// Largest packet taken or sent.
         max_packet: Size => default("1MiB"), "1KiB" to "256MiB";
-        /// Most clients at one time, over all listeners.
+        /// Most clients at one time, over all listeners; 16 of them, or a quarter where that is less, are kept for plain connections from this machine.
         max_connections: Whole => default(1000), 1 to 100_000;
+        /// Of them, most that come to `listen`. Left out, as many as that.
+        listen_max_connections: Whole => optional, 1 to 100_000;
+        /// Of them, most that come to `websocket_listen`. Left out, as many as that.
+        websocket_max_connections: Whole => optional, 1 to 100_000;
+        /// Most connections in a minute from one address (of IPv6: from one /64), by any listener; one more is closed at once. Left out, any number.
+        connects_per_minute: Whole => optional, 1 to 1_000_000;
+        /// Longest keep alive. A client of MQTT 5 that asks for a longer one, or for none, is given this one; a client of 3.1.1 is refused. Left out, any.
+        max_keep_alive: Duration => optional, "1s" to "18h";
+        /// Most messages on their way to one client that it has not acknowledged, as far as its own Receive Maximum allows; the others wait.
+        max_inflight: Whole => default(256), 1 to 65_535;
         /// Most messages waiting for one client; the oldest goes when one more comes, and is counted.
         max_queued: Whole => default(1000), 1 to 1_000_000;
         /// Most bytes of all retained messages together; a new topic beyond it is not retained, and counted.
@@ -50,7 +60,7 @@ block! {
         /// What of a client that has no certificate. For `client_ca`.
         client_cert: ClientCert => default("required");
         /// Whether the common name of a client's certificate is its user name: such a client needs no password, and what it says of itself
-        /// does not count. For `client_ca`.
+        /// does not count. Each of the authorities may issue any name. For `client_ca`.
         user_from_cert: bool => default(false);
         /// Most clients at one time that come by TLS, within the broker's own `max_connections`. Left out, as many as that.
         max_connections: Whole => optional, 1 to 100_000;

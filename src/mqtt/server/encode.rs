@@ -23,6 +23,8 @@ pub struct Welcome {
     pub receive_maximum: u16,
     /// Topic aliases the server takes.
     pub topic_alias_maximum: u16,
+    /// Keep alive that the client is to follow in place of its own, seconds.
+    pub keep_alive_s: Option<u16>,
 }
 
 /// Writes the CONNACK of a connection that is taken.
@@ -32,6 +34,10 @@ pub fn put_welcome(out: &mut BytesMut, version: Version, welcome: &Welcome) {
     body.put_u8(0);
     if version == Version::V5 {
         let mut block = BytesMut::with_capacity(48);
+        if let Some(keep_alive_s) = welcome.keep_alive_s {
+            block.put_u8(0x13);
+            block.put_u16(keep_alive_s);
+        }
         block.put_u8(0x21);
         block.put_u16(welcome.receive_maximum);
         block.put_u8(0x22);

@@ -130,6 +130,7 @@ impl Cloud {
             max_packet: self.max_packet,
             receive_maximum: self.receive_maximum,
             topic_alias_maximum: self.aliases_max,
+            keep_alive_s: None,
         };
         server::put_welcome(&mut self.output, connect.version, &welcome);
         self.session = connect.version == Version::V5 || !connect.clean_start;
