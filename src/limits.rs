@@ -6,6 +6,7 @@ mod clouds;
 mod doors;
 mod link;
 mod policy;
+mod sessions;
 mod store;
 
 use std::time::Duration;
@@ -15,6 +16,7 @@ pub use clouds::*;
 pub use doors::*;
 pub use link::*;
 pub use policy::*;
+pub use sessions::*;
 pub use store::*;
 
 // ---- clock ----
@@ -368,8 +370,6 @@ pub const UNACKNOWLEDGED_MAX: u16 = 256;
 pub const CLIENT_WINDOW: u16 = 256;
 /// Topic aliases taken from and given to one client. Each costs its topic's length; 64 cover what a client publishes to all the time.
 pub const TOPIC_ALIASES: u16 = 64;
-/// Payload bytes waiting for one client; above it the oldest go, as with a full queue.
-pub const BROKER_QUEUE_BYTES_MAX: usize = 64 << 20;
 /// Sessions kept, connected or not. One more client is refused as "server busy".
 pub const SESSIONS_MAX: usize = 10_000;
 /// Subscriptions of one session. One more is refused in its SUBACK.
@@ -387,12 +387,6 @@ pub const RETAINED_OVERHEAD_BYTES: u64 = 128;
 pub const RETAINED_GONE_MAX: usize = 4_096;
 /// Clients of which it is remembered that something was said about them once; at this number all are forgotten, and it may be said again.
 pub const TOLD_ONCE_MAX: usize = 1_024;
-/// A retained message of QoS 0 from a client is on disk after so long at the latest; a crash before that loses it, as QoS 0 may be lost.
-pub const RETAINED_SOON: Duration = Duration::from_millis(50);
-/// Retained messages of the gateway itself are written so often at most: 20 sensors at 1/s cost one commit in 5 s, not 20 a second.
-pub const RETAINED_LAZY: Duration = Duration::from_secs(5);
-/// After a failed write (disk full) the next one is tried so much later, or with the next acknowledgement that waits.
-pub const RETAINED_RETRY: Duration = Duration::from_secs(5);
 /// Log of one filter with `routing = "rumqttd"`, bytes: 10 segments of 1 MiB. What a filter's subscribers have not been given beyond it is
 /// lost, oldest first; it is never freed, which is why it is not larger.
 pub const ROUTER_LOG_BYTES: usize = 10 << 20;

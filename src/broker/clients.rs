@@ -76,7 +76,7 @@ fn view(sitter: &Sitter, now: Moment) -> ClientOverview {
         subscriptions: session.subscriptions.len() as u64,
         queued: queued as u64,
         queued_bytes: queued_bytes as u64,
-        in_flight: session.wire.len() as u64,
+        in_flight: session.in_flight() as u64,
         dropped: slot.presence.dropped.load(Ordering::Relaxed),
         expiry_s: (expiry_s != u32::MAX).then_some(expiry_s),
         ends_ms: sitter.ends.map(|ends| ms(ends - now)),

@@ -16,7 +16,7 @@ use super::core::Farewell;
 use super::door::Login;
 use super::presence::{Connection, Transport};
 use super::session::Attachment;
-use super::shared::{Live, Shared, count};
+use super::shared::{Live, Shared, count, room};
 use crate::limits;
 use crate::model::Moment;
 use crate::mqtt::framing::{self, FrameError};
@@ -119,7 +119,7 @@ where
     };
     let opened =
         judged.and_then(|(client, access, live)| open(&shared, &connect, &client, access, &live, arrival.entry()));
-    let (conversation, wake, keep_alive_s) = match opened {
+    let (mut conversation, wake, keep_alive_s) = match opened {
         Ok(opened) => opened,
         Err(reason) => {
             let mut output = BytesMut::new();
@@ -128,6 +128,14 @@ where
             return;
         }
     };
+    if let Some(pending) = conversation.attached.pending.take() {
+        // A session that the disk does not take lives in memory; that it does not is told by the keeper.
+        tokio::select! {
+            _ = pending => {}
+            () = shared.stopping.cancelled() => {}
+            () = shared.killed.cancelled() => {}
+        }
+    }
     if let Some(allowance) = arrival.allowance {
         allowance.lift();
     }
@@ -258,7 +266,7 @@ fn open(
     let attachment = Attachment {
         window: usize::from(connect.receive_maximum.min(settings.caps.max_inflight)),
         expiry_s: connect.session_expiry_s,
-        queued_max: settings.max_queued,
+        room: room(settings),
         wake: wake.clone(),
     };
     let now = shared.clock.now();

@@ -1,5 +1,6 @@
 //! What a connected client says, and what it is answered: from packets to the core and back to bytes. Does no I/O.
 
+mod publishing;
 pub(super) mod subscribing;
 
 use std::collections::HashMap;
@@ -11,18 +12,19 @@ use super::access::Access;
 use super::arrival::Entry;
 use super::core::{Attached, Farewell};
 use super::door::Guests;
+use super::journal::Receipt;
 use super::keeper::Urgency;
-use super::owed::{Ledger, Owed};
-use super::promise::{Broken, Pending, Promise};
+use super::owed::{Answer, Ledger, Owed};
+use super::promise::{Broken, Pending};
 use super::session::{Action, Delivery};
 use super::shared::{Live, Shared, count};
+use super::subscribers::SessionGuard;
 use super::wire::Recorded;
 use crate::limits;
 use crate::logic::marks;
-use crate::model::{Message, Moment, Origin, Qos, TopicName};
+use crate::model::{Moment, TopicName};
 use crate::mqtt::reason::Reason;
-use crate::mqtt::server::{self, Connect, Incoming, OutPublish, Publish, Refusal, Version};
-use crate::ports::{Acceptance, NotAccepted};
+use crate::mqtt::server::{self, Connect, Incoming, OutPublish, Refusal, Version};
 
 /// Why a conversation ends.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -124,22 +126,28 @@ impl Conversation {
         match packet {
             Incoming::Publish(publish) => self.hear_publish(publish),
             Incoming::Puback(id) => {
-                self.current()?.wire.puback(id);
+                self.current()?.puback(id);
                 Ok(())
             }
             Incoming::Pubrec(id, refused) => {
-                if self.current()?.wire.pubrec(id, refused) == Recorded::Release {
+                let recorded = self.current()?.pubrec(id, refused);
+                if recorded == Recorded::Release {
                     self.acknowledge(PUBREL, id, Reason::Success);
                 }
                 Ok(())
             }
             Incoming::Pubcomp(id) => {
-                self.current()?.wire.pubcomp(id);
+                self.current()?.pubcomp(id);
                 Ok(())
             }
             Incoming::Pubrel(id) => {
-                let known = self.current()?.release(id);
-                self.acknowledge(PUBCOMP, id, if known { Reason::Success } else { Reason::PacketIdNotFound });
+                let mut receipt = Receipt::new(Urgency::Now);
+                let known = self.current()?.release(id, &mut receipt);
+                let reason = if known { Reason::Success } else { Reason::PacketIdNotFound };
+                match receipt.pending() {
+                    None => self.acknowledge(PUBCOMP, id, reason),
+                    pending => self.owe(Answer::Acknowledgement(PUBCOMP, id, reason), pending),
+                }
                 Ok(())
             }
             Incoming::Subscribe(id, identifier, asks) => self.hear_subscribe(id, identifier, &asks),
@@ -163,7 +171,7 @@ impl Conversation {
         }
     }
 
-    fn current(&self) -> Result<std::sync::MutexGuard<'_, super::session::Session>, Ending> {
+    fn current(&self) -> Result<SessionGuard<'_>, Ending> {
         self.stay()?;
         let session = self.attached.slot.session();
         if session.is_current(self.attached.generation) { Ok(session) } else { Err(Ending::TakenOver) }
@@ -180,160 +188,30 @@ impl Conversation {
         count(&self.shared.traffic.messages_sent, 1);
     }
 
-    fn hear_publish(&mut self, publish: Publish) -> Result<(), Ending> {
-        count(&self.shared.traffic.publish_received, 1);
-        count(&self.shared.traffic.publish_bytes_received, publish.payload.len() as u64);
-        let topic = self.resolve_alias(&publish)?;
-        let packet_id = publish.packet_id;
-        let held = {
-            let session = self.current()?;
-            let is_qos_2 = publish.qos == Qos::ExactlyOnce;
-            let held = is_qos_2.then(|| session.received(packet_id).cloned()).flatten();
-            // A message sent again is counted already: a client that comes back with a full window must be able to send all of it.
-            let unacknowledged = session.received_len() + self.owed.count(PUBACK);
-            if self.version == Version::V5
-                && publish.qos != Qos::AtMostOnce
-                && held.is_none()
-                && unacknowledged >= usize::from(limits::UNACKNOWLEDGED_MAX)
-            {
-                return Err(refuse(
-                    Reason::ReceiveMaximumExceeded,
-                    "more unacknowledged messages than Receive Maximum",
-                ));
-            }
-            held
-        };
-        // The same QoS 2 message again: delivered already, it waits for the promise made the first time.
-        if let Some(promise) = held.as_ref().filter(|promise| !promise.is_broken()) {
-            self.owe(Some(PUBREC), packet_id, Reason::Success, promise.wait());
-            return Ok(());
-        }
-        if !self.access.may_publish(&topic) {
-            return self.deny_publish(&topic, publish.qos, packet_id);
-        }
-        let mut message = Message {
-            topic,
-            payload: publish.payload,
-            qos: publish.qos,
-            retain: publish.retain,
-            origin: Origin::Client,
-            properties: publish.properties,
-            stamp: None,
-        };
-        let peer = self.current()?.peer.clone();
-        let is_from_peer = peer.is_some();
-        if let Some(peer) = peer {
-            marks::came_from(&mut message.properties, &peer);
-            if self.shared.went_through_us(&message) {
-                return self.promise(publish.qos, packet_id, None);
-            }
-        }
-        let message = Arc::new(message);
-        let mut pending = None;
-        if is_from_peer && held.is_none() {
-            let uplink = &self.shared.uplink;
-            uplink.told_in_order(&message, &mut |told| pending = self.tell(&message, told, held.as_ref()));
+    /// Answers at once when nothing is waited for, and nobody waits before it.
+    fn owe(&mut self, answer: Answer, pending: Option<Pending>) {
+        if pending.is_none() && self.owed.is_empty() {
+            self.answer(answer);
         } else {
-            pending = self.tell(&message, None, held.as_ref());
+            self.owed.push(Owed { answer, pending });
         }
-        self.promise(publish.qos, packet_id, pending)
     }
 
-    /// Gives a message to everyone who is to have it. `fetched`: when its copy was told, if one was; `held`: what became of it when it came before.
-    fn tell(&self, message: &Arc<Message>, fetched: Option<Moment>, held: Option<&Promise>) -> Option<Pending> {
-        let urgency = if message.qos == Qos::AtMostOnce { Urgency::Soon } else { Urgency::Now };
-        if fetched.is_some() || held.is_some_and(Promise::is_for_a_copy) {
-            // What that copy did not wait for this one does: its sender forgets it then.
-            let settled = self.shared.uplink.settled(message);
-            let kept = match fetched {
-                Some(at) => self.shared.retain(message, at, urgency),
-                None => self.shared.keep_again(message, urgency),
-            };
-            return join(settled, kept, Broken::Fetched);
-        }
-        // A bridge that has committed it must not get it twice.
-        let is_with_bridges = held.is_some_and(Promise::is_with_bridges);
-        let acceptance = match held.and_then(Promise::refusal) {
-            _ if is_with_bridges => None,
-            Some(refusal) => self.shared.uplink.accept_rest(message, &refusal),
-            None => self.shared.uplink.accept(message),
-        };
-        let kept = if held.is_some() {
-            // Its subscribers have it; only what was promised beyond them is to be tried again.
-            self.shared.keep_again(message, urgency)
-        } else {
-            self.shared.publish(self.attached.slot.key, message, urgency)
-        };
-        join(acceptance, kept, Broken::Bridge)
-    }
-
-    fn resolve_alias(&mut self, publish: &Publish) -> Result<TopicName, Ending> {
-        match (publish.alias, &publish.topic) {
-            (None, Some(topic)) => Ok(topic.clone()),
-            (Some(alias), _) if alias == 0 || alias > limits::TOPIC_ALIASES => {
-                Err(refuse(Reason::TopicAliasInvalid, "topic alias out of range"))
+    fn answer(&mut self, answer: Answer) {
+        match answer {
+            Answer::None => {}
+            Answer::Acknowledgement(first, packet_id, reason) => self.acknowledge(first, packet_id, reason),
+            Answer::Whole(bytes) => {
+                self.output.extend_from_slice(&bytes);
+                count(&self.shared.traffic.messages_sent, 1);
             }
-            (Some(alias), Some(topic)) => {
-                self.aliases_in.insert(alias, topic.clone());
-                Ok(topic.clone())
-            }
-            (Some(alias), None) => match self.aliases_in.get(&alias) {
-                Some(topic) => Ok(topic.clone()),
-                None => Err(refuse(Reason::ProtocolError, "a topic alias that was never given a topic")),
-            },
-            (None, None) => Err(refuse(Reason::ProtocolError, "neither topic nor topic alias")),
-        }
-    }
-
-    /// Acknowledges a message once this has come true.
-    fn promise(&mut self, qos: Qos, packet_id: u16, pending: Option<Pending>) -> Result<(), Ending> {
-        match qos {
-            Qos::AtMostOnce => {
-                if pending.is_some() {
-                    self.owe(None, 0, Reason::Success, pending);
-                }
-            }
-            Qos::AtLeastOnce => self.owe(Some(PUBACK), packet_id, Reason::Success, pending),
-            Qos::ExactlyOnce => {
-                let promise = pending.map_or(Promise::Kept, Promise::owe);
-                let wait = promise.wait();
-                self.current()?.receive(packet_id, promise);
-                self.owe(Some(PUBREC), packet_id, Reason::Success, wait);
-            }
-        }
-        Ok(())
-    }
-
-    /// 3.1.1 has no word for it: the message is acknowledged and dropped.
-    fn deny_publish(&mut self, topic: &TopicName, qos: Qos, packet_id: u16) -> Result<(), Ending> {
-        let client = &self.attached.slot.client;
-        if self.shared.is_first(client, "publish") {
-            tracing::warn!(%client, %topic, "client may not publish to this topic, its message is dropped");
-        }
-        if self.version == Version::V311 {
-            return self.promise(qos, packet_id, None);
-        }
-        let first = [None, Some(PUBACK), Some(PUBREC)][usize::from(qos.level())];
-        if first.is_some() {
-            self.owe(first, packet_id, Reason::NotAuthorized, None);
-        }
-        Ok(())
-    }
-
-    /// Acknowledges at once when nothing is waited for, and nobody waits before it.
-    fn owe(&mut self, first: Option<u8>, packet_id: u16, reason: Reason, pending: Option<Pending>) {
-        match (first, &pending) {
-            (Some(first), None) if self.owed.is_empty() => self.acknowledge(first, packet_id, reason),
-            _ => self.owed.push(Owed { first, packet_id, reason, pending }),
         }
     }
 
     /// Waits for the oldest promise, and writes the acknowledgements that it held back.
     pub(super) async fn settle(&mut self) -> Result<(), Ending> {
         for owed in self.owed.settle().await? {
-            if let Some(first) = owed.first {
-                self.acknowledge(first, owed.packet_id, owed.reason);
-            }
+            self.answer(owed.answer);
         }
         Ok(())
     }
@@ -350,11 +228,11 @@ impl Conversation {
                 let mut action = session.poll(now);
                 // What came from another gateway does not go back to it, and a bridge to its own broker gets nothing.
                 while let Some(Action::Publish { delivery, packet_id, .. }) = &action
-                    && let Some(peer) = &session.peer
+                    && let Some(peer) = session.peer()
                     && (self.shared.is_us(peer)
                         || marks::went_through(delivery.message.properties.as_deref(), peer.as_str()))
                 {
-                    session.wire.forget(*packet_id);
+                    session.forget(*packet_id);
                     action = session.poll(now);
                 }
                 let is_hungry = action.is_none() && session.hungry_cursor().is_some();
@@ -399,7 +277,7 @@ impl Conversation {
             count(&self.shared.traffic.publish_bytes_sent, delivery.message.payload.len() as u64);
         } else {
             // Larger than the client takes: it must not be sent, and counts as delivered [MQTT-3.1.2-25].
-            self.current()?.wire.forget(packet_id);
+            self.current()?.forget(packet_id);
             count(&self.shared.core().counters.dropped, 1);
             count(&self.attached.slot.presence.dropped, 1);
         }
@@ -457,18 +335,6 @@ impl Drop for Conversation {
 
 fn refuse(reason: Reason, text: &'static str) -> Ending {
     Ending::Refused(Refusal { reason, text })
-}
-
-fn join(acceptance: Option<Acceptance>, kept: Option<Pending>, because: fn(NotAccepted) -> Broken) -> Option<Pending> {
-    match (acceptance, kept) {
-        (None, kept) => kept,
-        (Some(acceptance), None) => Some(Box::pin(async move { acceptance.await.map_err(because) })),
-        (Some(acceptance), Some(kept)) => Some(Box::pin(async move {
-            let (accepted, kept) = tokio::join!(acceptance, kept);
-            accepted.map_err(because)?;
-            kept
-        })),
-    }
 }
 
 const PUBACK: u8 = 0x40;

@@ -3,6 +3,7 @@
 //! Every message passes [`Core::publish`] under that lock, so that all subscribers see messages in one order, and a new subscriber sees each
 //! retained message either as retained or live, never neither. Lock order: core, then one session.
 
+mod durable;
 mod sitters;
 
 use std::collections::{BTreeSet, HashMap};
@@ -10,9 +11,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+pub(super) use self::durable::Weight;
 pub(super) use self::sitters::Sitter;
-use super::door::Guests;
 use super::fanout::{Envelope, Fanout, FilterId};
+use super::journal::Receipt;
+use super::keeper::{Desk, Urgency};
+use super::promise::Pending;
 use super::queue::Pushed;
 use super::retained::{Outcome, Retained};
 use super::session::{Attachment, Delivery, RetainedCursor, Subscription};
@@ -42,13 +46,14 @@ struct Life {
 }
 
 /// What a connection gets with its session.
-#[derive(Debug)]
 pub(super) struct Attached {
     pub(super) slot: Arc<Slot>,
     pub(super) generation: u64,
     pub(super) session_present: bool,
     /// Wills that the takeover or the end of an older session sets free.
     pub(super) wills: Vec<Arc<Message>>,
+    /// What the CONNACK waits for: that the session is on disk.
+    pub(super) pending: Option<Pending>,
 }
 
 /// No room for one more session.
@@ -92,6 +97,11 @@ pub(super) struct Core {
     shared_subscriptions: usize,
     found: Vec<FilterId>,
     targets: Vec<Target>,
+    /// Where sessions that outlive the process are written; `None` where none do.
+    desk: Option<Arc<Desk>>,
+    /// Payload bytes in all queues, each message once.
+    queued_bytes: Arc<AtomicU64>,
+    queued_bytes_max: u64,
 }
 
 impl Core {
@@ -113,7 +123,19 @@ impl Core {
             shared_subscriptions: 0,
             found: Vec::new(),
             targets: Vec::new(),
+            desk: None,
+            queued_bytes: Arc::default(),
+            queued_bytes_max: u64::MAX,
         }
+    }
+
+    /// Sessions that outlive their connection are written there from here on.
+    pub(super) fn write_to(&mut self, desk: Option<&Arc<Desk>>) {
+        self.desk = desk.cloned();
+    }
+
+    pub(super) fn set_queued_bytes_max(&mut self, queued_bytes_max: u64) {
+        self.queued_bytes_max = queued_bytes_max;
     }
 
     /// Gives a connection its session: the one the client id has, or a new one. What another user began under the same client id is not its.
@@ -157,17 +179,15 @@ impl Core {
         let slot = match resumed {
             Some(slot) => slot,
             None if self.lives.len() >= limits::SESSIONS_MAX => return Err(TooManySessions),
-            None => {
-                self.next_key += 1;
-                Arc::new(Slot::new(client.clone(), self.next_key))
-            }
+            None => self.begin(client, user, attachment.expiry_s),
         };
         let generation = slot.session().attach(attachment);
+        let pending = Self::note_attached(&slot);
         let user = user.map(str::to_owned);
         self.lives.insert(client.clone(), Life { slot: slot.clone(), user, will, will_due: None, ends: None });
         self.connected += 1;
         self.connected_max = self.connected_max.max(self.connected);
-        Ok(Attached { slot, generation, session_present, wills })
+        Ok(Attached { slot, generation, session_present, wills, pending })
     }
 
     /// Takes a connection off its session. Returns the will to publish at once; nothing when another connection has the session by now.
@@ -267,62 +287,43 @@ impl Core {
         asked: &TopicFilter,
         mut subscription: Subscription,
         retain_handling: u8,
+        receipt: &mut Receipt,
     ) -> bool {
         subscription.since = self.number;
-        let old = slot.session().subscriptions.insert(asked.clone(), subscription.clone());
+        let old = slot.session().subscriptions.get(asked).cloned();
+        // Retained messages are not sent to shared subscriptions [MQTT-4.8.2].
+        let wanted = retain_handling == 0 || (retain_handling == 1 && old.is_none());
+        let wanted = wanted && subscription.group.is_none();
+        slot.session().subscribe(asked, subscription.clone(), wanted, receipt);
         if let Some(old) = &old {
             self.leave(slot, old);
         }
-        let filter = subscription.filter.clone();
-        let id = *self.by_filter.entry(filter.clone()).or_insert_with(|| {
-            self.next_filter += 1;
-            self.fanout.subscribe(&filter, self.next_filter);
-            self.next_filter
-        });
-        let entry = self.filters.entry(id).or_default();
-        entry.join(slot, subscription.clone());
-        self.subscriptions += 1;
-        self.shared_subscriptions += usize::from(subscription.group.is_some());
-        // Retained messages are not sent to shared subscriptions [MQTT-4.8.2].
-        let wanted = retain_handling == 0 || (retain_handling == 1 && old.is_none());
-        if wanted && subscription.group.is_none() {
+        self.enter(slot, &subscription);
+        if wanted {
             slot.session().add_cursor(RetainedCursor { subscription, after: None });
         }
         old.is_none()
     }
 
+    fn enter(&mut self, slot: &Arc<Slot>, subscription: &Subscription) {
+        let filter = &subscription.filter;
+        let id = *self.by_filter.entry(filter.clone()).or_insert_with(|| {
+            self.next_filter += 1;
+            self.fanout.subscribe(filter, self.next_filter);
+            self.next_filter
+        });
+        self.filters.entry(id).or_default().join(slot, subscription.clone());
+        self.subscriptions += 1;
+        self.shared_subscriptions += usize::from(subscription.group.is_some());
+    }
+
     /// Ends a subscription. Returns whether there was one.
-    pub(super) fn unsubscribe(&mut self, slot: &Arc<Slot>, asked: &TopicFilter) -> bool {
-        let old = {
-            let mut session = slot.session();
-            let old = session.subscriptions.remove(asked);
-            if let Some(old) = &old {
-                session.drop_cursor(&old.filter);
-            }
-            old
-        };
+    pub(super) fn unsubscribe(&mut self, slot: &Arc<Slot>, asked: &TopicFilter, receipt: &mut Receipt) -> bool {
+        let old = slot.session().unsubscribe(asked, receipt);
         if let Some(old) = &old {
             self.leave(slot, old);
         }
         old.is_some()
-    }
-
-    /// Ends every subscription that its user is not allowed any more, of clients that are away too.
-    pub(super) fn withdraw(&mut self, guests: &Guests) {
-        let mut refused = Vec::new();
-        for life in self.lives.values() {
-            let access = guests.access(life.user.as_deref(), &life.slot.client);
-            let session = life.slot.session();
-            for (asked, subscription) in &session.subscriptions {
-                if !access.as_ref().is_some_and(|access| access.may_subscribe(&subscription.filter)) {
-                    refused.push((life.slot.clone(), asked.clone()));
-                }
-            }
-        }
-        for (slot, asked) in refused {
-            tracing::info!(client = %slot.client, filter = %asked, "client may not subscribe to this filter any more, its subscription ends");
-            self.unsubscribe(&slot, &asked);
-        }
     }
 
     fn leave(&mut self, slot: &Arc<Slot>, subscription: &Subscription) {
@@ -363,26 +364,37 @@ impl Core {
     }
 
     /// Sends a message to everyone who subscribes to its topic, and makes it the topic's retained one if it is to be.
-    pub(super) fn publish(&mut self, sender: u64, message: Arc<Message>, now: Moment) -> Published {
+    /// What its acknowledgement waits for is in the receipt then.
+    pub(super) fn publish(
+        &mut self,
+        sender: u64,
+        message: Arc<Message>,
+        now: Moment,
+        receipt: &mut Receipt,
+    ) -> Published {
         let (envelope, retained) = self.retain(sender, message, None, now);
         let mut found = std::mem::take(&mut self.found);
         let lost = self.fanout.publish(&envelope, &mut found).is_err();
         if lost {
             self.counters.dropped.fetch_add(1, Ordering::Relaxed);
         }
-        self.deliver(&envelope, &found);
+        self.deliver(&envelope, &found, receipt);
         found.clear();
         self.found = found;
         Published { retained, lost }
     }
 
     /// Queues a message for the subscribers of the filters that mean it.
-    pub(super) fn deliver(&mut self, envelope: &Envelope, found: &[FilterId]) {
+    pub(super) fn deliver(&mut self, envelope: &Envelope, found: &[FilterId], receipt: &mut Receipt) {
         for id in found {
             let Some(entry) = self.filters.get_mut(id) else { continue };
             entry.aim(*id, envelope, &mut self.targets);
         }
+        if self.targets.is_empty() {
+            return;
+        }
         let expires = expires(envelope);
+        let weight = self.weigh(&envelope.message);
         for target in self.targets.drain(..) {
             let delivery = Delivery {
                 message: envelope.message.clone(),
@@ -391,8 +403,10 @@ impl Core {
                 expires,
                 subscription_ids: target.ids,
                 by_group: target.by_group,
+                row: 0,
+                weight: Some(weight.clone()),
             };
-            push(&self.counters, &target.slot, delivery);
+            push(&self.counters, &target.slot, delivery, receipt);
         }
     }
 
@@ -402,7 +416,9 @@ impl Core {
         let heir = self.filters.get_mut(&by_group.filter).and_then(|entry| entry.heir(&by_group.group));
         if let Some((slot, qos)) = heir {
             let qos = delivery.message.qos.min(qos);
-            push(&self.counters, &slot, Delivery { qos, subscription_ids: None, ..delivery });
+            // Its publisher has its acknowledgement, or waits for the file that it leaves in the same commit.
+            let mut receipt = Receipt::new(Urgency::Next);
+            push(&self.counters, &slot, Delivery { qos, subscription_ids: None, ..delivery }, &mut receipt);
         }
     }
 
@@ -452,11 +468,11 @@ pub(super) struct Census {
     pub(super) counters: Arc<Counters>,
 }
 
-fn push(counters: &Counters, slot: &Slot, delivery: Delivery) {
+fn push(counters: &Counters, slot: &Slot, delivery: Delivery, receipt: &mut Receipt) {
     let (pushed, was_dropping) = {
         let mut session = slot.session();
         let was_dropping = session.is_dropping();
-        (session.push(delivery), was_dropping)
+        (session.push(delivery, receipt), was_dropping)
     };
     let dropped = match pushed {
         Pushed::Queued | Pushed::Away => return,

@@ -107,6 +107,8 @@ mod tests {
             max_connections: 1,
             caps: Caps::default(),
             max_queued: 1,
+            max_queued_bytes: 0,
+            max_queued_bytes_total: 0,
             max_retained_bytes: 1,
             users,
             anonymous,

@@ -2,12 +2,12 @@
 //!
 //! - `listener` takes connections in and shakes hands, as far as `room` has seats; `arrival` knows how one came, `connection` carries their bytes, `conversation` knows what they mean
 //! - `session` is what outlives a connection; `core` is everyone's state; `fanout` finds the subscribers of a message
-//! - `retained` holds the last message of each topic, `keeper` writes it to disk
+//! - `retained` holds the last message of each topic; `keeper` writes it to disk, and what sessions note in their `journal`
 //! - `door` lets users in, `access` says what they may do, `judge` the same for a person who asks; `sys` counts
 //! - `clients` tells a person who is there, and shows one out
 //!
 //! Promises: a publisher of QoS 1 or 2 is acknowledged after every bridge that forwards its message has committed it, and after the message is
-//! on disk if it is retained. Not promised: that sessions, and what waits in them, outlive the process.
+//! on disk, if it is retained or a session that outlives its connection is to have it. Such sessions outlive the process too.
 
 mod access;
 mod arrival;
@@ -17,6 +17,7 @@ mod conversation;
 mod core;
 mod door;
 mod fanout;
+mod journal;
 pub mod judge;
 mod keeper;
 mod listener;
@@ -47,11 +48,15 @@ use self::core::Core;
 #[cfg(feature = "rumqttd")]
 use self::fanout::{Alive, Envelope, Rumqttd};
 use self::fanout::{Fanout, Trie};
+#[cfg(feature = "rumqttd")]
+use self::journal::Receipt;
 use self::keeper::Keeper;
+#[cfg(feature = "rumqttd")]
+use self::keeper::Urgency;
 use self::listener::Listener;
 use self::room::Room;
 use self::settings::Place;
-use self::shared::Shared;
+use self::shared::{AtHome, Shared};
 pub use self::sys::Counters;
 use crate::clock::Clock;
 use crate::health::{Health, Pulse, Supervised};
@@ -134,13 +139,16 @@ impl Broker {
         // The way back from a router that finds its filters later; known once the core is where it stays.
         let home = Arc::new(OnceLock::new());
         let mut core = Core::new(router(settings.routing, &home)?, settings.max_retained_bytes);
+        core.set_queued_bytes_max(settings.max_queued_bytes_total);
         let keeper = match &settings.store {
             None => Keeper::default(),
             Some(directory) => {
-                let (keeper, found) = Keeper::open(directory, clock.clone(), health).await?;
-                for found in found {
+                let (keeper, mut past) = Keeper::open(directory, clock.clone(), health).await?;
+                for found in past.retained.drain(..) {
                     core.retained.restore(found.message, found.expires);
                 }
+                core.write_to(keeper.desk());
+                core.adopt(past, shared::room(&settings), clock.now());
                 keeper
             }
         };
@@ -148,6 +156,7 @@ impl Broker {
         let shared = Shared::new(settings, tls, core, keeper, uplink, clock);
         // Set once, here.
         let _ = home.set(Arc::downgrade(&shared));
+        shared.keeper.belongs_to(Box::new(AtHome(Arc::downgrade(&shared))));
         let room = Arc::<Room>::default();
         let tasks = TaskTracker::new();
         tasks.spawn(keep_house(shared.clone(), supervised.pulse()));
@@ -276,7 +285,8 @@ fn router(routing: Routing, home: &Home) -> Result<Box<dyn Fanout>, BrokerError>
             let home = home.clone();
             let deliver = move |envelope: &Envelope, id| {
                 let Some(shared) = home.get().and_then(Weak::upgrade) else { return Alive::No };
-                shared.core().deliver(envelope, &[id]);
+                // Its publisher has been answered: what this puts into queues is in the next commit.
+                shared.core().deliver(envelope, &[id], &mut Receipt::new(Urgency::Next));
                 Alive::Yes
             };
             let router = Rumqttd::start(Box::new(deliver)).map_err(BrokerError::Router)?;

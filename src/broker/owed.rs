@@ -4,15 +4,25 @@ use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::task::Poll;
 
+use bytes::BytesMut;
+
 use super::promise::{Broken, Pending};
 use crate::mqtt::reason::Reason;
 
+/// What is to be answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Answer {
+    /// Nothing: QoS 0.
+    None,
+    /// An acknowledgement with this type byte.
+    Acknowledgement(u8, u16, Reason),
+    /// SUBACK or UNSUBACK, as it goes out.
+    Whole(BytesMut),
+}
+
 /// One acknowledgement.
 pub(super) struct Owed {
-    /// Type byte of the acknowledgement; `None` when the publication gets none.
-    pub(super) first: Option<u8>,
-    pub(super) packet_id: u16,
-    pub(super) reason: Reason,
+    pub(super) answer: Answer,
     pub(super) pending: Option<Pending>,
 }
 
@@ -31,7 +41,8 @@ impl Ledger {
 
     /// How many acknowledgements of this type are owed.
     pub(super) fn count(&self, first: u8) -> usize {
-        self.0.iter().filter(|owed| owed.first == Some(first)).count()
+        let is_one = |owed: &&Owed| matches!(owed.answer, Answer::Acknowledgement(of, ..) if of == first);
+        self.0.iter().filter(is_one).count()
     }
 
     pub(super) fn push(&mut self, owed: Owed) {
@@ -49,8 +60,9 @@ impl Ledger {
         .await;
         let mut settled = Vec::new();
         if let Some(oldest) = self.0.pop_front() {
-            // A QoS 0 message that was not taken is the bridge's to count: its publisher asked for no promise.
-            if oldest.first.is_some() {
+            // A QoS 0 message that was not taken is the bridge's to count: its publisher asked for no promise. A subscription that the disk
+            // does not take is there all the same.
+            if matches!(oldest.answer, Answer::Acknowledgement(..)) {
                 outcome?;
             }
             settled.push(oldest);

@@ -1,4 +1,4 @@
-//! What the broker owes a publisher before it may acknowledge: the commit of every bridge that takes the message, and of the retained set.
+//! What the broker owes a publisher before it may acknowledge: the commit of every bridge that takes the message, and of its own store.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -16,9 +16,9 @@ pub(super) enum Broken {
     /// A bridge could not commit the copy of it that was fetched, and that it has all the same.
     #[error("{0}")]
     Fetched(NotAccepted),
-    /// The retained set could not be written.
-    #[error("the store cannot take retained messages: {0}")]
-    Retained(String),
+    /// What has to be kept of it here could not be written.
+    #[error("the store of the local broker cannot take it: {0}")]
+    Store(String),
     /// The runtime is going away.
     #[error("the broker is stopping")]
     Stopping,
@@ -32,6 +32,8 @@ pub(super) type Pending = Pin<Box<dyn Future<Output = Result<(), Broken>> + Send
 pub(super) enum Promise {
     /// Nothing is owed.
     Kept,
+    /// Owed by a life before: its subscribers have it, and what was promised beyond them has to be promised anew.
+    Before,
     /// Owed, or decided.
     Owed(watch::Receiver<Option<Result<(), Broken>>>),
 }
@@ -51,6 +53,7 @@ impl Promise {
     pub(super) fn is_broken(&self) -> bool {
         match self {
             Self::Kept => false,
+            Self::Before => true,
             Self::Owed(told) => matches!(&*told.borrow(), Some(Err(_))),
         }
     }
@@ -59,14 +62,15 @@ impl Promise {
     pub(super) fn is_with_bridges(&self) -> bool {
         match self {
             Self::Kept => true,
-            Self::Owed(told) => matches!(&*told.borrow(), Some(Err(Broken::Retained(_)))),
+            Self::Before => false,
+            Self::Owed(told) => matches!(&*told.borrow(), Some(Err(Broken::Store(_)))),
         }
     }
 
     /// Whether it was given for a message whose copy was fetched before, and broken by a bridge that has that copy.
     pub(super) fn is_for_a_copy(&self) -> bool {
         match self {
-            Self::Kept => false,
+            Self::Kept | Self::Before => false,
             Self::Owed(told) => matches!(&*told.borrow(), Some(Err(Broken::Fetched(_)))),
         }
     }
@@ -74,7 +78,7 @@ impl Promise {
     /// Why the bridges could not keep it, if that is known.
     pub(super) fn refusal(&self) -> Option<NotAccepted> {
         match self {
-            Self::Kept => None,
+            Self::Kept | Self::Before => None,
             Self::Owed(told) => match &*told.borrow() {
                 Some(Err(Broken::Bridge(refusal))) => Some(refusal.clone()),
                 _ => None,
@@ -90,5 +94,16 @@ impl Promise {
             let outcome = told.wait_for(Option::is_some).await.map_err(|_| Broken::Stopping)?;
             outcome.clone().unwrap_or(Err(Broken::Stopping))
         }))
+    }
+}
+
+/// Both, where there are two.
+pub(super) fn both(one: Option<Pending>, other: Option<Pending>) -> Option<Pending> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(Box::pin(async move {
+            let (one, other) = tokio::join!(one, other);
+            one.and(other)
+        })),
+        (one, other) => one.or(other),
     }
 }

@@ -2,8 +2,8 @@
 
 use std::collections::VecDeque;
 
+use super::journal::Diary;
 use super::session::Delivery;
-use crate::limits;
 use crate::model::{Moment, Qos};
 
 /// How a delivery was taken.
@@ -19,6 +19,15 @@ pub(super) enum Pushed {
     Away,
 }
 
+/// How much may wait for one client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Room {
+    /// Messages.
+    pub(super) messages: usize,
+    /// Payload bytes.
+    pub(super) bytes: usize,
+}
+
 /// See the module. When it is full the oldest goes, QoS 0 first.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
@@ -26,13 +35,13 @@ pub(super) struct Queue {
     loose: VecDeque<(u64, Delivery)>,
     bytes: usize,
     pushed: u64,
-    max: usize,
+    room: Room,
     dropped_since_empty: u64,
 }
 
 impl Queue {
-    pub(super) fn set_max(&mut self, max: usize) {
-        self.max = max;
+    pub(super) fn set_room(&mut self, room: Room) {
+        self.room = room;
     }
 
     /// Messages that wait.
@@ -40,46 +49,69 @@ impl Queue {
         self.waiting.len() + self.loose.len()
     }
 
-    /// Their payloads, bytes.
+    /// How many of QoS 1 and 2 wait.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Payload bytes that wait.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
     }
 
     /// Takes a message in.
-    pub(super) fn push(&mut self, delivery: Delivery) -> Pushed {
+    pub(super) fn push(&mut self, delivery: Delivery, diary: &mut Diary) -> Pushed {
         let bytes = delivery.message.payload.len();
         let mut displaced = 0;
         while self.is_full(bytes) {
-            let oldest = match self.loose.pop_front() {
-                None if delivery.qos == Qos::AtMostOnce => {
-                    self.dropped_since_empty += 1;
-                    return Pushed::Dropped;
-                }
-                None => self.waiting.pop_front(),
-                some => some,
-            };
-            let Some((_, oldest)) = oldest else { break };
-            self.bytes -= oldest.message.payload.len();
+            if self.loose.is_empty() && delivery.qos == Qos::AtMostOnce {
+                self.dropped_since_empty += 1;
+                return Pushed::Dropped;
+            }
+            if !self.drop_oldest(diary) {
+                break;
+            }
             displaced += 1;
         }
-        self.bytes += bytes;
+        self.put(delivery);
+        if displaced == 0 { Pushed::Queued } else { Pushed::Displaced(displaced) }
+    }
+
+    /// Puts a message behind the others, whatever room there is.
+    pub(super) fn put(&mut self, delivery: Delivery) {
+        self.bytes += delivery.message.payload.len();
         self.pushed += 1;
         let line = if delivery.qos == Qos::AtMostOnce { &mut self.loose } else { &mut self.waiting };
         line.push_back((self.pushed, delivery));
-        if displaced == 0 {
-            return Pushed::Queued;
+    }
+
+    /// Drops the oldest message, QoS 0 first. Returns whether there was one.
+    pub(super) fn drop_oldest(&mut self, diary: &mut Diary) -> bool {
+        let Some((_, oldest)) = self.loose.pop_front().or_else(|| self.waiting.pop_front()) else { return false };
+        self.bytes -= oldest.message.payload.len();
+        self.dropped_since_empty += 1;
+        diary.gone(oldest.row, Some(&oldest));
+        true
+    }
+
+    pub(super) fn each_delivery(&mut self, see: &mut dyn FnMut(&mut Delivery)) {
+        self.waiting.iter_mut().for_each(|(_, delivery)| see(delivery));
+    }
+
+    /// Notes all of it anew.
+    pub(super) fn note_again(&self, diary: &mut Diary) {
+        for (_, delivery) in &self.waiting {
+            diary.again(delivery.row, Some(delivery), None);
         }
-        self.dropped_since_empty += displaced;
-        Pushed::Displaced(displaced)
     }
 
     fn is_full(&self, more_bytes: usize) -> bool {
         let count = self.waiting.len() + self.loose.len();
-        count > 0 && (count >= self.max || self.bytes + more_bytes > limits::BROKER_QUEUE_BYTES_MAX)
+        count > 0 && (count >= self.room.messages || self.bytes + more_bytes > self.room.bytes)
     }
 
     /// The next message that is still worth sending, in the order they came; QoS 0 alone while the wire has no room for others.
-    pub(super) fn pop(&mut self, is_open: bool, now: Moment) -> Option<Delivery> {
+    pub(super) fn pop(&mut self, is_open: bool, now: Moment, diary: &mut Diary) -> Option<Delivery> {
         loop {
             let waiting = self.waiting.front().filter(|_| is_open).map(|(order, _)| *order);
             let loose = self.loose.front().map(|(order, _)| *order);
@@ -93,14 +125,31 @@ impl Queue {
             if !delivery.is_expired(now) {
                 return Some(delivery);
             }
+            diary.gone(delivery.row, Some(&delivery));
         }
     }
 
+    /// The next of QoS 1 and 2 that is still worth sending.
+    pub(super) fn pop_waiting(&mut self, now: Moment, diary: &mut Diary) -> Option<Delivery> {
+        while let Some((_, delivery)) = self.waiting.pop_front() {
+            self.bytes -= delivery.message.payload.len();
+            if !delivery.is_expired(now) {
+                return Some(delivery);
+            }
+            diary.gone(delivery.row, Some(&delivery));
+        }
+        None
+    }
+
     /// Takes out all that waits with a promise of delivery.
-    pub(super) fn drain(&mut self) -> impl Iterator<Item = Delivery> {
+    pub(super) fn drain(&mut self, diary: &mut Diary) -> Vec<Delivery> {
         self.clear_loose();
         self.bytes = 0;
-        self.waiting.drain(..).map(|(_, delivery)| delivery)
+        let left: Vec<Delivery> = self.waiting.drain(..).map(|(_, delivery)| delivery).collect();
+        for delivery in &left {
+            diary.gone(delivery.row, Some(delivery));
+        }
+        left
     }
 
     /// Drops what does not wait for an absent client.

@@ -58,6 +58,13 @@ impl Retained {
         self.topics.len()
     }
 
+    /// Every message that has not expired.
+    pub(super) fn each(&self, now: Moment, mut see: impl FnMut(&Arc<Message>, Option<Moment>)) {
+        for kept in self.topics.values().filter(|kept| kept.expires.is_none_or(|expires| expires > now)) {
+            see(&kept.message, kept.expires);
+        }
+    }
+
     pub(super) fn bytes(&self) -> u64 {
         self.bytes
     }
@@ -186,6 +193,8 @@ impl Retained {
                     expires: kept.expires,
                     subscription_ids: identifiers.clone(),
                     by_group: None,
+                    row: 0,
+                    weight: None,
                 });
             }
             if looked_at == limits::RETAINED_SCAN_MAX || found.len() == limits::RETAINED_READ_MAX {

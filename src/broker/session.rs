@@ -5,18 +5,25 @@
 //! - messages of QoS 1 and 2 leave in the order they came, those of QoS 0 likewise; QoS 0 does not wait for a full window;
 //! - a full queue drops the oldest, QoS 0 first, and counts it.
 //!
-//! In memory: it lives as long as the process. A durable form would be written where `push`, `puback`, `pubrec` and `pubcomp` change it.
+//! One that outlives its connection is on disk as well: every change of it is noted in its [`Diary`], and of QoS 2 nothing leaves before what makes it
+//! repeatable is written.
+
+mod durable;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use tokio::sync::Notify;
 
+use super::core::Weight;
+use super::journal::{Diary, Due, Op, Receipt};
 use super::promise::Promise;
-use super::queue::{Pushed, Queue};
+use super::queue::{Pushed, Queue, Room};
 use super::subscribers::ByGroup;
-use super::wire::{Resend, Wire};
+use super::wire::{Next, Recorded, Wire};
 use crate::model::{GatewayId, Message, Moment, Qos, TopicFilter, TopicName};
+use durable::Durable;
+pub(super) use durable::Found;
 
 /// A message on its way to one client.
 #[derive(Debug, Clone)]
@@ -32,6 +39,10 @@ pub(super) struct Delivery {
     pub(super) subscription_ids: Option<Arc<[u32]>>,
     /// Set when it is due to a shared subscription alone.
     pub(super) by_group: Option<ByGroup>,
+    /// Its row on disk, given by the session it waits in; 0 for none.
+    pub(super) row: i64,
+    /// What it weighs with all that waits.
+    pub(super) weight: Option<Arc<Weight>>,
 }
 
 impl Delivery {
@@ -79,8 +90,8 @@ pub(super) struct Attachment {
     pub(super) window: usize,
     /// Seconds the session outlives the connection; `u32::MAX` for ever.
     pub(super) expiry_s: u32,
-    /// Most messages waiting.
-    pub(super) queued_max: usize,
+    /// How much may wait.
+    pub(super) room: Room,
     /// Wakes the connection's task.
     pub(super) wake: Arc<Notify>,
 }
@@ -93,13 +104,18 @@ pub(super) struct Session {
     attachment: Option<Attachment>,
     expiry_s: u32,
     /// The gateway whose bridge this client is, as it told itself.
-    pub(super) peer: Option<GatewayId>,
+    peer: Option<GatewayId>,
     queue: Queue,
-    pub(super) wire: Wire,
+    wire: Wire,
     received: HashMap<u16, Promise>,
     retained_cursors: VecDeque<RetainedCursor>,
     retained_ready: VecDeque<Delivery>,
+    /// Subscriptions of which the disk does not know yet that their retained messages were sent.
+    hungry: Vec<TopicFilter>,
     pub(super) subscriptions: HashMap<TopicFilter, Subscription>,
+    pub(super) diary: Diary,
+    durable: Option<Box<Durable>>,
+    last_id: i64,
 }
 
 impl Session {
@@ -114,7 +130,11 @@ impl Session {
             received: HashMap::new(),
             retained_cursors: VecDeque::new(),
             retained_ready: VecDeque::new(),
+            hungry: Vec::new(),
             subscriptions: HashMap::new(),
+            diary: Diary::default(),
+            durable: None,
+            last_id: 0,
         }
     }
 
@@ -122,7 +142,7 @@ impl Session {
     pub(super) fn attach(&mut self, attachment: Attachment) -> u64 {
         self.generation += 1;
         self.expiry_s = attachment.expiry_s;
-        self.queue.set_max(attachment.queued_max);
+        self.queue.set_room(attachment.room);
         self.wire.restart();
         if let Some(old) = self.attachment.replace(attachment) {
             old.wake.notify_one();
@@ -135,6 +155,7 @@ impl Session {
         self.attachment = None;
         self.wire.restart();
         self.queue.clear_loose();
+        self.note_about(true, Due::Lazy, None);
     }
 
     /// Ends the session for whoever still holds it. Returns what other members of its shared subscriptions may have: all that was not sent,
@@ -144,9 +165,13 @@ impl Session {
         if let Some(old) = self.attachment.take() {
             old.wake.notify_one();
         }
-        let mut left = self.wire.drain_unacknowledged();
-        left.extend(self.queue.drain());
+        let mut left = self.wire.drain_unacknowledged(&mut self.diary);
+        left.extend(self.queue.drain(&mut self.diary));
+        self.diary.note_lazily(Op::End);
+        self.diary.close();
+        self.durable = None;
         left.retain(|delivery| delivery.by_group.is_some());
+        left.iter_mut().for_each(|delivery| delivery.row = 0);
         left
     }
 
@@ -171,8 +196,20 @@ impl Session {
         self.expiry_s = expiry_s;
     }
 
-    pub(super) fn set_queued_max(&mut self, queued_max: usize) {
-        self.queue.set_max(queued_max);
+    pub(super) fn set_room(&mut self, room: Room) {
+        self.queue.set_room(room);
+    }
+
+    /// The gateway whose bridge this client is.
+    pub(super) fn peer(&self) -> Option<&GatewayId> {
+        self.peer.as_ref()
+    }
+
+    pub(super) fn set_peer(&mut self, peer: GatewayId) {
+        if self.peer.as_ref() != Some(&peer) {
+            self.peer = Some(peer);
+            self.note_about(false, Due::Lazy, None);
+        }
     }
 
     pub(super) fn wake(&self) {
@@ -192,14 +229,51 @@ impl Session {
         self.queue.len() + self.wire.len()
     }
 
-    /// Takes a message in and wakes the connection.
-    pub(super) fn push(&mut self, delivery: Delivery) -> Pushed {
+    /// Payload bytes that wait.
+    pub(super) fn queued_bytes(&self) -> usize {
+        self.queue.bytes()
+    }
+
+    /// Drops the oldest message that waits. Returns whether there was one.
+    pub(super) fn drop_oldest(&mut self) -> bool {
+        self.queue.drop_oldest(&mut self.diary)
+    }
+
+    /// Takes a message in and wakes the connection. What its publisher's acknowledgement waits for is in the receipt then.
+    pub(super) fn push(&mut self, mut delivery: Delivery, receipt: &mut Receipt) -> Pushed {
         if self.attachment.is_none() && (self.expiry_s == 0 || delivery.qos == Qos::AtMostOnce) {
             return Pushed::Away;
         }
-        let pushed = self.queue.push(delivery);
+        let window = self.attachment.as_ref().map_or(0, |attachment| attachment.window);
+        // Nothing is before it, so that it leaves at once.
+        let leaves = self.queue.waiting() == 0 && self.wire.has_room(window) && self.is_done_with_retained();
+        delivery.row = self.give_row(delivery.qos);
+        let noted = (delivery.row != 0).then(|| delivery.clone());
+        let qos = delivery.qos;
+        let pushed = self.queue.push(delivery, &mut self.diary);
+        if let Some(noted) = noted {
+            // The acknowledgement of a QoS 1 message may be faster than the disk, and then there is nothing to write.
+            let at_best = if leaves && qos == Qos::AtLeastOnce { Due::Linger } else { Due::Now };
+            self.diary.note(Op::Queued(noted), at_best, Some(receipt));
+            // One commit for the message and its packet id.
+            if leaves && qos == Qos::ExactlyOnce {
+                self.load(window, Moment::ZERO);
+            }
+        }
         self.wake();
         pushed
+    }
+
+    fn is_done_with_retained(&self) -> bool {
+        self.retained_ready.is_empty() && self.retained_cursors.is_empty()
+    }
+
+    /// Puts what waits on the wire, as far as that has room.
+    fn load(&mut self, window: usize, now: Moment) {
+        while self.wire.has_room(window) {
+            let Some(delivery) = self.queue.pop_waiting(now, &mut self.diary) else { break };
+            self.wire.put(delivery, &mut self.diary);
+        }
     }
 
     /// See [`Queue::is_dropping`].
@@ -220,7 +294,7 @@ impl Session {
     }
 
     /// Forgets the retained messages still to come for a filter.
-    pub(super) fn drop_cursor(&mut self, filter: &TopicFilter) {
+    fn drop_cursor(&mut self, filter: &TopicFilter) {
         self.retained_cursors.retain(|old| old.subscription.filter != *filter);
     }
 
@@ -234,31 +308,75 @@ impl Session {
         self.retained_ready.extend(deliveries);
         if done {
             self.retained_cursors.pop_front();
+            self.settle_hunger();
         }
     }
 
-    /// What to send next; `None` when there is nothing, or no room on the wire.
+    /// What to send next; `None` when there is nothing, no room on the wire, or the disk has to be waited for.
     pub(super) fn poll(&mut self, now: Moment) -> Option<Action> {
         let window = self.attachment.as_ref()?.window;
-        match self.wire.resend(window) {
-            Resend::Now(action) => return Some(action),
-            Resend::Later => return self.queue.pop(false, now).map(|delivery| self.wire.send(delivery)),
-            Resend::Done => {}
-        }
-        let open = self.wire.has_room(window);
-        while let Some(next) = self.retained_ready.front() {
-            if next.qos != Qos::AtMostOnce && !open {
-                return self.queue.pop(false, now).map(|delivery| self.wire.send(delivery));
+        loop {
+            match self.wire.next(window, &self.diary) {
+                Next::Now(action) => return Some(action),
+                Next::Later | Next::Done => {}
             }
-            let Some(delivery) = self.retained_ready.pop_front() else { break };
-            if !delivery.is_expired(now) {
-                return Some(self.wire.send(delivery));
+            let open = self.wire.has_room(window);
+            match self.retained_ready.front() {
+                Some(next) if next.qos != Qos::AtMostOnce && !open => return self.pop_loose(now),
+                Some(_) => {
+                    let Some(mut delivery) = self.retained_ready.pop_front() else { continue };
+                    self.settle_hunger();
+                    if delivery.is_expired(now) {
+                        continue;
+                    }
+                    if delivery.qos == Qos::AtMostOnce {
+                        return Some(Action::Publish { delivery, packet_id: 0, dup: false });
+                    }
+                    delivery.row = self.give_row(delivery.qos);
+                    if delivery.row != 0 {
+                        self.diary.note_lazily(Op::Queued(delivery.clone()));
+                    }
+                    self.wire.put(delivery, &mut self.diary);
+                }
+                None if !self.retained_cursors.is_empty() => return None,
+                None => match self.queue.pop(open, now, &mut self.diary)? {
+                    loose if loose.qos == Qos::AtMostOnce => {
+                        return Some(Action::Publish { delivery: loose, packet_id: 0, dup: false });
+                    }
+                    delivery => self.wire.put(delivery, &mut self.diary),
+                },
             }
         }
-        if !self.retained_cursors.is_empty() {
-            return None;
-        }
-        self.queue.pop(open, now).map(|delivery| self.wire.send(delivery))
+    }
+
+    fn pop_loose(&mut self, now: Moment) -> Option<Action> {
+        let delivery = self.queue.pop(false, now, &mut self.diary)?;
+        Some(Action::Publish { delivery, packet_id: 0, dup: false })
+    }
+
+    /// How many messages are on the wire and not acknowledged.
+    pub(super) fn in_flight(&self) -> usize {
+        self.wire.len()
+    }
+
+    /// The client has a QoS 1 message.
+    pub(super) fn puback(&mut self, packet_id: u16) {
+        self.wire.puback(packet_id, &mut self.diary);
+    }
+
+    /// The client has a QoS 2 message, or refuses it.
+    pub(super) fn pubrec(&mut self, packet_id: u16, refused: bool) -> Recorded {
+        self.wire.pubrec(packet_id, refused, &mut self.diary)
+    }
+
+    /// The client has released a QoS 2 message.
+    pub(super) fn pubcomp(&mut self, packet_id: u16) {
+        self.wire.pubcomp(packet_id, &mut self.diary);
+    }
+
+    /// Forgets a message that cannot be sent to this client at all.
+    pub(super) fn forget(&mut self, packet_id: u16) {
+        self.wire.forget(packet_id, &mut self.diary);
     }
 
     /// What became of a QoS 2 message with this packet id that the client has not released yet.
@@ -276,175 +394,53 @@ impl Session {
         self.received.insert(packet_id, promise);
     }
 
-    /// The client releases its packet id. Returns whether it was held.
-    pub(super) fn release(&mut self, packet_id: u16) -> bool {
-        self.received.remove(&packet_id).is_some()
+    /// Notes that a QoS 2 message came, in the commit that all of what becomes of it is in.
+    pub(super) fn note_received(&mut self, packet_id: u16, receipt: &mut Receipt) {
+        self.diary.note(Op::Received(packet_id), Due::Now, Some(receipt));
+    }
+
+    /// The client releases its packet id. Returns whether it was held. What the answer waits for is in the receipt: a client that had it would use
+    /// the packet id for another message, which must not be taken for this one after a crash.
+    pub(super) fn release(&mut self, packet_id: u16, receipt: &mut Receipt) -> bool {
+        let held = self.received.remove(&packet_id).is_some();
+        if held {
+            self.diary.note(Op::Forgotten(packet_id), Due::Linger, Some(receipt));
+        }
+        held
+    }
+
+    /// Makes or replaces a subscription, and asks for its retained messages if they are `wanted`. Returns the one before.
+    pub(super) fn subscribe(
+        &mut self,
+        asked: &TopicFilter,
+        subscription: Subscription,
+        wanted: bool,
+        receipt: &mut Receipt,
+    ) -> Option<Subscription> {
+        let old = self.subscriptions.insert(asked.clone(), subscription.clone());
+        if self.diary.is_kept() {
+            let is_same =
+                old.as_ref().is_some_and(|old| Subscription { since: old.since, ..subscription.clone() } == *old);
+            let (op, receipt) = (
+                Op::Subscribed { asked: asked.clone(), subscription, hungry: wanted },
+                if is_same { None } else { Some(receipt) },
+            );
+            self.diary.note(op, if is_same { Due::Lazy } else { Due::Now }, receipt);
+            if wanted {
+                self.hungry.push(asked.clone());
+            }
+        }
+        old
+    }
+
+    /// Ends a subscription. Returns it, if there was one.
+    pub(super) fn unsubscribe(&mut self, asked: &TopicFilter, receipt: &mut Receipt) -> Option<Subscription> {
+        let old = self.subscriptions.remove(asked)?;
+        self.drop_cursor(&old.filter);
+        self.diary.note(Op::Unsubscribed(asked.clone()), Due::Now, Some(receipt));
+        Some(old)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::wire::Recorded;
-    use super::*;
-    use crate::model::Origin;
-    use std::time::Duration;
-
-    const NOW: Moment = Moment::at(Duration::from_secs(100));
-
-    fn attachment(window: usize, queued_max: usize) -> Attachment {
-        Attachment { window, expiry_s: u32::MAX, queued_max, wake: Arc::new(Notify::new()) }
-    }
-
-    fn online(window: usize, queued_max: usize) -> Session {
-        let mut session = Session::new();
-        session.attach(attachment(window, queued_max));
-        session
-    }
-
-    fn delivery(text: &str, qos: Qos) -> Delivery {
-        let topic = TopicName::parse("t").unwrap();
-        let message = Arc::new(Message::new(topic, text.as_bytes(), qos, false, Origin::Client));
-        Delivery { message, qos, retain: false, expires: None, subscription_ids: None, by_group: None }
-    }
-
-    /// What is sent until nothing more may be: text, packet id and DUP, or the id of a PUBREL.
-    fn sent(session: &mut Session) -> Vec<String> {
-        std::iter::from_fn(|| session.poll(NOW))
-            .map(|action| match action {
-                Action::Publish { delivery, packet_id, dup } => {
-                    let text = String::from_utf8_lossy(&delivery.message.payload).into_owned();
-                    format!("{text}:{packet_id}{}", if dup { ":dup" } else { "" })
-                }
-                Action::Release(id) => format!("rel:{id}"),
-            })
-            .collect()
-    }
-
-    #[test]
-    fn the_window_holds_messages_back_and_an_acknowledgement_lets_one_through() {
-        let mut session = online(2, 10);
-        for text in ["a", "b", "c"] {
-            session.push(delivery(text, Qos::AtLeastOnce));
-        }
-        assert_eq!(sent(&mut session), ["a:1", "b:2"]);
-        session.wire.puback(1);
-        assert_eq!(sent(&mut session), ["c:3"]);
-    }
-
-    #[test]
-    fn qos_0_does_not_wait_for_the_window() {
-        let mut session = online(1, 10);
-        session.push(delivery("a", Qos::AtLeastOnce));
-        session.push(delivery("b", Qos::AtLeastOnce));
-        session.push(delivery("c", Qos::AtMostOnce));
-        assert_eq!(sent(&mut session), ["a:1", "c:0"]);
-    }
-
-    #[test]
-    fn what_was_not_acknowledged_is_resent_in_order_under_its_id() {
-        let mut session = online(10, 10);
-        for (text, qos) in [("a", Qos::AtLeastOnce), ("b", Qos::ExactlyOnce), ("c", Qos::ExactlyOnce)] {
-            session.push(delivery(text, qos));
-        }
-        assert_eq!(sent(&mut session), ["a:1", "b:2", "c:3"]);
-        assert_eq!(session.wire.pubrec(2, false), Recorded::Release);
-        session.detach();
-        session.push(delivery("d", Qos::AtLeastOnce));
-        assert_eq!(sent(&mut session), Vec::<String>::new());
-        session.attach(attachment(10, 10));
-        assert_eq!(sent(&mut session), ["a:1:dup", "rel:2", "c:3:dup", "d:4"]);
-    }
-
-    #[test]
-    fn a_smaller_window_after_a_resume_is_respected() {
-        let mut session = online(10, 10);
-        for text in ["a", "b", "c"] {
-            session.push(delivery(text, Qos::AtLeastOnce));
-        }
-        sent(&mut session);
-        session.detach();
-        session.attach(attachment(1, 10));
-        assert_eq!(sent(&mut session), ["a:1:dup"]);
-        session.wire.puback(1);
-        assert_eq!(sent(&mut session), ["b:2:dup"]);
-    }
-
-    #[test]
-    fn a_released_message_keeps_the_window_of_65535_open() {
-        // The fault of mqtt-protocol-core 0.7.9 that this replaces: its count underflows here and nothing is sent any more.
-        let mut session = online(65_535, 10);
-        session.push(delivery("a", Qos::ExactlyOnce));
-        assert_eq!(sent(&mut session), ["a:1"]);
-        session.wire.pubrec(1, false);
-        session.detach();
-        session.attach(attachment(65_535, 10));
-        assert_eq!(sent(&mut session), ["rel:1"]);
-        session.wire.pubcomp(1);
-        session.push(delivery("b", Qos::ExactlyOnce));
-        assert_eq!(sent(&mut session), ["b:2"]);
-    }
-
-    #[test]
-    fn acknowledgements_nobody_waits_for_change_nothing() {
-        let mut session = online(10, 10);
-        session.push(delivery("a", Qos::ExactlyOnce));
-        sent(&mut session);
-        session.wire.puback(1);
-        session.wire.pubcomp(1);
-        session.wire.puback(77);
-        assert_eq!(session.wire.pubrec(77, false), Recorded::Release);
-        assert_eq!(session.wire.pubrec(1, false), Recorded::Release);
-        assert_eq!(session.wire.pubrec(1, false), Recorded::Release);
-        assert_eq!(session.backlog(), 1);
-        session.wire.pubcomp(1);
-        assert_eq!(session.backlog(), 0);
-    }
-
-    #[test]
-    fn a_full_queue_drops_the_oldest_qos_0_first() {
-        let mut session = online(0, 3);
-        session.push(delivery("a", Qos::AtLeastOnce));
-        session.push(delivery("b", Qos::AtMostOnce));
-        session.push(delivery("c", Qos::AtLeastOnce));
-        assert_eq!(session.push(delivery("d", Qos::AtLeastOnce)), Pushed::Displaced(1));
-        assert_eq!(session.push(delivery("e", Qos::AtLeastOnce)), Pushed::Displaced(1));
-        assert_eq!(session.push(delivery("f", Qos::AtMostOnce)), Pushed::Dropped);
-        session.attach(attachment(10, 3));
-        assert_eq!(sent(&mut session), ["c:1", "d:2", "e:3"]);
-        assert_eq!(session.take_recovery(), Some(3));
-        assert_eq!(session.take_recovery(), None);
-    }
-
-    #[test]
-    fn a_packet_id_in_flight_is_not_given_out_a_second_time() {
-        let mut session = online(2, 10);
-        session.push(delivery("stuck", Qos::AtLeastOnce));
-        assert_eq!(sent(&mut session), ["stuck:1"]);
-        let mut last = String::new();
-        for turn in 0..65_535_u32 {
-            session.push(delivery("x", Qos::AtLeastOnce));
-            let now = sent(&mut session);
-            assert_ne!(now, ["x:1"], "after {turn}");
-            last.clone_from(&now[0]);
-            session.wire.puback(last[2..].parse().unwrap());
-        }
-        assert_eq!(last, "x:2", "the turn was completed");
-    }
-
-    #[test]
-    fn an_expired_message_is_not_sent() {
-        let mut session = online(10, 10);
-        session.push(Delivery { expires: Some(NOW), ..delivery("late", Qos::AtLeastOnce) });
-        session.push(delivery("fine", Qos::AtLeastOnce));
-        assert_eq!(sent(&mut session), ["fine:1"]);
-    }
-
-    #[test]
-    fn a_session_that_ends_with_its_connection_keeps_nothing_while_away() {
-        let mut session = Session::new();
-        session.attach(Attachment { expiry_s: 0, ..attachment(10, 10) });
-        session.detach();
-        assert_eq!(session.push(delivery("a", Qos::ExactlyOnce)), Pushed::Away);
-        assert_eq!(session.backlog(), 0);
-    }
-}
+mod tests;

@@ -2,16 +2,19 @@
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::core::Core;
 use super::door::{Door, Guests};
-use super::keeper::{Keeper, Urgency};
-use super::promise::Pending;
+use super::journal::Receipt;
+use super::keeper::{Home, Keeper, Past, Urgency};
+use super::promise::{Pending, both};
+use super::queue::Room;
 use super::settings::Settings;
+use super::subscribers::Slot;
 use crate::clock::Clock;
 use crate::limits;
 use crate::logic::marks;
@@ -59,6 +62,20 @@ enum Reach {
         /// When they were told its copy.
         at: Moment,
     },
+}
+
+/// What one client's queue may hold.
+pub(super) fn room(settings: &Settings) -> Room {
+    let bytes = usize::try_from(settings.max_queued_bytes).unwrap_or(usize::MAX);
+    Room { messages: settings.max_queued, bytes }
+}
+
+/// A QoS 2 message: whose it is, and under which packet id.
+#[derive(Clone, Copy)]
+pub(super) struct Exchange<'a> {
+    pub(super) slot: &'a Slot,
+    pub(super) generation: u64,
+    pub(super) packet_id: u16,
 }
 
 /// Adds to a counter.
@@ -138,10 +155,11 @@ impl Shared {
         self.revision.store(revision, Ordering::Release);
         self.settings_changed.notify_one();
         core.retained.set_bytes_max(live.settings.max_retained_bytes);
+        core.set_queued_bytes_max(live.settings.max_queued_bytes_total);
         core.withdraw(&live.guests);
         for slot in core.slots() {
             let mut session = slot.session();
-            session.set_queued_max(live.settings.max_queued);
+            session.set_room(room(&live.settings));
             session.wake();
         }
     }
@@ -166,37 +184,67 @@ impl Shared {
         live.settings.gateway.as_ref().is_some_and(|us| marks::went_through(message.properties.as_deref(), us.as_str()))
     }
 
-    /// Routes a message. Returns what its acknowledgement waits for as far as the retained set is concerned.
-    pub(super) fn publish(&self, sender: u64, message: &Arc<Message>, urgency: Urgency) -> Option<Pending> {
-        self.route(&Reach::All { sender }, message, urgency)
+    /// Routes a message. Returns what its acknowledgement waits for as far as this broker's own store is concerned: a place in the queue of
+    /// everyone who is to have it, and in the retained set. Where it is of QoS 2, its packet id is noted in the same commit.
+    pub(super) fn publish(
+        &self,
+        sender: u64,
+        message: &Arc<Message>,
+        urgency: Urgency,
+        exchange: Option<Exchange<'_>>,
+    ) -> Option<Pending> {
+        self.route(&Reach::All { sender }, message, urgency, exchange)
     }
 
     /// The same for one that all subscribers have had at that moment: not as a retained one, maybe, since 3.1.1 does not say so of what is fetched.
     /// What its topic was given since stays.
-    pub(super) fn retain(&self, message: &Arc<Message>, told: Moment, urgency: Urgency) -> Option<Pending> {
-        self.route(&Reach::Told { at: told }, message, urgency)
+    pub(super) fn retain(
+        &self,
+        message: &Arc<Message>,
+        told: Moment,
+        urgency: Urgency,
+        exchange: Option<Exchange<'_>>,
+    ) -> Option<Pending> {
+        self.route(&Reach::Told { at: told }, message, urgency, exchange)
     }
 
-    fn route(&self, reach: &Reach, message: &Arc<Message>, urgency: Urgency) -> Option<Pending> {
+    fn route(
+        &self,
+        reach: &Reach,
+        message: &Arc<Message>,
+        urgency: Urgency,
+        exchange: Option<Exchange<'_>>,
+    ) -> Option<Pending> {
         let now = self.clock.now();
         // What clears a topic may always do so.
         let is_kept = !message.retain || message.payload.is_empty() || self.uplink.keeps(&message.topic);
         let unkept = (!is_kept).then(|| Arc::new(Message { retain: false, ..Message::clone(message) }));
         let message = unkept.as_ref().unwrap_or(message);
+        let mut receipt = Receipt::new(urgency);
         let mut core = self.core();
+        let hold = self.keeper.hold();
         let outcome = match *reach {
-            Reach::All { sender } => core.publish(sender, message.clone(), now).retained,
+            Reach::All { sender } => core.publish(sender, message.clone(), now, &mut receipt).retained,
             Reach::Told { at } => core.retain(0, message.clone(), Some(at), now).1,
-        }?;
+        };
+        if let Some(Exchange { slot, generation, packet_id }) = exchange {
+            let mut session = slot.session();
+            if session.is_current(generation) {
+                session.note_received(packet_id, &mut receipt);
+            }
+        }
         // Noted under the lock, so that the store sees the messages of a topic in the order its subscribers do.
-        self.keeper.note(message, outcome, urgency)
+        let kept = outcome.and_then(|outcome| self.keeper.note(message, outcome, urgency));
+        drop(hold);
+        both(receipt.pending(), kept)
     }
 
-    /// Notes a retained message whose first note was not kept.
+    /// Notes a message again whose first notes were not kept. Its subscribers have it.
     pub(super) fn keep_again(&self, message: &Arc<Message>, urgency: Urgency) -> Option<Pending> {
         let core = self.core();
-        let outcome = message.retain.then(|| core.retained.outcome(message))?;
-        self.keeper.note(message, outcome, urgency)
+        let outcome = message.retain.then(|| core.retained.outcome(message));
+        let kept = outcome.and_then(|outcome| self.keeper.note(message, outcome, urgency));
+        both(self.keeper.flushed(), kept)
     }
 
     /// Publishes a will: a client's message like any other, which nobody waits for.
@@ -206,7 +254,7 @@ impl Shared {
         }
         let acceptance = self.uplink.accept(message);
         let urgency = if message.qos == Qos::AtMostOnce { Urgency::Soon } else { Urgency::Now };
-        let kept = self.publish(0, message, urgency);
+        let kept = self.publish(0, message, urgency, None);
         tokio::spawn(async move {
             if let Some(acceptance) = acceptance
                 && let Err(error) = acceptance.await
@@ -230,6 +278,26 @@ impl LocalBus for Shared {
             Origin::Bridge(_) => Urgency::Next,
             Origin::Sensor | Origin::Gateway | Origin::Client => Urgency::Lazy,
         };
-        self.publish(0, &message, urgency);
+        self.publish(0, &message, urgency, None);
+    }
+}
+
+/// The way back from the keeper's thread.
+pub(super) struct AtHome(pub(super) Weak<Shared>);
+
+impl Home for AtHome {
+    fn adopt(&self, past: Past) {
+        if let Some(shared) = self.0.upgrade() {
+            let room = room(&shared.live().settings);
+            shared.core().adopt(past, room, shared.clock.now());
+        }
+    }
+
+    fn say_again(&self) {
+        if let Some(shared) = self.0.upgrade() {
+            let core = shared.core();
+            core.say_again();
+            core.retained.each(shared.clock.now(), |message, expires| shared.keeper.remind(message, expires));
+        }
     }
 }

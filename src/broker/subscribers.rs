@@ -4,9 +4,10 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::fanout::{Envelope, FilterId};
+use super::keeper::Desk;
 use super::presence::Presence;
 use super::session::{Session, Subscription};
-use crate::model::Qos;
+use crate::model::{Qos, TopicFilter};
 
 /// A client's place in the broker.
 #[derive(Debug)]
@@ -15,6 +16,8 @@ pub(super) struct Slot {
     /// Never given to another slot.
     pub(super) key: u64,
     session: Mutex<Session>,
+    /// Where what it notes is laid down; `None` where nothing outlives the process.
+    desk: Option<Arc<Desk>>,
     /// Whose connection it has, or had last.
     pub(super) presence: Presence,
     /// Message last routed here, and its place among the targets: how overlapping subscriptions become one delivery.
@@ -23,20 +26,53 @@ pub(super) struct Slot {
 }
 
 impl Slot {
-    pub(super) fn new(client: Arc<str>, key: u64) -> Self {
-        Self {
-            client,
-            key,
-            session: Mutex::new(Session::new()),
-            presence: Presence::default(),
-            marked: AtomicU64::new(0),
-            place: AtomicUsize::new(0),
-        }
+    pub(super) fn new(client: Arc<str>, key: u64, desk: Option<Arc<Desk>>, session: Session) -> Self {
+        let (marked, place) = (AtomicU64::new(0), AtomicUsize::new(0));
+        Self { client, key, session: Mutex::new(session), desk, presence: Presence::default(), marked, place }
     }
 
     /// Locks the session. A panic elsewhere while it was locked leaves it as it was: each of its operations is complete in itself.
-    pub(super) fn session(&self) -> MutexGuard<'_, Session> {
-        self.session.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn session(&self) -> SessionGuard<'_> {
+        let mut session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
+        if session.diary.is_kept()
+            && let Some(desk) = &self.desk
+        {
+            session.diary.committed(desk.committed());
+        }
+        SessionGuard { session, desk: self.desk.as_deref() }
+    }
+}
+
+/// A locked session. What it notes lies on the desk before it is unlocked.
+pub(super) struct SessionGuard<'a> {
+    session: MutexGuard<'a, Session>,
+    desk: Option<&'a Desk>,
+}
+
+impl std::ops::Deref for SessionGuard<'_> {
+    type Target = Session;
+
+    fn deref(&self) -> &Session {
+        &self.session
+    }
+}
+
+impl std::ops::DerefMut for SessionGuard<'_> {
+    fn deref_mut(&mut self) -> &mut Session {
+        &mut self.session
+    }
+}
+
+impl Drop for SessionGuard<'_> {
+    fn drop(&mut self) {
+        let session = &mut *self.session;
+        if let Some(desk) = self.desk
+            && let Some((entries, is_awaited)) = session.diary.take()
+        {
+            let waker = if is_awaited { session.waker() } else { None };
+            let commit = desk.lay(session.last_id(), entries, waker);
+            session.diary.laid(commit);
+        }
     }
 }
 
@@ -71,6 +107,8 @@ impl Group {
 pub(super) struct ByGroup {
     pub(super) filter: FilterId,
     pub(super) group: Arc<str>,
+    /// The filter's text.
+    pub(super) topics: TopicFilter,
 }
 
 /// A client that a message is for, and how.
@@ -133,8 +171,9 @@ impl Subscribers {
             aim(targets, envelope, member, None);
         }
         for group in &mut self.groups {
-            let by_group = ByGroup { filter, group: group.name.clone() };
+            let name = group.name.clone();
             if let Some(member) = group.take_turn() {
+                let by_group = ByGroup { filter, group: name, topics: member.subscription.filter.clone() };
                 aim(targets, envelope, member, Some(by_group));
             }
         }

@@ -67,7 +67,7 @@ fn publish(shared: &Shared, name: &str, value: &str) {
     let Ok(topic) = TopicName::parse(&format!("$SYS/broker/{name}")) else { return };
     let message = Message::new(topic, value.as_bytes(), Qos::AtMostOnce, true, Origin::Gateway);
     // Retained in memory only: of a counter that starts at zero nothing is worth keeping.
-    shared.publish(0, &Arc::new(message), Urgency::Never);
+    shared.publish(0, &Arc::new(message), Urgency::Never, None);
 }
 
 fn figures(shared: &Shared, census: &Census, heap: &Heap, uptime: Duration, loads: &Loads) -> Vec<(String, String)> {
@@ -114,7 +114,7 @@ fn figures(shared: &Shared, census: &Census, heap: &Heap, uptime: Duration, load
 /// Messages that clients have not acknowledged. Each session is looked at alone: nobody waits for the whole count.
 fn in_flight(shared: &Shared) -> usize {
     let slots: Vec<_> = shared.core().slots().cloned().collect();
-    slots.iter().map(|slot| slot.session().wire.len()).sum()
+    slots.iter().map(|slot| slot.session().in_flight()).sum()
 }
 
 /// Memory of the process that no file is behind: its heap, and the stacks of its threads.

@@ -40,6 +40,8 @@ impl Cloud {
             max_connections: 16,
             caps: Caps::default(),
             max_queued: 100_000,
+            max_queued_bytes: 64 << 20,
+            max_queued_bytes_total: 64 << 20,
             max_retained_bytes: 1 << 20,
             users: Vec::new(),
             anonymous: true,

@@ -43,6 +43,8 @@ impl Planner<'_> {
             max_connections: number(broker.max_connections.value.0),
             caps: caps(broker),
             max_queued: number(broker.max_queued.value.0),
+            max_queued_bytes: broker.max_queued_bytes.value.0,
+            max_queued_bytes_total: broker.max_queued_bytes_total.value.0,
             max_retained_bytes: broker.max_retained.value.0,
             users,
             anonymous: broker.anonymous.value != Anonymous::WithoutUsers,

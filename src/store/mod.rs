@@ -26,7 +26,9 @@ pub use open::{Opened, Schema, Store};
 pub use outbox::{Kept, Outbox, Progress, Seen, footprint};
 pub use peek::Peek;
 pub use record::{Dropped, NewRecord, Record, Waiting};
-pub use sessions::{RetainedChange, RetainedRow, Sessions};
+pub use sessions::{
+    BodyRow, OnWire, QueuedRow, RetainedChange, RetainedRow, SessionChange, SessionRow, Sessions, SubscriptionRow,
+};
 pub use state::{State, Taken};
 
 use std::path::PathBuf;

@@ -2,9 +2,13 @@
 
 use std::sync::Arc;
 
+use bytes::BytesMut;
+
 use super::{Conversation, Ending, refuse};
+use crate::broker::journal::Receipt;
+use crate::broker::keeper::Urgency;
+use crate::broker::owed::Answer;
 use crate::broker::session::{Delivery, Subscription};
-use crate::broker::shared::count;
 use crate::limits;
 use crate::logic::marks;
 use crate::model::{Message, Origin, Qos, TopicFilter, TopicName};
@@ -14,19 +18,26 @@ use crate::mqtt::server::{self, Ask, Version};
 impl Conversation {
     pub(super) fn hear_subscribe(&mut self, id: u16, identifier: Option<u32>, asks: &[Ask]) -> Result<(), Ending> {
         let mut codes = Vec::with_capacity(asks.len());
+        let mut receipt = Receipt::new(Urgency::Now);
         for ask in asks {
-            codes.push(match self.subscribe(ask, identifier)? {
+            codes.push(match self.subscribe(ask, identifier, &mut receipt)? {
                 Ok(qos) => qos.level(),
                 Err(reason) if self.version == Version::V5 => reason.code(),
                 Err(_) => SUBACK_FAILURE,
             });
         }
-        server::put_suback(&mut self.output, self.version, id, &codes);
-        count(&self.shared.traffic.messages_sent, 1);
+        let mut suback = BytesMut::new();
+        server::put_suback(&mut suback, self.version, id, &codes);
+        self.owe(Answer::Whole(suback), receipt.pending());
         Ok(())
     }
 
-    fn subscribe(&mut self, ask: &Ask, identifier: Option<u32>) -> Result<Result<Qos, Reason>, Ending> {
+    fn subscribe(
+        &mut self,
+        ask: &Ask,
+        identifier: Option<u32>,
+        receipt: &mut Receipt,
+    ) -> Result<Result<Qos, Reason>, Ending> {
         if ask.retain_handling > 2 {
             return Err(refuse(Reason::ProtocolError, "retain handling 3"));
         }
@@ -63,32 +74,34 @@ impl Conversation {
             identifier,
             since: 0,
         };
-        core.subscribe(&self.attached.slot, &asked, subscription, ask.retain_handling);
+        core.subscribe(&self.attached.slot, &asked, subscription, ask.retain_handling, receipt);
         Ok(Ok(ask.qos))
     }
 
     pub(super) fn hear_unsubscribe(&mut self, id: u16, filters: &[String]) -> Result<(), Ending> {
         let mut codes = Vec::with_capacity(filters.len());
         let mut greeted = false;
+        let mut receipt = Receipt::new(Urgency::Now);
         {
             let mut core = self.shared.core();
             drop(self.current()?);
             for filter in filters {
                 if let Some(gateway) = marks::greets(filter) {
                     core.mark_will(&self.attached.slot, &gateway);
-                    self.current()?.peer = Some(gateway);
+                    self.current()?.set_peer(gateway);
                     greeted = true;
                 }
-                let existed =
-                    TopicFilter::parse(filter).is_ok_and(|filter| core.unsubscribe(&self.attached.slot, &filter));
+                let existed = TopicFilter::parse(filter)
+                    .is_ok_and(|filter| core.unsubscribe(&self.attached.slot, &filter, &mut receipt));
                 codes.push(if existed { Reason::Success.code() } else { Reason::NoSubscriptionExisted.code() });
             }
         }
         if greeted {
             self.greet()?;
         }
-        server::put_unsuback(&mut self.output, self.version, id, &codes);
-        count(&self.shared.traffic.messages_sent, 1);
+        let mut unsuback = BytesMut::new();
+        server::put_unsuback(&mut unsuback, self.version, id, &codes);
+        self.owe(Answer::Whole(unsuback), receipt.pending());
         Ok(())
     }
 }
@@ -109,6 +122,8 @@ impl Conversation {
             expires: None,
             subscription_ids: None,
             by_group: None,
+            row: 0,
+            weight: None,
         };
         self.send(&delivery, 0, false, self.shared.clock.now())
     }
@@ -117,9 +132,9 @@ impl Conversation {
 /// What a filter of SUBSCRIBE asks for.
 pub(in crate::broker) struct Asked {
     /// All of it, `$share/<group>/` included: what the session knows it by.
-    whole: TopicFilter,
+    pub(in crate::broker) whole: TopicFilter,
     /// The group of a shared subscription.
-    group: Option<Arc<str>>,
+    pub(in crate::broker) group: Option<Arc<str>>,
     /// The topics that are meant.
     pub(in crate::broker) filter: TopicFilter,
 }

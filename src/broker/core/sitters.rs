@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use super::super::door::Guests;
+use super::super::journal::Receipt;
 use super::super::subscribers::Slot;
 use super::{Core, Farewell};
 use crate::model::clients::{KickRefusal, KickReport};
@@ -52,5 +54,23 @@ impl Core {
         }
         let is_forgotten = !self.lives.contains_key(client);
         Ok(Kicked { report: KickReport { was_connected: connected.is_some(), is_forgotten }, wills })
+    }
+
+    /// Ends every subscription that its user is not allowed any more, of clients that are away too.
+    pub(in crate::broker) fn withdraw(&mut self, guests: &Guests) {
+        let mut refused = Vec::new();
+        for life in self.lives.values() {
+            let access = guests.access(life.user.as_deref(), &life.slot.client);
+            let session = life.slot.session();
+            for (asked, subscription) in &session.subscriptions {
+                if !access.as_ref().is_some_and(|access| access.may_subscribe(&subscription.filter)) {
+                    refused.push((life.slot.clone(), asked.clone()));
+                }
+            }
+        }
+        for (slot, asked) in refused {
+            tracing::info!(client = %slot.client, filter = %asked, "client may not subscribe to this filter any more, its subscription ends");
+            self.unsubscribe(&slot, &asked, &mut Receipt::lazy());
+        }
     }
 }

@@ -40,6 +40,8 @@ pub(in crate::broker) fn settings(routing: Routing) -> Settings {
         max_connections: 300,
         caps: Caps::default(),
         max_queued: 1_000,
+        max_queued_bytes: 64 << 20,
+        max_queued_bytes_total: 64 << 20,
         max_retained_bytes: 64 << 20,
         users: Vec::new(),
         anonymous: false,

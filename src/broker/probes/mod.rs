@@ -3,6 +3,7 @@
 mod basics;
 mod caps;
 mod doors;
+mod durable;
 pub(super) mod harness;
 mod promises;
 mod rude;

@@ -146,7 +146,7 @@ async fn a_qos_2_message_that_only_the_retained_set_refused_is_not_offered_to_th
     let uplink = Arc::new(SlowUplink::default());
     let broker = start_with(settings(routings()[0]), uplink.clone()).await;
     let (mut publisher, _) = Raw::connect_with(&broker, V311, "pub", 0, &[]).await;
-    let promise = Promise::owe(Box::pin(async { Err(Broken::Retained("disk full".into())) }));
+    let promise = Promise::owe(Box::pin(async { Err(Broken::Store("disk full".into())) }));
     eventually("it is broken", async || promise.is_broken()).await;
     let slot = broker.shared.core().slots().next().unwrap().clone();
     slot.session().receive(9, promise);

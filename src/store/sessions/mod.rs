@@ -1,4 +1,11 @@
-//! What the local broker keeps on disk: `sessions.db`. So far the retained messages; layout in `migrations/sessions_0001.sql`.
+//! What the local broker keeps on disk: `sessions.db`. The retained messages, and the sessions that outlive their connection; layout in
+//! `migrations/sessions_0001.sql` and `sessions_0002.sql`.
+
+mod queues;
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+pub(crate) use tests::rows;
 
 use std::path::Path;
 
@@ -6,11 +13,12 @@ use rusqlite::params;
 
 use super::{Opened, Schema, Store, StoreError};
 use crate::model::Qos;
+pub use queues::{BodyRow, OnWire, QueuedRow, SessionChange, SessionRow, SubscriptionRow};
 
 /// Application id: "TGse" in ASCII.
 const SCHEMA: Schema = Schema {
     application_id: 0x5447_7365,
-    migrations: &[include_str!("migrations/sessions_0001.sql")],
+    migrations: &[include_str!("../migrations/sessions_0001.sql"), include_str!("../migrations/sessions_0002.sql")],
     salvaged: false,
 };
 
@@ -68,13 +76,24 @@ impl Sessions {
         self.store.is_there()
     }
 
+    fn damaged(&self, reason: &str) -> StoreError {
+        StoreError::Damaged { path: self.store.path().to_path_buf(), reason: reason.into() }
+    }
+
+    /// See [`Store::shrink`].
+    ///
+    /// # Errors
+    /// [`StoreError::Sqlite`].
+    pub fn shrink(&self, pages: u32) -> Result<bool, StoreError> {
+        self.store.shrink(pages, u64::MAX)
+    }
+
     /// Shows every retained message.
     ///
     /// # Errors
     /// [`StoreError`]; damage among them.
     pub fn each_retained(&self, mut show: impl FnMut(RetainedRow<'_>)) -> Result<(), StoreError> {
-        let damaged =
-            |reason: &str| StoreError::Damaged { path: self.store.path().to_path_buf(), reason: reason.into() };
+        let damaged = |reason| self.damaged(reason);
         let mut statement =
             self.store.connection().prepare("SELECT topic, qos, exp_ms, props, payload FROM retained")?;
         let mut rows = statement.query([])?;
@@ -98,7 +117,11 @@ impl Sessions {
     ///
     /// # Errors
     /// [`StoreError`]; then none of them is written.
-    pub fn write<'a>(&mut self, changes: impl IntoIterator<Item = RetainedChange<'a>>) -> Result<(), StoreError> {
+    pub fn write<'a>(
+        &mut self,
+        retained: impl IntoIterator<Item = RetainedChange<'a>>,
+        sessions: impl IntoIterator<Item = SessionChange<'a>>,
+    ) -> Result<(), StoreError> {
         let transaction = self.store.connection().unchecked_transaction()?;
         {
             let mut keep = transaction.prepare_cached(
@@ -106,7 +129,7 @@ impl Sessions {
                  ON CONFLICT(topic) DO UPDATE SET qos = ?2, exp_ms = ?3, props = ?4, payload = ?5",
             )?;
             let mut clear = transaction.prepare_cached("DELETE FROM retained WHERE topic = ?1")?;
-            for change in changes {
+            for change in retained {
                 match change {
                     RetainedChange::Keep(row) => {
                         keep.execute(params![row.topic, row.qos.level(), row.expires_ms, row.properties, row.payload])?
@@ -115,6 +138,7 @@ impl Sessions {
                 };
             }
         }
+        queues::write(&transaction, sessions)?;
         Ok(transaction.commit()?)
     }
 
@@ -124,61 +148,5 @@ impl Sessions {
     /// As [`Store::close`].
     pub fn close(self) -> Result<(), StoreError> {
         self.store.close()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn all(sessions: &Sessions) -> Vec<String> {
-        let mut all = Vec::new();
-        sessions.each_retained(|row| all.push(format!("{row:?}"))).unwrap();
-        all.sort();
-        all
-    }
-
-    #[test]
-    fn what_was_kept_is_there_after_a_reopen_and_what_was_cleared_is_not() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("sessions.db");
-        let row = |topic, payload| RetainedRow {
-            topic,
-            qos: Qos::ExactlyOnce,
-            expires_ms: Some(77),
-            properties: Some(&[0_u8][..]),
-            payload,
-        };
-        let (mut sessions, opened) = Sessions::open(&path).unwrap();
-        assert_eq!(opened, Opened::New);
-        sessions
-            .write([
-                RetainedChange::Keep(row("a", &b"1"[..])),
-                RetainedChange::Keep(row("b", b"2")),
-                RetainedChange::Keep(row("a", b"3")),
-                RetainedChange::Clear("b"),
-                RetainedChange::Clear("never there"),
-            ])
-            .unwrap();
-        // Not closed: as after a kill.
-        drop(sessions);
-        let (sessions, opened) = Sessions::open(&path).unwrap();
-        assert_eq!((opened, all(&sessions)), (Opened::Existing, vec![format!("{:?}", row("a", b"3"))]));
-    }
-
-    #[test]
-    fn a_change_that_fails_leaves_nothing_of_its_commit() {
-        let directory = tempfile::tempdir().unwrap();
-        let (mut sessions, _) = Sessions::open(&directory.path().join("sessions.db")).unwrap();
-        sessions
-            .store
-            .connection()
-            .execute_batch("CREATE TRIGGER no BEFORE DELETE ON retained BEGIN SELECT raise(ABORT, 'no'); END")
-            .unwrap();
-        let row = RetainedRow { topic: "a", qos: Qos::AtMostOnce, expires_ms: None, properties: None, payload: b"1" };
-        sessions.write([RetainedChange::Keep(row)]).unwrap();
-        let other = RetainedRow { topic: "b", ..row };
-        assert!(sessions.write([RetainedChange::Keep(other), RetainedChange::Clear("a")]).is_err());
-        assert_eq!(all(&sessions), [format!("{row:?}")]);
     }
 }

@@ -1,0 +1,170 @@
+//! Sessions that outlive the process: how they begin, how they come back, and what all queues together may hold.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::{Core, Life};
+use crate::broker::journal::{About, Due, Receipt};
+use crate::broker::keeper::{self, Past, Urgency};
+use crate::broker::promise::Pending;
+use crate::broker::queue::Room;
+use crate::broker::session::{Delivery, Found, RetainedCursor, Session};
+use crate::broker::subscribers::Slot;
+use crate::limits;
+use crate::model::{Message, Moment};
+
+/// What a message in queues weighs, once, however many they are.
+#[derive(Debug)]
+pub(in crate::broker) struct Weight {
+    bytes: u64,
+    all: Arc<AtomicU64>,
+}
+
+impl Weight {
+    fn of(message: &Message, all: &Arc<AtomicU64>) -> Arc<Self> {
+        let bytes = message.payload.len() as u64;
+        all.fetch_add(bytes, Ordering::Relaxed);
+        Arc::new(Self { bytes, all: all.clone() })
+    }
+}
+
+impl Drop for Weight {
+    fn drop(&mut self) {
+        self.all.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+impl Core {
+    /// A session that is locked by nobody yet; one that is to outlive its connection outlives the process.
+    pub(super) fn begin(&mut self, client: &Arc<str>, user: Option<&str>, expiry_s: u32) -> Arc<Slot> {
+        self.next_key += 1;
+        let slot = Slot::new(client.clone(), self.next_key, self.desk.clone(), Session::new());
+        if expiry_s > 0 && self.desk.is_some() {
+            let about = About { client: client.clone(), user: user.map(str::to_owned), peer: None, expiry_s };
+            slot.session().become_durable(keeper::new_id(), about);
+        }
+        Arc::new(slot)
+    }
+
+    /// Notes that a session has a connection. Returns what its CONNACK waits for.
+    pub(super) fn note_attached(slot: &Slot) -> Option<Pending> {
+        let mut receipt = Receipt::new(Urgency::Now);
+        slot.session().note_about(false, Due::Now, Some(&mut receipt));
+        receipt.pending()
+    }
+
+    /// What a life before left. Clients that are here already keep what they have.
+    pub(in crate::broker) fn adopt(&mut self, past: Past, room: Room, now: Moment) {
+        let mut weights = HashMap::new();
+        let mut queues = Vec::new();
+        for mut found in past.sessions {
+            if self.lives.contains_key(&found.about.client) || self.lives.len() >= limits::SESSIONS_MAX {
+                tracing::warn!(client = %found.about.client, "a session of the store is not taken in");
+                if let Some(desk) = self.desk.as_ref().filter(|_| !self.is_here(&found)) {
+                    desk.wipe(found.id);
+                }
+                continue;
+            }
+            let on_wire = found.wire.iter_mut().filter_map(|(_, delivery, _)| delivery.as_mut());
+            for delivery in found.queue.iter_mut().chain(on_wire) {
+                let weigh = || Weight::of(&delivery.message, &self.queued_bytes);
+                let weight = weights.entry(Arc::as_ptr(&delivery.message)).or_insert_with(weigh);
+                delivery.weight = Some(weight.clone());
+            }
+            queues.push(self.take_in(found, room, now));
+        }
+        // Only now every filter has its number.
+        for slot in queues {
+            let by_filter = &self.by_filter;
+            slot.session().each_delivery(&mut |delivery: &mut Delivery| {
+                let known = delivery.by_group.as_mut().and_then(|by_group| {
+                    by_group.filter = *by_filter.get(&by_group.topics)?;
+                    Some(())
+                });
+                if known.is_none() {
+                    delivery.by_group = None;
+                }
+            });
+        }
+    }
+
+    fn is_here(&self, found: &Found) -> bool {
+        self.lives.get(&found.about.client).is_some_and(|life| life.slot.session().id() == Some(found.id))
+    }
+
+    fn take_in(&mut self, mut found: Found, room: Room, now: Moment) -> Arc<Slot> {
+        let (client, user) = (found.about.client.clone(), found.about.user.clone());
+        let subscriptions = std::mem::take(&mut found.subscriptions);
+        let ends = found.left.map(|left| now + left);
+        self.next_key += 1;
+        let session = Session::restored(found, room);
+        let slot = Arc::new(Slot::new(client.clone(), self.next_key, self.desk.clone(), session));
+        for (asked, mut subscription, hungry) in subscriptions {
+            subscription.since = self.number;
+            slot.session().subscriptions.insert(asked.clone(), subscription.clone());
+            self.enter(&slot, &subscription);
+            if hungry && subscription.group.is_none() {
+                slot.session().hunger(asked, RetainedCursor { subscription, after: None });
+            }
+        }
+        if let Some(ends) = ends {
+            self.due.insert((ends, client.clone()));
+        }
+        let life = Life { slot: slot.clone(), user, will: None, will_due: None, ends };
+        self.lives.insert(client, life);
+        slot
+    }
+
+    /// Notes everything anew, for a file that knows nothing of it.
+    pub(in crate::broker) fn say_again(&self) {
+        let Some(desk) = &self.desk else { return };
+        for life in self.lives.values() {
+            let mut session = life.slot.session();
+            if let Some(id) = session.id() {
+                desk.wipe(id);
+                session.note_again();
+            }
+        }
+    }
+
+    /// What a message weighs that comes to queues, after what waits longest in the fullest of them made room for it.
+    pub(super) fn weigh(&mut self, message: &Message) -> Arc<Weight> {
+        let more = message.payload.len() as u64;
+        let total = |core: &Self| core.queued_bytes.load(Ordering::Relaxed);
+        if total(self) + more > self.queued_bytes_max {
+            self.make_room(self.queued_bytes_max.saturating_sub(more));
+        }
+        Weight::of(message, &self.queued_bytes)
+    }
+
+    /// Drops the oldest messages of whoever has most waiting, until there are no more bytes than that. A little more than has to be, so that not
+    /// every message looks at every queue.
+    fn make_room(&self, most: u64) {
+        let goal = most - most / limits::QUEUED_SLACK;
+        let mut slots: Vec<(usize, &Arc<Slot>)> =
+            self.slots().map(|slot| (slot.session().queued_bytes(), slot)).collect();
+        slots.sort_by_key(|(bytes, _)| std::cmp::Reverse(*bytes));
+        for (bytes, slot) in slots.into_iter().take_while(|(bytes, _)| *bytes > 0) {
+            let mut dropped = 0;
+            let was_dropping = {
+                let mut session = slot.session();
+                let was_dropping = session.is_dropping();
+                while self.queued_bytes.load(Ordering::Relaxed) > goal && session.drop_oldest() {
+                    dropped += 1;
+                }
+                was_dropping
+            };
+            if dropped == 0 {
+                return;
+            }
+            self.counters.dropped.fetch_add(dropped, Ordering::Relaxed);
+            if !was_dropping {
+                tracing::warn!(
+                    client = %slot.client, waiting_bytes = bytes,
+                    "all queues together are full, the oldest messages of the client with the fullest one are dropped"
+                );
+            }
+        }
+    }
+}
