@@ -17,7 +17,8 @@ use super::settings::Place;
 use super::shared::{Live, Shared};
 use crate::health::{Health, Pulse, Supervised};
 use crate::limits;
-use crate::mqtt::accept::{AcceptError, Terms, Web, accept as shake_hands};
+use crate::model::Moment;
+use crate::mqtt::accept::{AcceptError, Terms, accept as shake_hands};
 use crate::mqtt::tls_server::Shown;
 
 /// A bound socket and the task that accepts on it.
@@ -139,7 +140,7 @@ impl Entrance {
 
 /// Shakes hands, then serves.
 async fn arrive(shared: Arc<Shared>, live: Arc<Live>, place: Place, stream: TcpStream, peer: SocketAddr) {
-    let Some(terms) = terms(&live, place) else { return };
+    let Some(terms) = terms(&live, place, shared.clock.now()) else { return };
     let takes_name = live.settings.tls.as_ref().is_some_and(|tls| tls.user_from_cert);
     let shaken = tokio::select! {
         shaken = tokio::time::timeout(limits::HANDSHAKE_WAIT, shake_hands(stream, terms)) => shaken,
@@ -171,14 +172,9 @@ async fn arrive(shared: Arc<Shared>, live: Arc<Live>, place: Place, stream: TcpS
 }
 
 /// What is spoken at a place; `None` when a reload has just taken it away.
-fn terms(live: &Live, place: Place) -> Option<Terms> {
-    let tls = if place.tls { Some(live.tls.clone()?) } else { None };
-    let web = place.websocket.then(|| Web {
-        origins: origins(place, live),
-        message_max: usize::try_from(live.settings.max_packet)
-            .unwrap_or(usize::MAX)
-            .saturating_add(limits::WEBSOCKET_MESSAGE_EXTRA),
-    });
+fn terms(live: &Live, place: Place, now: Moment) -> Option<Terms> {
+    let tls = if place.tls { Some((live.tls.clone()?, now)) } else { None };
+    let web = place.websocket.then(|| origins(place, live));
     Some(Terms { tls, web })
 }
 

@@ -131,7 +131,7 @@ impl Broker {
         clock: Arc<dyn Clock>,
         health: &Arc<Health>,
     ) -> Result<Self, BrokerError> {
-        let tls = tls(&settings, None)?;
+        let tls = tls(&settings, None).await?;
         let mut sockets = Vec::new();
         for place in settings.places() {
             sockets.push((place, Listener::bind(place.address).await?));
@@ -197,7 +197,7 @@ impl Broker {
         if settings.routing != now.settings.routing || settings.store != now.settings.store {
             tracing::warn!("a change of the local broker's routing or store takes effect at the next start");
         }
-        let tls = tls(&settings, now.tls.as_ref())?;
+        let tls = tls(&settings, now.tls.as_ref()).await?;
         let wanted = settings.places();
         let mut sockets = Vec::new();
         for place in wanted.iter().filter(|place| !self.listeners.iter().any(|old| old.serves(place))) {
@@ -267,11 +267,17 @@ impl Broker {
 }
 
 /// What TLS is spoken with. It stays the same as long as it is made of the same files, whatever is in them: it looks for itself.
-fn tls(settings: &Settings, before: Option<&Arc<TlsServer>>) -> Result<Option<Arc<TlsServer>>, TlsError> {
+async fn tls(settings: &Settings, before: Option<&Arc<TlsServer>>) -> Result<Option<Arc<TlsServer>>, TlsError> {
     let Some(wanted) = &settings.tls else { return Ok(None) };
     match before.filter(|before| *before.files() == wanted.files) {
         Some(same) => Ok(Some(same.clone())),
-        None => Ok(Some(Arc::new(TlsServer::new(wanted.files.clone())?))),
+        None => {
+            let files = wanted.files.clone();
+            // A disk may be slow, and clients must not wait for it.
+            let read = tokio::task::spawn_blocking(move || TlsServer::new(files)).await;
+            let broke = |error| TlsError::File { path: wanted.files.cert.clone(), error: std::io::Error::other(error) };
+            Ok(Some(Arc::new(read.map_err(broke)??)))
+        }
     }
 }
 

@@ -12,8 +12,6 @@ pub const HANDSHAKE_WAIT: Duration = Duration::from_secs(10);
 pub const CONNECT_BYTES_MAX: usize = 6 * 65_536;
 /// The same where the client comes by a WebSocket: its request, frames, and what it sends behind CONNECT before that is answered.
 pub const WEBSOCKET_UNKNOWN_BYTES: usize = CONNECT_BYTES_MAX + (64 << 10);
-/// What a client's WebSocket message may be larger than the broker's `max_packet`: other packets in it. It is held whole before it is read.
-pub const WEBSOCKET_MESSAGE_EXTRA: usize = 64 << 10;
 /// First and longest pause after accept(2) fails (no file descriptors left); doubled in between.
 pub const ACCEPT_PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 /// Answer to a first failed login from an address waits so long, doubled with each further one up to the second figure.
@@ -39,3 +37,8 @@ pub const NOTICES_MAX: usize = 1_024;
 /// Networks whose connections are counted for `connects_per_minute`, 50 bytes each. Beyond, further ones are not counted until one has been quiet for a
 /// minute: `max_connections` bounds what they can do.
 pub const KNOCKS_NETWORKS_MAX: usize = 4_096;
+/// Files of certificates or a key that could not be read are read again after so long, though they look the same: a disk that failed may have come
+/// back. Before, no connection reads them.
+pub const TLS_FILES_AGAIN: Duration = Duration::from_secs(10);
+/// Largest file of certificates or a key; all authorities of a Debian are 220 kB. A larger one is refused.
+pub const TLS_FILE_BYTES_MAX: u64 = 1 << 20;

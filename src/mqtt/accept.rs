@@ -8,23 +8,15 @@ use super::stream::{Allowance, Bounded, Stream};
 use super::tls_server::{Shown, TlsServer, refusal};
 use super::websocket::{Origins, WebSocket};
 use crate::limits::WEBSOCKET_UNKNOWN_BYTES;
+use crate::model::Moment;
 
 /// What is spoken around MQTT.
 #[derive(Debug, Clone)]
 pub struct Terms {
-    /// TLS, where it is.
-    pub tls: Option<Arc<TlsServer>>,
-    /// WebSockets, where they are.
-    pub web: Option<Web>,
-}
-
-/// What a WebSocket may be.
-#[derive(Debug, Clone, Copy)]
-pub struct Web {
-    /// Which pages may open one.
-    pub origins: Origins,
-    /// Largest message taken, bytes.
-    pub message_max: usize,
+    /// TLS, where it is, and the time.
+    pub tls: Option<(Arc<TlsServer>, Moment)>,
+    /// WebSockets, where they are, and which pages may open one.
+    pub web: Option<Origins>,
 }
 
 /// A connection over which MQTT is spoken next.
@@ -56,16 +48,14 @@ pub enum AcceptError {
 pub async fn accept(tcp: TcpStream, terms: Terms) -> Result<Accepted, AcceptError> {
     let (stream, shown) = match terms.tls {
         None => (Stream::Plain(tcp), Shown::Nothing),
-        Some(tls) => tls.accept(tcp).await.map_err(|error| match refusal(&error) {
+        Some((tls, now)) => tls.accept(tcp, now).await.map_err(|error| match refusal(&error) {
             Some(words) => AcceptError::Refused(words),
             None => AcceptError::Broken(format!("in the TLS handshake: {error}")),
         })?,
     };
-    let Some(web) = terms.web else { return Ok(Accepted { stream, shown, allowance: None }) };
+    let Some(origins) = terms.web else { return Ok(Accepted { stream, shown, allowance: None }) };
     let allowance = Allowance::of(WEBSOCKET_UNKNOWN_BYTES);
     let stream = Bounded::around(stream, allowance.clone());
-    let socket = WebSocket::accept(stream, web.message_max, web.origins)
-        .await
-        .map_err(|error| AcceptError::Refused(error.to_string()))?;
+    let socket = WebSocket::accept(stream, origins).await.map_err(|error| AcceptError::Refused(error.to_string()))?;
     Ok(Accepted { stream: Stream::Web(Box::new(socket)), shown, allowance: Some(allowance) })
 }

@@ -1,6 +1,6 @@
 //! TLS towards the cloud, and its failures in words that tell a person what to repair.
 
-use std::io;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -14,7 +14,7 @@ use rustls::{
 
 use super::certificate::{Certificate, minute};
 use super::pem;
-use crate::limits::TLS_SESSIONS;
+use crate::limits::{TLS_FILE_BYTES_MAX, TLS_SESSIONS};
 
 /// What is needed to speak TLS with one cloud.
 #[derive(Debug, Clone, Copy)]
@@ -220,8 +220,26 @@ pub(super) fn told(connection: &CommonState) -> String {
 
 const MISMATCH: &str = "name mismatch";
 
+/// A file of certificates or a key: a regular one, of at most [`TLS_FILE_BYTES_MAX`].
+pub(super) fn read_small(path: &Path) -> Result<Vec<u8>, TlsError> {
+    let wrong = |error| TlsError::File { path: path.to_path_buf(), error };
+    let read = || {
+        // Looked at before it is opened: to open a pipe takes as long as its other end does.
+        if !std::fs::metadata(path)?.is_file() {
+            return Err(io::Error::other("it is no regular file"));
+        }
+        let mut bytes = Vec::new();
+        std::fs::File::open(path)?.take(TLS_FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 > TLS_FILE_BYTES_MAX {
+            return Err(io::Error::other(format!("it is larger than {} MiB", TLS_FILE_BYTES_MAX >> 20)));
+        }
+        Ok(bytes)
+    };
+    read().map_err(wrong)
+}
+
 pub(super) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let bytes = std::fs::read(path).map_err(|error| TlsError::File { path: path.to_path_buf(), error })?;
+    let bytes = read_small(path)?;
     let wrong = |error: String| TlsError::Pem { what: format!("`{}`", path.display()), error };
     let found: Vec<_> = CertificateDer::pem_slice_iter(&bytes)
         .collect::<Result<_, _>>()

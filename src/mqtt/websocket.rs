@@ -20,6 +20,9 @@ use tokio_tungstenite::tungstenite::{self, ClientRequestBuilder, Message, protoc
 use crate::limits::{WEBSOCKET_FRAME_BYTES, WEBSOCKET_MESSAGE_MAX, WEBSOCKET_READ_BYTES, WEBSOCKET_WRITE_BYTES_MAX};
 
 mod server;
+mod slices;
+
+use slices::Sliced;
 
 pub use server::Origins;
 
@@ -34,7 +37,7 @@ pub struct WebSocketError(String);
 /// A WebSocket as a stream of bytes.
 #[derive(Debug)]
 pub struct WebSocket<S> {
-    inner: WebSocketStream<S>,
+    inner: WebSocketStream<Sliced<S>>,
     /// Of the message that came last, what was not read yet.
     unread: Bytes,
     closed: bool,
@@ -54,6 +57,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
             .parse()
             .map_err(|error| WebSocketError(format!("no WebSocket can be asked for at `{host}{path}`: {error}")))?;
         let request = ClientRequestBuilder::new(uri).with_sub_protocol(SUBPROTOCOL);
+        let stream = Sliced::untouched(stream);
         let opened = tokio_tungstenite::client_async_with_config(request, stream, Some(config())).await;
         let (inner, answer) = opened.map_err(|error| refused(&error, path))?;
         // The library looks for one of those that were asked for, and here there is one; an answer that names it in a list names no choice.
@@ -69,7 +73,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
 
     /// The stream below.
     pub fn inside(&self) -> &S {
-        self.inner.get_ref()
+        self.inner.get_ref().inside()
     }
 
     /// Takes what came: true when there are bytes to read, false at an orderly end.

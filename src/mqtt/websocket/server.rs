@@ -8,7 +8,8 @@ use tokio_tungstenite::tungstenite::handshake::server::{Callback, ErrorResponse,
 use tokio_tungstenite::tungstenite::http::{HeaderMap, HeaderValue, StatusCode, header};
 use tokio_tungstenite::tungstenite::{self, error::ProtocolError};
 
-use super::{SUBPROTOCOL, WebSocket, WebSocketError, config};
+use super::{SUBPROTOCOL, Sliced, WebSocket, WebSocketError, config};
+use crate::limits::WEBSOCKET_FRAME_BYTES;
 
 /// Which pages may open a WebSocket. A browser names the page's origin; programs name none, and are not asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,14 +21,17 @@ pub enum Origins {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
-    /// Answers the request of the client behind `stream`, whatever path it asks for. Messages of up to `message_max` bytes are taken.
+    /// Answers the request of the client behind `stream`, whatever path it asks for. Messages of any length are taken, and handed on as they come: none is
+    /// held, nor room for it.
     ///
     /// There is no time limit in here. The request may be 64 KiB long, in 512 pieces, and have 124 fields; more ends it.
     ///
     /// # Errors
     /// [`WebSocketError`] says why it opens none; the client was told by an HTTP status where it speaks HTTP.
-    pub async fn accept(stream: S, message_max: usize, origins: Origins) -> Result<Self, WebSocketError> {
-        let config = config().max_message_size(Some(message_max)).max_frame_size(Some(message_max));
+    pub async fn accept(stream: S, origins: Origins) -> Result<Self, WebSocketError> {
+        let most = Some(WEBSOCKET_FRAME_BYTES);
+        let config = config().max_message_size(most).max_frame_size(most);
+        let stream = Sliced::behind_request(stream);
         let opened = tokio_tungstenite::accept_hdr_async_with_config(stream, Doorkeeper(origins), Some(config)).await;
         let inner = opened.map_err(|error| WebSocketError(refused(&error)))?;
         Ok(Self { inner, unread: Bytes::new(), closed: false, peer: "the client" })
@@ -105,7 +109,7 @@ mod tests {
     async fn answered(origins: Origins, request: &str) -> (String, Result<WebSocket<DuplexStream>, WebSocketError>) {
         let (mut ours, theirs) = tokio::io::duplex(1 << 20);
         ours.write_all(request.as_bytes()).await.unwrap();
-        let outcome = WebSocket::accept(theirs, 1_000, origins).await;
+        let outcome = WebSocket::accept(theirs, origins).await;
         if outcome.is_err() {
             let mut answer = String::new();
             ours.read_to_string(&mut answer).await.unwrap();
@@ -129,7 +133,7 @@ mod tests {
         }
         let (ours, theirs) = tokio::io::duplex(64 << 10);
         let (client, server) =
-            tokio::join!(WebSocket::connect(ours, "box", "/"), WebSocket::accept(theirs, 1_000, Origins::Any));
+            tokio::join!(WebSocket::connect(ours, "box", "/"), WebSocket::accept(theirs, Origins::Any));
         let (mut client, mut server) = (client.unwrap(), server.unwrap());
         client.write_all(b"there").await.unwrap();
         client.flush().await.unwrap();
@@ -139,10 +143,15 @@ mod tests {
         server.flush().await.unwrap();
         client.read_exact(&mut bytes).await.unwrap();
         assert_eq!(&bytes, b"there");
-        client.write_all(&[0; 1_001]).await.unwrap();
-        client.flush().await.unwrap();
-        let error = server.read_exact(&mut [0; 1_001]).await.unwrap_err().to_string();
-        assert_eq!(error, "the client sent a WebSocket message of 1001 bytes; 1000 are taken");
+        // More than any buffer here holds.
+        let large = vec![7; 3 << 20];
+        let mut came = vec![0; large.len()];
+        let sending = async {
+            client.write_all(&large).await.unwrap();
+            client.flush().await.unwrap();
+        };
+        tokio::join!(sending, async { server.read_exact(&mut came).await.unwrap() });
+        assert!(came == large);
     }
 
     #[tokio::test]
