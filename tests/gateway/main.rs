@@ -33,6 +33,7 @@ mod quiet;
 mod reload;
 mod secrets;
 mod serial;
+mod sessions;
 mod support;
 mod sys;
 mod takeover;

@@ -10,6 +10,7 @@
 pub(crate) mod certs;
 pub(crate) mod client;
 pub(crate) mod clock;
+pub(crate) mod crowd;
 pub(crate) mod disk;
 pub(crate) mod gateway;
 pub(crate) mod link;
