@@ -356,9 +356,9 @@ pub const QOS2_REFUSALS: u8 = 3;
 
 /// A client that takes none of what is written to it for so long is closed: its socket is dead, or it is.
 pub const WRITE_STALL_MAX: Duration = Duration::from_secs(30);
-/// What one read takes from a socket at most, bytes. Idle connections hold no more than that.
+/// What one read takes from a socket at most, bytes, but for packets of [`LARGE_PACKET_BYTES`]. Idle connections hold no more than that.
 pub const READ_BYTES: usize = 8 << 10;
-/// Bytes encoded ahead for one client; deliveries beyond it wait as shared messages in the session. One packet may exceed it.
+/// Bytes encoded ahead for one client; deliveries beyond it wait as shared messages in the session. One packet may exceed it, whose payload is shared then.
 pub const OUTPUT_BYTES: usize = 64 << 10;
 /// Bytes of unsent answers at which a client is not read from any more: it sends without reading.
 pub const ANSWER_BYTES_MAX: usize = 1 << 20;

@@ -192,7 +192,7 @@ impl Commands for Board {
         let life = message.properties.as_ref().and_then(|properties| properties.expiry_s);
         let life = life.map(|seconds| std::time::Duration::from_secs(seconds.into()));
         let command = Command {
-            payload: Arc::clone(&message.payload),
+            payload: message.payload.clone(),
             origin,
             qos: message.qos,
             retained: message.retain,

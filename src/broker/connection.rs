@@ -14,6 +14,8 @@ use super::arrival::{Arrival, Entry};
 use super::conversation::{Conversation, Ending};
 use super::core::Farewell;
 use super::door::Login;
+use super::input::{Input, Packet};
+use super::output::Output;
 use super::presence::{Connection, Transport};
 use super::session::Attachment;
 use super::shared::{Live, Shared, count, room};
@@ -150,6 +152,7 @@ where
         ended: None,
     });
     let keep_alive = Duration::from_millis(u64::from(keep_alive_s) * 1_500);
+    let input = Input::from(input);
     let mut line = Line { shared, conversation, reader, writer, input, unflushed: false, keep_alive, wake };
     let cut = match line.run().await {
         Err(cut) => cut,
@@ -279,7 +282,7 @@ fn open(
     }
     tracing::debug!(%client, version = ?connect.version, resumed = attached.session_present, "client connected");
     let shorter = shorter_keep_alive(connect, live);
-    let mut output = BytesMut::new();
+    let mut output = Output::default();
     let welcome = Welcome {
         session_present: attached.session_present,
         assigned_id: connect.client_id.is_empty().then(|| client.clone()),
@@ -288,7 +291,7 @@ fn open(
         topic_alias_maximum: limits::TOPIC_ALIASES,
         keep_alive_s: shorter,
     };
-    server::put_welcome(&mut output, connect.version, &welcome);
+    server::put_welcome(output.tail(), connect.version, &welcome);
     count(&shared.traffic.messages_sent, 1);
     let keep_alive_s = shorter.unwrap_or(connect.keep_alive_s);
     Ok((Conversation::new(shared.clone(), attached, connect, access, live, entry, output), wake, keep_alive_s))
@@ -299,7 +302,7 @@ struct Line<R, W> {
     conversation: Conversation,
     reader: R,
     writer: W,
-    input: BytesMut,
+    input: Input,
     /// Whether TLS or a WebSocket holds bytes that the socket has not taken.
     unflushed: bool,
     /// Longest silence; zero for any.
@@ -333,12 +336,11 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Line<R, W> {
                 written = clock.now();
             }
             let is_listening = self.conversation.is_listening();
-            if is_listening {
-                self.input.reserve(limits::READ_BYTES);
-            } else {
+            if !is_listening {
                 // It is we who do not listen.
                 heard = clock.now();
             }
+            let limit = self.packet_max();
             let Self { conversation, reader, writer, input, unflushed, wake, shared, .. } = self;
             let accepted = &shared.traffic.bytes_sent;
             // The output is lent to the writer while the conversation waits for its promises.
@@ -350,11 +352,9 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Line<R, W> {
                 outcome = push(writer, &mut output, unflushed, accepted), if has_unsent => {
                     outcome?;
                     written = clock.now();
-                    if output.is_empty() && output.capacity() > limits::OUTPUT_BYTES {
-                        output = BytesMut::new();
-                    }
+                    output.tidy();
                 }
-                outcome = reader.read_buf(input), if is_listening => match outcome? {
+                outcome = reader.read_buf(input.room(limit)), if is_listening => match outcome? {
                     0 => return Err(Cut::Closed),
                     more => {
                         count(&shared.traffic.bytes_received, more as u64);
@@ -376,7 +376,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Line<R, W> {
                 }
             }
             // Acknowledgements that were settled in the meantime follow what was there before them.
-            output.extend_from_slice(&self.conversation.output);
+            output.append(std::mem::take(&mut self.conversation.output));
             self.conversation.output = output;
             settled?;
             if alarm.is_elapsed() || has_unsent != had_unsent {
@@ -399,21 +399,25 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Line<R, W> {
     }
 
     fn take_packets(&mut self) -> Result<(), Cut> {
-        let limit = usize::try_from(self.shared.live().settings.max_packet).unwrap_or(usize::MAX);
+        let limit = self.packet_max();
         while self.conversation.is_listening() {
-            let Some(header) = framing::header(&self.input, limit)? else { break };
-            if self.input.len() < header.total() {
-                break;
-            }
-            let body = &self.input[header.header_len..header.total()];
-            let packet = server::decode(self.conversation.version, header, body)?;
-            self.input.advance(header.total());
+            let packet = match self.input.packet(limit)? {
+                None => break,
+                Some(Packet::Small(header)) => {
+                    let packet = server::decode(self.conversation.version, header, self.input.body(header))?;
+                    self.input.advance(header);
+                    packet
+                }
+                Some(Packet::Large(header, bytes)) => server::decode_whole(self.conversation.version, header, &bytes)?,
+            };
             self.conversation.hear(packet)?;
         }
-        if self.input.is_empty() && self.input.capacity() > 8 * limits::READ_BYTES {
-            self.input = BytesMut::new();
-        }
+        self.input.tidy();
         Ok(())
+    }
+
+    fn packet_max(&self) -> usize {
+        usize::try_from(self.shared.live().settings.max_packet).unwrap_or(usize::MAX)
     }
 
     async fn close(mut self, cut: &Cut, peer: SocketAddr) {
@@ -453,7 +457,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Line<R, W> {
 /// Writes some, and all that lies between here and the socket once there is no more. Nothing is lost when it is broken off.
 async fn push<W: AsyncWrite + Unpin>(
     writer: &mut W,
-    output: &mut BytesMut,
+    output: &mut Output,
     unflushed: &mut bool,
     sent: &AtomicU64,
 ) -> std::io::Result<()> {
@@ -470,7 +474,7 @@ async fn push<W: AsyncWrite + Unpin>(
 
 /// Writes what is left and closes, within a moment: nobody waits long for a peer that is being shown out. What the peer still sends is read
 /// and dropped until it closes too, since a socket closed over unread bytes takes the last words back (RFC 1122, 4.2.2.13).
-async fn say_last<R, W>(reader: &mut R, writer: &mut W, output: &mut BytesMut)
+async fn say_last<R, W>(reader: &mut R, writer: &mut W, output: &mut impl Buf)
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,

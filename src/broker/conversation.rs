@@ -6,14 +6,13 @@ pub(super) mod subscribing;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use bytes::BytesMut;
-
 use super::access::Access;
 use super::arrival::Entry;
 use super::core::{Attached, Farewell};
 use super::door::Guests;
 use super::journal::Receipt;
 use super::keeper::Urgency;
+use super::output::Output;
 use super::owed::{Answer, Ledger, Owed};
 use super::promise::{Broken, Pending};
 use super::session::{Action, Delivery};
@@ -80,7 +79,7 @@ pub(super) struct Conversation {
     revision: u64,
     max_packet: usize,
     /// Bytes on their way to the client.
-    pub(super) output: BytesMut,
+    pub(super) output: Output,
     owed: Ledger,
     aliases_in: HashMap<u16, TopicName>,
     aliases_out: HashMap<TopicName, u16>,
@@ -95,7 +94,7 @@ impl Conversation {
         access: Arc<Access>,
         live: &Live,
         entry: Entry,
-        output: BytesMut,
+        output: Output,
     ) -> Self {
         Self {
             shared,
@@ -117,7 +116,7 @@ impl Conversation {
 
     /// Whether one more packet may be taken in.
     pub(super) fn is_listening(&self) -> bool {
-        self.owed.len() < usize::from(limits::UNACKNOWLEDGED_MAX) && self.output.len() < limits::ANSWER_BYTES_MAX
+        self.owed.len() < usize::from(limits::UNACKNOWLEDGED_MAX) && self.output.own_len() < limits::ANSWER_BYTES_MAX
     }
 
     /// Takes a packet in.
@@ -153,7 +152,7 @@ impl Conversation {
             Incoming::Subscribe(id, identifier, asks) => self.hear_subscribe(id, identifier, &asks),
             Incoming::Unsubscribe(id, filters) => self.hear_unsubscribe(id, &filters),
             Incoming::Pingreq => {
-                server::put_pingresp(&mut self.output);
+                server::put_pingresp(self.output.tail());
                 count(&self.shared.traffic.messages_sent, 1);
                 Ok(())
             }
@@ -184,7 +183,7 @@ impl Conversation {
     }
 
     fn acknowledge(&mut self, first: u8, packet_id: u16, reason: Reason) {
-        server::put_acknowledgement(&mut self.output, self.version, first, packet_id, reason);
+        server::put_acknowledgement(self.output.tail(), self.version, first, packet_id, reason);
         count(&self.shared.traffic.messages_sent, 1);
     }
 
@@ -202,7 +201,7 @@ impl Conversation {
             Answer::None => {}
             Answer::Acknowledgement(first, packet_id, reason) => self.acknowledge(first, packet_id, reason),
             Answer::Whole(bytes) => {
-                self.output.extend_from_slice(&bytes);
+                self.output.tail().extend_from_slice(&bytes);
                 count(&self.shared.traffic.messages_sent, 1);
             }
         }
@@ -268,7 +267,13 @@ impl Conversation {
             subscription_ids: delivery.subscription_ids.as_deref().unwrap_or_default(),
             alias,
         };
-        if server::put_publish(&mut self.output, self.version, &publish, self.max_packet) {
+        let payload = &delivery.message.payload;
+        let is_shared = payload.len() >= limits::SHARED_PAYLOAD_BYTES;
+        let put = if is_shared { server::put_publish_head } else { server::put_publish };
+        if put(self.output.tail(), self.version, &publish, self.max_packet) {
+            if is_shared {
+                self.output.share(payload.shared());
+            }
             if let Some((alias, false)) = alias {
                 self.aliases_out.insert(delivery.message.topic.clone(), alias);
             }
@@ -313,7 +318,7 @@ impl Conversation {
 
     /// Writes the DISCONNECT that goes with an ending, where there is one.
     pub(super) fn say_goodbye(&mut self, reason: Reason) {
-        server::put_disconnect(&mut self.output, self.version, reason);
+        server::put_disconnect(self.output.tail(), self.version, reason);
     }
 }
 

@@ -17,10 +17,12 @@ mod conversation;
 mod core;
 mod door;
 mod fanout;
+mod input;
 mod journal;
 pub mod judge;
 mod keeper;
 mod listener;
+mod output;
 mod owed;
 mod presence;
 #[cfg(test)]

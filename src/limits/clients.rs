@@ -1,4 +1,11 @@
-//! What is told of the local broker's clients.
+//! The local broker's clients: what is told of them, and large messages from and to them.
+
+/// A packet of so many bytes is gathered in a buffer of its own, and its payload is not copied. Smaller ones are copied out of the buffer that is
+/// read into, which costs less than a buffer each.
+pub const LARGE_PACKET_BYTES: usize = 64 << 10;
+/// A payload of so many bytes is not copied for each client that gets it, but written from where all share it. Below, one more piece costs more
+/// than the copy.
+pub const SHARED_PAYLOAD_BYTES: usize = 16 << 10;
 
 /// What a client is told in beyond its names, bytes of JSON.
 pub const CLIENT_TOLD_BYTES: usize = 512;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::{ActuatorId, BridgeId, Moment, Qos, Timestamp};
+use super::{ActuatorId, BridgeId, Moment, Payload, Qos, Timestamp};
 
 /// Longest id of a command, bytes: a UUID three times over.
 pub const COMMAND_ID_BYTES_MAX: usize = 128;
@@ -83,7 +83,7 @@ impl Setting {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Command {
     /// Payload, any bytes.
-    pub payload: Arc<[u8]>,
+    pub payload: Payload,
     /// Where it came in.
     pub origin: CommandOrigin,
     /// QoS it was published with; a page's counts as exactly once, since nobody sends it a second time.
@@ -96,7 +96,7 @@ pub struct Command {
 
 impl Command {
     /// A command given by a person at this machine.
-    pub fn of_page(payload: impl Into<Arc<[u8]>>) -> Self {
+    pub fn of_page(payload: impl Into<Payload>) -> Self {
         let payload = payload.into();
         Self { payload, origin: CommandOrigin::Page, qos: Qos::ExactlyOnce, retained: false, expires: None }
     }

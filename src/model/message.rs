@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{BridgeId, Moment, Timestamp, TopicName};
+use super::{BridgeId, Moment, Payload, Timestamp, TopicName};
 
 /// Quality of service of a delivery [MQTT-4.3].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -73,7 +73,7 @@ pub struct Message {
     /// Topic name it is published to.
     pub topic: TopicName,
     /// Payload; any bytes, at most the broker's `max_packet`.
-    pub payload: Arc<[u8]>,
+    pub payload: Payload,
     /// Quality of service it was published with.
     pub qos: Qos,
     /// Whether a broker keeps it for later subscribers.
@@ -89,7 +89,7 @@ pub struct Message {
 
 impl Message {
     /// A message without properties.
-    pub fn new(topic: TopicName, payload: impl Into<Arc<[u8]>>, qos: Qos, retain: bool, origin: Origin) -> Self {
+    pub fn new(topic: TopicName, payload: impl Into<Payload>, qos: Qos, retain: bool, origin: Origin) -> Self {
         Self { topic, payload: payload.into(), qos, retain, origin, properties: None, stamp: None }
     }
 

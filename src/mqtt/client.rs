@@ -25,7 +25,7 @@ pub use answers::{put_disconnect, put_pingreq, put_puback, put_pubcomp, put_pubr
 use super::framing::{FrameError, Header, header, length_len, put_length};
 use super::properties::{self, put_bytes};
 pub use super::server::Version;
-use crate::model::{Properties, Qos, TopicFilter, TopicName};
+use crate::model::{Payload, Properties, Qos, TopicFilter, TopicName};
 
 /// What is said first.
 #[derive(Clone)]
@@ -112,7 +112,7 @@ pub struct Delivery {
     /// Topic at the cloud.
     pub topic: TopicName,
     /// Payload.
-    pub payload: Arc<[u8]>,
+    pub payload: Payload,
     /// Quality of service.
     pub qos: Qos,
     /// Retain flag.

@@ -209,6 +209,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for WebSocket<S> {
         let length = this.unread.len().min(buf.remaining());
         buf.put_slice(&this.unread[..length]);
         this.unread.advance(length);
+        if this.unread.is_empty() {
+            // An empty rest would hold the whole message until the next one.
+            this.unread = Bytes::new();
+        }
         Poll::Ready(Ok(()))
     }
 }

@@ -22,6 +22,7 @@ mod far_side;
 mod first_light;
 mod http;
 mod judge;
+mod large;
 mod life;
 mod lines;
 mod listeners;

@@ -36,10 +36,10 @@ fn line() -> (Line<ReadHalf<DuplexStream>, Holding>, DuplexStream) {
     let entry = arrival(&live).entry();
     let access = Arc::new(Access::All);
     let (mut conversation, wake, _) = open(&shared, &connect, &"c".into(), access, &live, entry).unwrap();
-    conversation.output.clear();
+    conversation.output = Output::default();
     let (peer, ours) = tokio::io::duplex(1 << 10);
     let (reader, writer) = tokio::io::split(ours);
-    let input = BytesMut::from(&[0xc0, 0][..]);
+    let input = Input::from(BytesMut::from(&[0xc0, 0][..]));
     let (writer, keep_alive) = (BufWriter::new(writer), Duration::ZERO);
     (Line { shared, conversation, reader, writer, input, unflushed: false, keep_alive, wake }, peer)
 }
@@ -50,7 +50,7 @@ async fn nothing_more_is_heard_once_the_broker_stops() {
     line.shared.stopping.cancel();
     let cut = tokio::time::timeout(PATIENCE, line.run()).await.expect("it ends");
     assert!(matches!(cut, Err(Cut::Stopping)), "{cut:?}");
-    assert_eq!(line.conversation.output, b""[..]);
+    assert!(line.conversation.output.is_empty());
 }
 
 #[tokio::test]

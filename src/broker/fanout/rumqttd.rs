@@ -174,7 +174,7 @@ fn unwrap(topic: &[u8], mut payload: Bytes) -> Option<Envelope> {
     let properties = (found.message != Properties::default()).then(|| Arc::new(found.message));
     // Where it came from is settled before it is routed: nobody behind the router asks.
     let message =
-        Message { properties, ..Message::new(topic.ok()?, &payload[consumed..], qos, retain, Origin::Client) };
+        Message { properties, ..Message::new(topic.ok()?, payload.slice(consumed..), qos, retain, Origin::Client) };
     Some(Envelope { number, sender, received: Moment::at(Duration::from_nanos(received)), message: Arc::new(message) })
 }
 

@@ -5,6 +5,7 @@ mod caps;
 mod doors;
 mod durable;
 pub(super) mod harness;
+mod large;
 mod promises;
 mod rude;
 mod visitors;

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use mqtt_protocol_core::mqtt::packet::{PropertiesParse, Property, SubEntry, v3_1_1, v5_0};
 
 use super::{Refusal, Version, guarded, malformed, protocol};
-use crate::model::{Properties, Qos, TopicName};
+use crate::model::{Payload, Properties, Qos, TopicName};
 use crate::mqtt::framing::Header;
 use crate::mqtt::properties;
 use crate::mqtt::reason::Reason;
@@ -26,7 +27,7 @@ pub struct Publish {
     /// Topic alias.
     pub alias: Option<u16>,
     /// Payload.
-    pub payload: Arc<[u8]>,
+    pub payload: Payload,
     /// Properties that travel with the message.
     pub properties: Option<Arc<Properties>>,
 }
@@ -80,7 +81,10 @@ pub enum Incoming {
 /// [`Refusal`]: the connection is to end.
 pub fn decode(version: Version, header: Header, body: &[u8]) -> Result<Incoming, Refusal> {
     match (header.kind(), header.flags()) {
-        (3, flags) => decode_publish(version, flags, body).map(Incoming::Publish),
+        (3, flags) => {
+            let (publish, at) = decode_publish(version, flags, body)?;
+            Ok(Incoming::Publish(Publish { payload: body[at..].into(), ..publish }))
+        }
         (4, 0) => acknowledgement(version, body).map(|(id, _)| Incoming::Puback(id)),
         (5, 0) => acknowledgement(version, body).map(|(id, reason)| Incoming::Pubrec(id, reason >= 0x80)),
         (6, 2) => acknowledgement(version, body).map(|(id, _)| Incoming::Pubrel(id)),
@@ -96,6 +100,19 @@ pub fn decode(version: Version, header: Header, body: &[u8]) -> Result<Incoming,
     }
 }
 
+/// The same for a packet that is held by itself, header included: the payload of a PUBLISH is a part of it, and no copy.
+///
+/// # Errors
+/// [`Refusal`]: the connection is to end.
+pub fn decode_whole(version: Version, header: Header, packet: &Bytes) -> Result<Incoming, Refusal> {
+    let body = &packet[header.header_len..];
+    if header.kind() != 3 {
+        return decode(version, header, body);
+    }
+    let (publish, at) = decode_publish(version, header.flags(), body)?;
+    Ok(Incoming::Publish(Publish { payload: packet.slice(header.header_len + at..).into(), ..publish }))
+}
+
 fn packet_id(body: &[u8]) -> Result<u16, Refusal> {
     match body {
         [high, low, ..] => match u16::from_be_bytes([*high, *low]) {
@@ -106,7 +123,8 @@ fn packet_id(body: &[u8]) -> Result<u16, Refusal> {
     }
 }
 
-fn decode_publish(version: Version, flags: u8, body: &[u8]) -> Result<Publish, Refusal> {
+/// All of a PUBLISH but its payload, and where that begins.
+fn decode_publish(version: Version, flags: u8, body: &[u8]) -> Result<(Publish, usize), Refusal> {
     let qos = Qos::from_level((flags >> 1) & 0x03).ok_or(malformed("QoS 3"))?;
     let dup = flags & 0x08 != 0;
     if dup && qos == Qos::AtMostOnce {
@@ -147,7 +165,9 @@ fn decode_publish(version: Version, flags: u8, body: &[u8]) -> Result<Publish, R
         )
     };
     let retain = flags & 0x01 != 0;
-    Ok(Publish { dup, qos, retain, packet_id: id, topic, alias, payload: rest.into(), properties: travelling })
+    let payload = Payload::default();
+    let publish = Publish { dup, qos, retain, packet_id: id, topic, alias, payload, properties: travelling };
+    Ok((publish, body.len() - rest.len()))
 }
 
 /// Packet id and reason code of PUBACK, PUBREC, PUBREL and PUBCOMP.

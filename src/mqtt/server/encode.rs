@@ -135,6 +135,23 @@ pub struct OutPublish<'a> {
 ///
 /// Returns whether it was written.
 pub fn put_publish(out: &mut BytesMut, version: Version, publish: &OutPublish<'_>, limit: usize) -> bool {
+    let payload = &publish.message.payload;
+    if !put_head(out, version, publish, limit, payload.len()) {
+        return false;
+    }
+    out.extend_from_slice(payload);
+    true
+}
+
+/// Writes all of a PUBLISH but its payload, which is to follow, unless both together are larger than `limit` bytes.
+///
+/// Returns whether it was written.
+pub fn put_publish_head(out: &mut BytesMut, version: Version, publish: &OutPublish<'_>, limit: usize) -> bool {
+    put_head(out, version, publish, limit, 0)
+}
+
+/// Writes it with room behind it.
+fn put_head(out: &mut BytesMut, version: Version, publish: &OutPublish<'_>, limit: usize, room: usize) -> bool {
     let topic = match publish.alias {
         Some((_, true)) => "",
         _ => publish.message.topic.as_str(),
@@ -147,7 +164,7 @@ pub fn put_publish(out: &mut BytesMut, version: Version, publish: &OutPublish<'_
     if total > limit {
         return false;
     }
-    out.reserve(total);
+    out.reserve(total - publish.message.payload.len() + room);
     out.put_u8(0x30 | u8::from(publish.dup) << 3 | publish.qos.level() << 1 | u8::from(publish.retain));
     put_length(out, body_len);
     put_bytes(out, topic.as_bytes());
@@ -158,7 +175,6 @@ pub fn put_publish(out: &mut BytesMut, version: Version, publish: &OutPublish<'_
         put_length(out, block.len());
         out.extend_from_slice(&block);
     }
-    out.extend_from_slice(&publish.message.payload);
     true
 }
 

@@ -15,10 +15,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::reason::Reason;
 pub use connect::{Connect, Will, decode_connect};
-pub use decode::{Ask, Incoming, Publish, decode};
+pub use decode::{Ask, Incoming, Publish, decode, decode_whole};
 pub use encode::{
     OutPublish, Welcome, put_acknowledgement, put_connect_refusal, put_disconnect, put_pingresp, put_publish,
-    put_suback, put_unsuback, put_welcome,
+    put_publish_head, put_suback, put_unsuback, put_welcome,
 };
 
 /// Protocol version of a connection, chosen by the level byte of its CONNECT.
@@ -162,6 +162,30 @@ mod tests {
                     properties: if version == Version::V5 { message.properties.clone() } else { None },
                 }
             );
+        }
+    }
+
+    #[test]
+    fn a_packet_that_is_held_by_itself_reads_the_same_and_its_payload_is_a_part_of_it() {
+        for (version, bytes) in [
+            (Version::V311, &b"\x32\x09\0\x01a\0\x07load"[..]),
+            (Version::V5, b"\x32\x0d\0\x01a\0\x07\x03\x23\0\x05load"),
+            (Version::V5, b"\x30\x05\0\x01a\0"),
+            (Version::V311, b"\x36\x05\0\x01a\0\x01"),
+            (Version::V5, b"\xc0\0"),
+            (Version::V311, b"\x82\x06\0\x01\0\x01a\0"),
+        ] {
+            let whole = bytes::Bytes::copy_from_slice(bytes);
+            let header = framing::header(&whole, usize::MAX).unwrap();
+            let Some(header) = header.filter(|header| header.total() == whole.len()) else { continue };
+            let read = decode_whole(version, header, &whole);
+            assert_eq!(read, decoded(version, bytes));
+            if let Ok(Incoming::Publish(publish)) = read
+                && !publish.payload.is_empty()
+            {
+                assert_eq!(publish.payload.as_ptr(), whole[whole.len() - publish.payload.len()..].as_ptr());
+                assert_eq!(&*publish.payload, b"load");
+            }
         }
     }
 

@@ -69,6 +69,11 @@ impl Client {
         Self { retain: true, ..self }
     }
 
+    /// The connection alone, for who speaks for himself from here on.
+    pub(crate) fn into_stream(self) -> TcpStream {
+        self.stream
+    }
+
     fn read(&mut self) -> std::io::Result<Packet> {
         let mut chunk = [0; 4096];
         loop {
