@@ -1,6 +1,7 @@
 //! Does the local broker tell of itself below `$SYS` what Mosquitto tells, by the same names and with the same meaning?
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::time::Duration;
 
 use crate::need_mosquitto;
@@ -91,7 +92,7 @@ fn its_counters_have_mosquittos_names_and_meaning() {
         }
     }
 
-    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/broker.md")).unwrap();
+    let page = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/broker.md")).unwrap();
     let told: BTreeSet<String> =
         ours.keys().map(|name| name.strip_suffix("/1min").unwrap_or(name).to_owned()).collect();
     let told = told.iter().filter(|name| !name.ends_with("min"));
