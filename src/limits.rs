@@ -1,6 +1,7 @@
 //! Every queue length, timeout, size and budget, each with the reason for its number and what happens when it is reached.
 //! One section a room.
 
+mod cli;
 mod clients;
 mod clouds;
 mod doors;
@@ -11,6 +12,7 @@ mod store;
 
 use std::time::Duration;
 
+pub use cli::*;
 pub use clients::*;
 pub use clouds::*;
 pub use doors::*;
@@ -144,6 +146,8 @@ pub const HTTP_CONNECTIONS_MAX: usize = 48;
 /// Connections of the control socket at one time: its own, so that no crowd at the page keeps out who looks after the gateway. One more is
 /// closed at once.
 pub const CONTROL_CONNECTIONS_MAX: usize = 16;
+/// A control socket that could not be made is tried again after so long: the disk it is to be on may be read-only for a time.
+pub const CONTROL_AGAIN: Duration = Duration::from_secs(5);
 /// Pages that are told of changes at one time. One more is answered 503 and tries again.
 pub const HTTP_STREAMS_MAX: usize = 8;
 /// Most bytes of a request's head; a longer one is answered 431. hyper takes no smaller limit.
@@ -189,11 +193,6 @@ pub const DEMO_DRAIN: Duration = Duration::from_secs(30);
 pub const DEMO_LOG_LINES: usize = 200;
 /// How often the screen is drawn.
 pub const DEMO_FRAME: Duration = Duration::from_millis(100);
-
-// ---- cli ----
-
-/// How often `tidegate read` looks whether the sensor has spoken, and how long it waits for the bus to end.
-pub const READ_LOOK: Duration = Duration::from_millis(20);
 
 // ---- sensors ----
 

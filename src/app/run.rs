@@ -11,8 +11,10 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::Report;
 use crate::exit;
 use crate::limits::{PULSE_EVERY, PULSE_LIMIT_DISK, RUNTIME_THREADS};
+use crate::logic::daily::Daily;
 use crate::logic::status;
-use crate::plan::{self, Environment, Plan};
+use crate::model::Timestamp;
+use crate::plan::{self, Dated, Environment, Plan};
 use crate::telemetry::notify::Standing;
 use crate::telemetry::{self, LogSettings, log, notify};
 
@@ -103,18 +105,25 @@ async fn live(options: &Options, plan: Plan) -> ExitCode {
         return exit::code(exit::UNAVAILABLE);
     }
     let mut told = standing(&gateway, None);
+    let mut certificates = Daily::seen(clock.now());
     notify::ready(&told.to_string());
     loop {
         tokio::select! {
             wish = signals.next() => match wish {
                 Wish::Stop => break,
-                Wish::Reload => told = reload(&mut gateway, options, clock.as_ref()).await,
+                Wish::Reload => {
+                    told = reload(&mut gateway, options, clock.as_ref()).await;
+                    certificates = Daily::seen(clock.now());
+                }
             },
             () = tokio::time::sleep(PULSE_EVERY) => {
                 let now = standing(&gateway, told.note);
                 if now != told {
                     notify::status(&now.to_string());
                     told = now;
+                }
+                if certificates.is_due(clock.now()) {
+                    tell_certificates(gateway.plan().certificates.clone(), clock.wall());
                 }
             }
         }
@@ -181,6 +190,16 @@ fn follow(before: &LogSettings, now: &LogSettings) {
 /// Prints mistakes and warnings whole, on standard error: a log line cannot show a place in a file.
 fn tell(report: &Report, consequence: &str) {
     eprint!("{}", report.render_with(telemetry::colours(), consequence));
+}
+
+/// Tells of certificates that expire soon; nobody waits for it.
+fn tell_certificates(certificates: Vec<Dated>, wall: Timestamp) {
+    // A slow card holds up a thread that may wait.
+    tokio::task::spawn_blocking(move || {
+        for told in certificates.iter().filter_map(|dated| dated.look(wall)) {
+            warn!(certificate = %told, "a certificate is to be renewed");
+        }
+    });
 }
 
 /// How things stand; the note stays until the next reload.

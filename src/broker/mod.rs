@@ -271,16 +271,14 @@ impl Broker {
 /// What TLS is spoken with. It stays the same as long as it is made of the same files, whatever is in them: it looks for itself.
 async fn tls(settings: &Settings, before: Option<&Arc<TlsServer>>) -> Result<Option<Arc<TlsServer>>, TlsError> {
     let Some(wanted) = &settings.tls else { return Ok(None) };
-    match before.filter(|before| *before.files() == wanted.files) {
-        Some(same) => Ok(Some(same.clone())),
-        None => {
-            let files = wanted.files.clone();
-            // A disk may be slow, and clients must not wait for it.
-            let read = tokio::task::spawn_blocking(move || TlsServer::new(files)).await;
-            let broke = |error| TlsError::File { path: wanted.files.cert.clone(), error: std::io::Error::other(error) };
-            Ok(Some(Arc::new(read.map_err(broke)??)))
-        }
+    if let Some(same) = before.filter(|before| *before.files() == wanted.files) {
+        return Ok(Some(same.clone()));
     }
+    let files = wanted.files.clone();
+    // A disk may be slow, and clients must not wait for it.
+    let read = tokio::task::spawn_blocking(move || TlsServer::new(files)).await;
+    let broke = |error| TlsError::File { path: wanted.files.cert.clone(), error: std::io::Error::other(error) };
+    Ok(Some(Arc::new(read.map_err(broke)??)))
 }
 
 type Home = Arc<OnceLock<Weak<Shared>>>;

@@ -22,20 +22,21 @@ mod tests;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
+use tokio::net::UnixListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::warn;
+use tracing::{info, warn};
 
 use self::listener::{Door, Listener};
 use crate::clock::Clock;
 use crate::health::{Health, Supervised};
 use crate::limits::{
-    CONTROL_CONNECTIONS_MAX, HTTP_BODY_WAIT, HTTP_CONNECTIONS_MAX, HTTP_HEAD_WAIT, HTTP_STREAMS_MAX, HTTP_WRITE_STALL,
-    PULSE_LIMIT,
+    CONTROL_AGAIN, CONTROL_CONNECTIONS_MAX, HTTP_BODY_WAIT, HTTP_CONNECTIONS_MAX, HTTP_HEAD_WAIT, HTTP_STREAMS_MAX,
+    HTTP_WRITE_STALL, PULSE_LIMIT,
 };
 use crate::logic::failures::Failures;
 use crate::ports::Watch;
@@ -60,11 +61,13 @@ struct Patience {
     head: Duration,
     body: Duration,
     write: Duration,
+    /// Until a control socket that could not be made is tried again.
+    control: Duration,
 }
 
 impl Default for Patience {
     fn default() -> Self {
-        Self { head: HTTP_HEAD_WAIT, body: HTTP_BODY_WAIT, write: HTTP_WRITE_STALL }
+        Self { head: HTTP_HEAD_WAIT, body: HTTP_BODY_WAIT, write: HTTP_WRITE_STALL, control: CONTROL_AGAIN }
     }
 }
 
@@ -93,13 +96,14 @@ impl Shared {
 pub struct Server {
     shared: Arc<Shared>,
     page: Option<Listener>,
-    /// The control socket, and its place in the book.
-    control: Option<(PathBuf, Supervised)>,
+    /// The control socket, once it is there, and its place in the book.
+    control: Arc<OnceLock<(PathBuf, Supervised)>>,
     health: Arc<Health>,
 }
 
 impl Server {
-    /// Opens the control socket, and the page where there is to be one. Without a control socket the gateway runs all the same, with a warning.
+    /// Opens the control socket, and the page where there is to be one. Without a control socket the gateway runs all the same, with a warning, and it is tried
+    /// again: the disk it is to be on may be read-only for a time.
     ///
     /// # Errors
     /// [`HttpError`] when the page's port is taken.
@@ -133,21 +137,19 @@ impl Server {
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
         });
-        let mut server = Self { shared, page: None, control: None, health: Arc::clone(health) };
+        let mut server = Self { shared, page: None, control: Arc::default(), health: Arc::clone(health) };
         server.apply(settings).await?;
-        match listener::bind_control(control) {
-            Ok(socket) => {
-                let supervised = health.enter("control socket", PULSE_LIMIT, server.shared.clock.now());
-                server.shared.tasks.spawn(listener::accept(
-                    Door::Control(socket),
-                    Arc::clone(&server.shared),
-                    server.shared.stop.clone(),
-                    supervised.pulse(),
-                ));
-                server.control = Some((control.to_path_buf(), supervised));
-            }
+        let control = ControlDoor {
+            path: control.to_path_buf(),
+            shared: Arc::clone(&server.shared),
+            place: Arc::clone(&server.control),
+            health: Arc::clone(health),
+        };
+        match listener::bind_control(&control.path) {
+            Ok(socket) => control.open(socket),
             Err(error) => {
-                warn!(path = %control.display(), %error, "no control socket: `tidegate status` and `set` cannot reach this gateway");
+                warn!(path = %control.path.display(), %error, "no control socket: `tidegate status` and `set` cannot reach this gateway until it can be made");
+                server.shared.tasks.spawn(control.try_again());
             }
         }
         Ok(server)
@@ -201,9 +203,45 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.shared.stop.cancel();
-        if let Some((path, _)) = &self.control {
+        if let Some((path, _)) = self.control.get() {
             // One that stays behind is replaced at the next start.
             let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+/// Lets the command line in.
+struct ControlDoor {
+    path: PathBuf,
+    shared: Arc<Shared>,
+    place: Arc<OnceLock<(PathBuf, Supervised)>>,
+    health: Arc<Health>,
+}
+
+impl ControlDoor {
+    fn open(self, socket: UnixListener) {
+        let supervised = self.health.enter("control socket", PULSE_LIMIT, self.shared.clock.now());
+        let (pulse, stop) = (supervised.pulse(), self.shared.stop.clone());
+        let tasks = self.shared.tasks.clone();
+        // Set here alone, once.
+        let _ = self.place.set((self.path, supervised));
+        tasks.spawn(listener::accept(Door::Control(socket), self.shared, stop, pulse));
+    }
+
+    /// Until the socket can be made.
+    async fn try_again(self) {
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(self.shared.patience.control) => {}
+                () = self.shared.stop.cancelled() => return,
+            }
+            // The disk may be one that hangs.
+            let wanted = self.path.clone();
+            let tried = tokio::task::spawn_blocking(move || listener::bind_control(&wanted)).await;
+            if let Ok(Ok(socket)) = tried {
+                info!(path = %self.path.display(), "the control socket is there");
+                return self.open(socket);
+            }
         }
     }
 }

@@ -34,8 +34,10 @@ pub const TLS_SESSIONS: usize = 8;
 /// Longest that TLS is kept as it was set up. Then the certificates of authorities are read anew, which the system's updates change, and the
 /// cloud's own is judged again: a resumed session does not show it, and each gives a ticket for the next.
 pub const TLS_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
-/// How long before a certificate expires `check` and the start tell it. Authorities that issue for 90 days renew at 30.
+/// How long before a certificate expires `check`, the start and each day tell it. Authorities that issue for 90 days renew at 30.
 pub const CERTIFICATE_NOTICE: Duration = Duration::from_secs(30 * 24 * 3_600);
 /// Connections that may end with a message on its way by its topic's number, at a cloud that has never taken one so, before it gets no topic
 /// aliases any more until the next start. The line may have broken as well: what that costs is bytes.
 pub const ALIAS_ENDS: u32 = 3;
+/// How often the certificates of a running gateway are looked at for that: a log gets a line a day for each.
+pub const DAILY: Duration = Duration::from_secs(24 * 60 * 60);

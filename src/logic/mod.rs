@@ -4,6 +4,7 @@ pub mod availability;
 pub mod chronicle;
 pub mod command;
 pub mod counter;
+pub mod daily;
 pub mod debounce;
 pub mod drain;
 pub mod echo;

@@ -25,6 +25,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use self::validity::Dated;
 use crate::actuators::ActuatorFactory;
 use crate::bridge;
 use crate::broker;
@@ -70,6 +71,8 @@ pub struct Plan {
     pub http: Option<http::Settings>,
     /// The control socket, by which the command line reaches the running gateway.
     pub control_socket: PathBuf,
+    /// The certificates it goes by.
+    pub certificates: Vec<Dated>,
 }
 
 /// One sensor.
@@ -217,6 +220,8 @@ struct Planner<'a> {
     event_topic: TopicName,
     /// The lines that have a user, and where it says so.
     lines: HashMap<LineRef, Span>,
+    /// The certificates that were looked at.
+    dated: Vec<Dated>,
 }
 
 impl<'a> Planner<'a> {
@@ -245,7 +250,8 @@ impl<'a> Planner<'a> {
         };
         let (status_topic, event_topic) = (own("status"), own("event"));
         let lines = HashMap::new();
-        Self { file, sources, environment, problems, gateway, state_dir, status_topic, event_topic, lines }
+        let dated = Vec::new();
+        Self { file, sources, environment, problems, gateway, state_dir, status_topic, event_topic, lines, dated }
     }
 
     fn plan(mut self) -> Option<Plan> {
@@ -274,6 +280,7 @@ impl<'a> Planner<'a> {
             bridges,
             http,
             control_socket,
+            certificates: self.dated,
         })
     }
 

@@ -289,6 +289,28 @@ fn a_certificate_and_its_key_are_taken_and_another_key_is_refused() {
     assert_eq!(told_of_tls(&cert, &cert, &other), ["`key` does not belong to `cert`"]);
 }
 
+/// What a running gateway tells of a file when that has become this.
+fn looked_at(text: &str, file: &str) -> Option<String> {
+    let (cert, key) = certificate();
+    let dir = tempfile::tempdir().unwrap();
+    for (name, text) in [("ca.pem", &cert), ("cert.pem", &cert), ("key.pem", &key)] {
+        std::fs::write(dir.path().join(name), text).unwrap();
+    }
+    let path = dir.path().join("t.toml");
+    let tls = "tls = { ca = \"ca.pem\", cert = \"cert.pem\", key = \"file:key.pem\" }";
+    std::fs::write(&path, format!("[[bridge]]\nid = \"c\"\nurl = \"mqtts://h\"\n{tls}\n")).unwrap();
+    let environment = environment(Secrets::Needed);
+    let (planned, _) =
+        plan(config::load(&path), &environment).unwrap_or_else(|report| panic!("{}", report.render(false)));
+    let tell =
+        || -> Vec<String> { planned.certificates.iter().filter_map(|dated| dated.look(environment.wall)).collect() };
+    assert_eq!(tell(), Vec::<String>::new());
+    std::fs::write(dir.path().join(file), text).unwrap();
+    let told = tell().pop()?;
+    let told = told.split_once(&format!("{file}` ")).expect("it names the file").1;
+    Some(told.rsplit_once(": `").unwrap_or((told, "")).0.to_owned())
+}
+
 #[test]
 fn a_certificate_that_expires_soon_or_has_is_told() {
     let made = |from: (u8, u8), until: (i32, u8, u8)| {
@@ -311,7 +333,11 @@ fn a_certificate_that_expires_soon_or_has_is_told() {
         assert_eq!(told_of_tls(&cert, &sound, &sound_key), [format!("`ca`: `ca.pem` {told}")]);
         assert_eq!(told_of_tls(&sound, &cert, &key), [format!("`cert`: `cert.pem` {told}")]);
         // Of authorities one that is good for long is enough; of a chain each must be.
+        for (kind, text) in [("cert.pem", &cert), ("ca.pem", &cert)] {
+            assert_eq!(looked_at(text, kind), Some(told.to_owned()), "a day later");
+        }
         let both = format!("{sound}{cert}");
+        assert_eq!((looked_at(&both, "ca.pem"), looked_at(&both, "cert.pem")), (None, Some(told.to_owned())));
         assert_eq!(told_of_tls(&both, &sound, &sound_key), Vec::<String>::new());
         assert_eq!(told_of_tls(&sound, &both, &sound_key), [format!("`cert`: `cert.pem` {told}")]);
     }

@@ -113,6 +113,11 @@ fn a_user_is_written_into_the_included_file_where_the_others_are() {
         let (code, said, told) = run(&gateway, arguments, "new horse\n");
         assert_eq!(code, 0, "{told}");
         assert!(said.contains("conf.d/users.toml:"), "{said}");
+        // At the line that `user list` tells.
+        let (_, list, _) = run(&gateway, &["user", "list"], "");
+        let listed = list.lines().find(|line| line.starts_with(arguments[2])).unwrap();
+        let at = listed.split_whitespace().last().unwrap();
+        assert!(said.contains(&format!("{at}\n")), "{listed}: {said}");
     }
     assert_eq!(config(&gateway), main);
     assert!(std::fs::read_to_string(conf.join("users.toml")).unwrap().contains(" # until May\n"));
@@ -126,6 +131,7 @@ fn a_user_is_written_into_the_included_file_where_the_others_are() {
     assert_eq!(names, ["ha", "bob"]);
     assert_eq!(list["users"][0]["publish"], serde_json::json!(["house/{client}/#", "tidegate/{gateway}/+/set"]));
     assert_eq!(list["users"][0]["line"], 2);
+    assert_eq!(list["users"][0]["password"], true);
     assert!(!said.contains("argon2"), "{said}");
     let (_, said, _) = run(&gateway, &["user", "list"], "");
     assert!(said.contains("house/{client}/#, tidegate/{gateway}/+/set") && said.contains("users.toml:2"), "{said}");
@@ -136,7 +142,7 @@ fn a_user_is_written_into_the_included_file_where_the_others_are() {
 fn what_would_not_pass_is_refused_before_the_question_and_the_file_is_left_as_it_is() {
     let gateway = Gateway::new(&format!("{CONFIG}{USERS}"), &[]);
     let before = config(&gateway);
-    let line = 1 + before.lines().position(|line| line == "name = \"ha\"").unwrap();
+    let line = 1 + before.lines().position(|line| line == "[[broker.users]]").unwrap();
     let there = format!("user `ha` is there already, at {}:{line}", gateway.config_path().display());
     let cases = [
         (&["user", "add", "bob", "--publish", "a/#/b"][..], 78, "`publish` has a `#` that is not its whole last level"),

@@ -178,7 +178,14 @@ fn make(config: &Path, change: impl Fn(&Loaded, &str) -> Result<Edit, Failure>) 
     let hash = new_hash()?;
     // Read anew: a person may take minutes to answer.
     let (edit, done) = proposed(config, |before| change(before, &hash))?;
-    replace(&edit.path, &edit.before, &edit.text).map_err(|error| Failure::Write { path: edit.path, error })?;
+    match replace(&edit.path, &edit.before, &edit.text) {
+        Ok(None) => {}
+        Ok(Some(error)) => eprintln!(
+            "warning: `{}` is changed, and a power cut in the next moments may undo it: {error}",
+            edit.path.display()
+        ),
+        Err(error) => return Err(Failure::Write { path: edit.path, error }),
+    }
     Ok(done)
 }
 
@@ -214,8 +221,9 @@ fn sound(name: &str) -> Result<(), Failure> {
 }
 
 fn find(loaded: &Loaded, name: &str) -> Option<config::Span> {
-    let users = &loaded.file.broker.users.value;
-    users.iter().filter_map(|user| user.name.as_ref()).find(|known| known.value.0 == name).map(|known| known.span)
+    let is_named = |user: &User| user.name.as_ref().is_some_and(|known| known.value.0 == name);
+    // Where its block begins, as `user list` tells it.
+    loaded.file.broker.users.iter().find(|user| is_named(&user.value)).map(|user| user.span)
 }
 
 /// Tells what was done, and takes it to the running gateway if that is wanted.

@@ -24,17 +24,20 @@ pub(super) fn run(config: &Path, json: bool) -> ExitCode {
             return exit::code(exit::CONFIG);
         }
     };
-    let users: Vec<(UserText, Span)> = broker.users.iter().map(|user| (user.into(), user.span)).collect();
+    let listed =
+        broker.users.iter().map(|user| Listed { text: user.into(), by_password: user.hash.is_some(), span: user.span });
+    let users: Vec<Listed> = listed.collect();
     if json {
-        let listed: Vec<Value> = users.iter().map(|(user, span)| object(user, *span, &sources)).collect();
+        let listed: Vec<Value> = users.iter().map(|user| object(user, &sources)).collect();
         let anonymous = broker.anonymous.value != Anonymous::WithoutUsers || users.is_empty();
         return crate::cli::print(&format!("{:#}\n", json!({ "users": listed, "anonymous": anonymous })));
     }
-    let mut table = Table::new(&["user", "may publish to", "may subscribe to", "at"]);
-    for (user, span) in &users {
+    let mut table = Table::new(&["user", "comes in by", "may publish to", "may subscribe to", "at"]);
+    for Listed { text: user, by_password, span } in &users {
         let filters = |filters: &[String]| if filters.is_empty() { "-".into() } else { filters.join(", ") };
         let at = place(&sources, *span).unwrap_or_default();
-        table.row([user.name.clone(), filters(&user.publish), filters(&user.subscribe), at]);
+        let by = if *by_password { "password" } else { "certificate alone" };
+        table.row([user.name.clone(), by.into(), filters(&user.publish), filters(&user.subscribe), at]);
     }
     let table = if table.is_empty() { String::new() } else { table.to_string() };
     let others = match (broker.anonymous.value, users.is_empty()) {
@@ -48,10 +51,19 @@ pub(super) fn run(config: &Path, json: bool) -> ExitCode {
     crate::cli::print(&format!("{table}{others}\n"))
 }
 
-fn object(user: &UserText, span: Span, sources: &Sources) -> Value {
-    let source = sources.find(span);
+/// A user and where it stands.
+struct Listed {
+    text: UserText,
+    by_password: bool,
+    span: Span,
+}
+
+fn object(user: &Listed, sources: &Sources) -> Value {
+    let Listed { text: user, by_password, span } = user;
+    let source = sources.find(*span);
     json!({
         "name": user.name,
+        "password": by_password,
         "publish": user.publish,
         "subscribe": user.subscribe,
         "file": source.map(|source| source.path.display().to_string()),

@@ -113,6 +113,13 @@ impl Watch for Strings {
     }
 }
 
+/// One whose control socket cannot be made: a file is in its place.
+pub(super) async fn without_control() -> Page {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("control.sock"), "in the way").unwrap();
+    Page::start_in(dir, Patience { control: SHORT, ..Patience::default() }, |_| ()).await
+}
+
 /// A running page.
 pub(super) struct Page {
     server: Server,
@@ -132,7 +139,7 @@ pub(super) const SHORT: Duration = Duration::from_millis(300);
 
 /// A page that waits for nobody long.
 pub(super) async fn hasty() -> Page {
-    Page::start_with(Patience { head: SHORT, body: SHORT, write: SHORT }, |_| ()).await
+    Page::start_with(Patience { head: SHORT, body: SHORT, write: SHORT, control: SHORT }, |_| ()).await
 }
 
 pub(super) fn with_token(settings: &mut Settings) {
@@ -154,7 +161,10 @@ impl Page {
     }
 
     async fn start_with(patience: Patience, change: impl FnOnce(&mut Settings)) -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        Self::start_in(tempfile::tempdir().unwrap(), patience, change).await
+    }
+
+    async fn start_in(dir: TempDir, patience: Patience, change: impl FnOnce(&mut Settings)) -> Self {
         let puppet = Arc::new(Puppet::default());
         let sensors = vec![sensor("air", 21.5, 1), sensor("soil", 14.0, 1)];
         let bus = BusOverview { id: "usb".into(), sensors, ..BusOverview::default() };

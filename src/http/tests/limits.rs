@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use super::harness::{SHORT, hasty, open, page};
+use super::harness::{SHORT, hasty, open, page, without_control};
 use crate::limits::{
     HTTP_BODY_BYTES_MAX, HTTP_CONNECTIONS_MAX, HTTP_HEAD_BYTES_MAX, HTTP_HEADERS_MAX, HTTP_STREAMS_MAX,
 };
@@ -102,4 +102,27 @@ async fn one_open_page_too_many_is_told_to_come_again() {
         assert!(tokio::time::Instant::now() < end, "a place is free once a page has gone");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
+}
+
+#[tokio::test]
+async fn a_control_socket_that_could_not_be_made_is_tried_again() {
+    let page = without_control().await;
+    let socket = page.socket();
+    assert_eq!(std::fs::read(&socket).unwrap(), b"in the way", "it is left alone");
+    std::fs::remove_file(&socket).unwrap();
+    let coming = async {
+        loop {
+            match tokio::net::UnixStream::connect(&socket).await {
+                Ok(stream) => break stream,
+                Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+            }
+        }
+    };
+    let mut stream = tokio::time::timeout(Duration::from_secs(20), coming).await.expect("it is made");
+    stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    page.stop().await;
+    assert!(!socket.exists(), "it goes with the gateway");
 }

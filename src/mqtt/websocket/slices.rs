@@ -120,7 +120,7 @@ impl<S> Sliced<S> {
         match u8::try_from(slice) {
             Ok(short) if short < 126 => self.pending.push(mask[1] | short),
             _ => {
-                self.pending.push(mask[1] | 126);
+                self.pending.push(mask[1] | 0x7e);
                 // A slice is shorter than 64 KiB.
                 self.pending.extend_from_slice(&slice.to_be_bytes()[6..]);
             }
@@ -223,11 +223,11 @@ mod tests {
         match declared {
             0..126 => bytes.push(0x80 | u8::try_from(declared).unwrap()),
             126..65_536 => {
-                bytes.push(0x80 | 126);
+                bytes.push(0x80 | 0x7e);
                 bytes.extend_from_slice(&declared.to_be_bytes()[6..]);
             }
             _ => {
-                bytes.push(0x80 | 127);
+                bytes.push(0x80 | 0x7f);
                 bytes.extend_from_slice(&declared.to_be_bytes());
             }
         }
@@ -254,7 +254,7 @@ mod tests {
             };
             let mut found = Vec::new();
             let mut stream = Sliced::behind_request(ours);
-            let (_, outcome) = tokio::join!(writing, stream.read_to_end(&mut found));
+            let ((), outcome) = tokio::join!(writing, stream.read_to_end(&mut found));
             outcomes.push(outcome.map(|_| found));
         }
         let first = outcomes.remove(0);
@@ -299,7 +299,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_no_binary_message_is_left_to_the_library() {
         for rest in [
-            whole(0x01, &[b'x'; 20_000]),
+            whole(0x01, &vec![b'x'; 20_000]),
             [whole(0x01, b"x"), whole(0x80, b"end")].concat(),
             whole(0x80, b"the end of nothing"),
             frame(0x8a, b"", 70_000),
@@ -317,7 +317,7 @@ mod tests {
 
     #[tokio::test]
     async fn of_a_frame_that_is_said_to_be_huge_comes_what_has_come() {
-        let all = [REQUEST, &frame(0x82, &[7; 20_000], 1 << 40)].concat();
+        let all = [REQUEST, &frame(0x82, &vec![7; 20_000], 1 << 40)].concat();
         let found = sliced(&all).await.unwrap();
         let slice = whole(0x82, &[7; 16_384]);
         assert!(found[REQUEST.len()..].starts_with(&slice));
