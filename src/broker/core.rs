@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-pub(super) use self::durable::Weight;
+pub(super) use self::durable::{Queued, Weight};
 pub(super) use self::sitters::Sitter;
 use super::fanout::{Envelope, Fanout, FilterId};
 use super::journal::Receipt;
@@ -100,7 +100,7 @@ pub(super) struct Core {
     /// Where sessions that outlive the process are written; `None` where none do.
     desk: Option<Arc<Desk>>,
     /// Payload bytes in all queues, each message once.
-    queued_bytes: Arc<AtomicU64>,
+    queued: Arc<Queued>,
     queued_bytes_max: u64,
 }
 
@@ -124,7 +124,7 @@ impl Core {
             found: Vec::new(),
             targets: Vec::new(),
             desk: None,
-            queued_bytes: Arc::default(),
+            queued: Arc::default(),
             queued_bytes_max: u64::MAX,
         }
     }
@@ -444,7 +444,8 @@ impl Core {
             subscriptions: self.subscriptions,
             shared_subscriptions: self.shared_subscriptions,
             retained: self.retained.len(),
-            retained_bytes: self.retained.bytes(),
+            retained_payload_bytes: self.retained.payload_bytes(),
+            queued: self.queued.clone(),
             counters: self.counters.clone(),
         }
     }
@@ -464,7 +465,8 @@ pub(super) struct Census {
     /// Those of them that are shared.
     pub(super) shared_subscriptions: usize,
     pub(super) retained: usize,
-    pub(super) retained_bytes: u64,
+    pub(super) retained_payload_bytes: u64,
+    pub(super) queued: Arc<Queued>,
     pub(super) counters: Arc<Counters>,
 }
 

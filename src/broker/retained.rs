@@ -38,6 +38,8 @@ pub(super) enum Outcome {
 pub(super) struct Retained {
     topics: BTreeMap<TopicName, Kept>,
     bytes: u64,
+    /// Payloads alone.
+    payload_bytes: u64,
     bytes_max: u64,
     /// Nothing expires before.
     first_expiry: Option<Moment>,
@@ -65,7 +67,13 @@ impl Retained {
         }
     }
 
-    pub(super) fn bytes(&self) -> u64 {
+    /// Payloads alone, bytes.
+    pub(super) fn payload_bytes(&self) -> u64 {
+        self.payload_bytes
+    }
+
+    #[cfg(test)]
+    fn bytes(&self) -> u64 {
         self.bytes
     }
 
@@ -100,6 +108,7 @@ impl Retained {
         let had = self.topics.remove(&message.topic);
         if let Some(old) = &had {
             self.bytes -= cost(&old.message);
+            self.payload_bytes -= old.message.payload.len() as u64;
         }
         if message.payload.is_empty() {
             self.note_gone(&message.topic, told, now);
@@ -116,6 +125,7 @@ impl Retained {
             }
         }
         self.bytes += cost(message);
+        self.payload_bytes += message.payload.len() as u64;
         self.first_expiry = earliest(self.first_expiry, expires);
         self.topics.insert(message.topic.clone(), Kept { message: message.clone(), expires, number, told });
         Outcome::Kept
@@ -140,6 +150,7 @@ impl Retained {
                 first = earliest(first, kept.expires);
             } else {
                 self.bytes -= cost(&kept.message);
+                self.payload_bytes -= kept.message.payload.len() as u64;
             }
             is_alive
         });
@@ -149,6 +160,7 @@ impl Retained {
     /// Puts a message back that was retained before this process: whatever the cap says by now, it was taken.
     pub(super) fn restore(&mut self, message: Arc<Message>, expires: Option<Moment>) {
         self.bytes += cost(&message);
+        self.payload_bytes += message.payload.len() as u64;
         self.first_expiry = earliest(self.first_expiry, expires);
         self.topics.insert(message.topic.clone(), Kept { message, expires, number: 0, told: Moment::ZERO });
     }

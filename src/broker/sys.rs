@@ -73,6 +73,8 @@ fn publish(shared: &Shared, name: &str, value: &str) {
 fn figures(shared: &Shared, census: &Census, heap: &Heap, uptime: Duration, loads: &Loads) -> Vec<(String, String)> {
     let traffic = &shared.traffic;
     let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed).to_string();
+    let stored = census.retained as u64 + census.queued.messages.load(Ordering::Relaxed);
+    let stored_bytes = census.retained_payload_bytes + census.queued.bytes.load(Ordering::Relaxed);
     let mut figures = vec![
         ("version", concat!("tidegate ", env!("CARGO_PKG_VERSION")).to_owned()),
         ("uptime", format!("{} seconds", uptime.as_secs())),
@@ -86,9 +88,9 @@ fn figures(shared: &Shared, census: &Census, heap: &Heap, uptime: Duration, load
         ("subscriptions/count", (census.subscriptions - census.shared_subscriptions).to_string()),
         ("shared_subscriptions/count", census.shared_subscriptions.to_string()),
         ("retained messages/count", census.retained.to_string()),
-        ("store/messages/count", census.retained.to_string()),
-        ("messages/stored", census.retained.to_string()),
-        ("store/messages/bytes", census.retained_bytes.to_string()),
+        ("store/messages/count", stored.to_string()),
+        ("messages/stored", stored.to_string()),
+        ("store/messages/bytes", stored_bytes.to_string()),
         ("messages/inflight", in_flight(shared).to_string()),
         ("messages/received", read(&traffic.messages_received)),
         ("messages/sent", read(&traffic.messages_sent)),

@@ -18,20 +18,31 @@ use crate::model::{Message, Moment};
 #[derive(Debug)]
 pub(in crate::broker) struct Weight {
     bytes: u64,
-    all: Arc<AtomicU64>,
+    all: Arc<Queued>,
+}
+
+/// What is in all queues together, each message once.
+#[derive(Debug, Default)]
+pub(in crate::broker) struct Queued {
+    /// Messages.
+    pub(in crate::broker) messages: AtomicU64,
+    /// Their payloads.
+    pub(in crate::broker) bytes: AtomicU64,
 }
 
 impl Weight {
-    fn of(message: &Message, all: &Arc<AtomicU64>) -> Arc<Self> {
+    fn of(message: &Message, all: &Arc<Queued>) -> Arc<Self> {
         let bytes = message.payload.len() as u64;
-        all.fetch_add(bytes, Ordering::Relaxed);
+        all.messages.fetch_add(1, Ordering::Relaxed);
+        all.bytes.fetch_add(bytes, Ordering::Relaxed);
         Arc::new(Self { bytes, all: all.clone() })
     }
 }
 
 impl Drop for Weight {
     fn drop(&mut self) {
-        self.all.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.all.messages.fetch_sub(1, Ordering::Relaxed);
+        self.all.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 
@@ -68,7 +79,7 @@ impl Core {
             }
             let on_wire = found.wire.iter_mut().filter_map(|(_, delivery, _)| delivery.as_mut());
             for delivery in found.queue.iter_mut().chain(on_wire) {
-                let weigh = || Weight::of(&delivery.message, &self.queued_bytes);
+                let weigh = || Weight::of(&delivery.message, &self.queued);
                 let weight = weights.entry(Arc::as_ptr(&delivery.message)).or_insert_with(weigh);
                 delivery.weight = Some(weight.clone());
             }
@@ -131,11 +142,11 @@ impl Core {
     /// What a message weighs that comes to queues, after what waits longest in the fullest of them made room for it.
     pub(super) fn weigh(&mut self, message: &Message) -> Arc<Weight> {
         let more = message.payload.len() as u64;
-        let total = |core: &Self| core.queued_bytes.load(Ordering::Relaxed);
+        let total = |core: &Self| core.queued.bytes.load(Ordering::Relaxed);
         if total(self) + more > self.queued_bytes_max {
             self.make_room(self.queued_bytes_max.saturating_sub(more));
         }
-        Weight::of(message, &self.queued_bytes)
+        Weight::of(message, &self.queued)
     }
 
     /// Drops the oldest messages of whoever has most waiting, until there are no more bytes than that. A little more than has to be, so that not
@@ -150,7 +161,7 @@ impl Core {
             let was_dropping = {
                 let mut session = slot.session();
                 let was_dropping = session.is_dropping();
-                while self.queued_bytes.load(Ordering::Relaxed) > goal && session.drop_oldest() {
+                while self.queued.bytes.load(Ordering::Relaxed) > goal && session.drop_oldest() {
                     dropped += 1;
                 }
                 was_dropping

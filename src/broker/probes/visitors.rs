@@ -1,5 +1,7 @@
 //! Who is there, told to a person who asks, and what a client and the others see when one is shown out.
 
+use std::time::Duration;
+
 use super::harness::{Raw, connect, eventually, routings, settings, start};
 use crate::broker::{Broker, Settings};
 use crate::model::Qos::AtLeastOnce;
@@ -167,5 +169,44 @@ async fn more_clients_than_can_be_told_are_counted() {
     assert_eq!(told.clients.len() as u64 + told.more, 40);
     assert!(told.more > 0 && !told.clients.is_empty(), "{} told", told.clients.len());
     assert_eq!(broker.clients().list("*7").more, 0);
+    broker.kill().await;
+}
+
+#[tokio::test]
+async fn what_is_held_is_counted_once_however_many_it_waits_for() {
+    let broker = start(Settings { sys_interval: Duration::from_millis(20), ..settings(routings()[0]) }).await;
+    let mut watcher = Raw::connect(&broker, V311, "watcher").await;
+    for client in ["one", "two"] {
+        // They are kept, and acknowledge nothing.
+        let (mut sub, _) = Raw::connect_with(&broker, V311, client, 0x00, &[]).await;
+        sub.subscribe("a", 1).await;
+    }
+    watcher.subscribe("$SYS/broker/store/messages/bytes", 0).await;
+    let mut held = async |wanted: &dyn Fn(u64) -> bool| {
+        let mut last = 0;
+        eventually("the figure", async || {
+            let packet = watcher.packet().await.unwrap();
+            let text = packet.rsplit(|byte| *byte == b's').next().unwrap();
+            last = std::str::from_utf8(text).unwrap().parse().unwrap();
+            wanted(last)
+        })
+        .await;
+        last
+    };
+    // The counters are retained messages too: of a few hundred bytes in all.
+    let before = held(&|bytes| bytes > 0).await;
+    assert!(before < 5_000, "{before}");
+    let mut publisher = Raw::connect(&broker, V311, "pub").await;
+    publisher.publish("a", &[7; 100_000], AtLeastOnce, false, 1).await;
+    publisher.expect(&[0x40, 2, 0, 1]).await;
+    held(&|bytes| (100_000..105_000).contains(&bytes)).await;
+    publisher.publish("b", &[7; 200_000], AtLeastOnce, true, 2).await;
+    publisher.expect(&[0x40, 2, 0, 2]).await;
+    held(&|bytes| (300_000..305_000).contains(&bytes)).await;
+    publisher.publish("b", &[], AtLeastOnce, true, 3).await;
+    for client in ["one", "two"] {
+        kick(&broker, client, true).unwrap();
+    }
+    held(&|bytes| bytes < 5_000).await;
     broker.kill().await;
 }
