@@ -19,6 +19,7 @@ mod kills;
 mod mosquitto;
 mod page;
 mod power;
+mod sessions;
 mod slow_disk;
 mod strike;
 mod tap;
@@ -68,6 +69,7 @@ const CAMPAIGNS: &[Campaign] = &[
     Campaign { name: "06b-slow-disk", title: "A disk whose flush takes 10 ms", run: slow_disk::run },
     Campaign { name: "09-corrupt", title: "Stores that were damaged", run: corrupt::run },
     Campaign { name: "10-hole", title: "A link that swallows everything, and a clock that jumps", run: hole::run },
+    Campaign { name: "13-sessions", title: "Local subscribers that come and go", run: sessions::run },
 ];
 
 const USAGE: &str =

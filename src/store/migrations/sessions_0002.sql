@@ -1,4 +1,4 @@
--- Sessions that outlive their connection (docs/decisions/0022). Ids of sessions and bodies begin at a place of chance, so that those of two lives never
+-- Sessions that outlive their connection (docs/decisions/0023). Ids of sessions and bodies begin at a place of chance, so that those of two lives never
 -- meet. Nothing here is searched by anything but its key: who wants it all reads it all, at start.
 
 CREATE TABLE session(
