@@ -200,6 +200,8 @@ async fn while_the_file_cannot_be_written_publishers_are_refused_and_everybody_e
     clean.subscribe("#", 0).await;
     // The file is gone, and there is no way to make one.
     std::fs::rename(&path, directory.path().join("before.db")).unwrap();
+    // Its log would bring all of it back.
+    std::fs::remove_file(directory.path().join("sessions.db-wal")).unwrap();
     std::fs::create_dir(&path).unwrap();
     let mut publisher = Raw::connect(&broker, V5, "pub").await;
     publisher.publish("t", b"lost?", AtLeastOnce, false, 1).await;
