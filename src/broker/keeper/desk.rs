@@ -303,3 +303,6 @@ impl Tray {
         Batch { retained, waiters, sessions, commit, is_last: self.is_stopping }
     }
 }
+
+#[cfg(test)]
+mod tests;
