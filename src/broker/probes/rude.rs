@@ -153,6 +153,21 @@ async fn a_legal_connect_that_panics_the_library_is_welcome() {
 }
 
 #[tokio::test]
+async fn a_password_without_a_user_name_is_welcome_in_version_5() {
+    let broker = start(settings(routings()[0])).await;
+    for (rest, welcome) in [(&b"\0\x02pw"[..], true), (b"\0\x03pw", false), (b"\0\x02pw!", false), (b"", false)] {
+        let mut client = Raw::open(broker.addresses()[0], V5).await;
+        client.send(&connect(V5, "a", 0x42, &[], rest)).await;
+        assert_eq!(client.packet().await.is_some_and(|connack| connack[3] == 0), welcome, "{rest:?}");
+    }
+    let mut client = Raw::open(broker.addresses()[0], V311).await;
+    client.send(&connect(V311, "a", 0x42, &[], b"\0\x02pw")).await;
+    client.expect_end().await;
+    serves(&broker, V5).await;
+    broker.kill().await;
+}
+
+#[tokio::test]
 async fn a_client_of_version_5_gets_no_more_than_it_takes() {
     let broker = start(settings(routings()[0])).await;
     // Receive Maximum 2, Maximum Packet Size 30.

@@ -75,7 +75,7 @@ pub fn decode_connect(header: Header, body: &[u8]) -> Result<Connect, Refusal> {
     if !body.starts_with(b"\0\x04MQTT") {
         return Err(protocol("the protocol name is not MQTT"));
     }
-    let (Some(&level), Some(&flags)) = (body.get(6), body.get(7)) else {
+    let (Some(&level), Some(&flags)) = (body.get(6), body.get(FLAGS)) else {
         return Err(malformed("CONNECT is cut short"));
     };
     // Mosquitto's bridges try 0x84 first and take the refusal as a no to their private form.
@@ -136,8 +136,12 @@ fn connect_311(body: &[u8]) -> Result<Connect, Refusal> {
 }
 
 fn connect_5(body: &[u8]) -> Result<Connect, Refusal> {
-    let (packet, consumed) = v5_0::Connect::parse(body).map_err(|_| malformed("malformed CONNECT"))?;
-    if consumed != body.len() {
+    let nameless = body[FLAGS] & 0xc0 == 0x40;
+    let parsed = if nameless { v5_0::Connect::parse(&without_password(body)) } else { v5_0::Connect::parse(body) };
+    let (packet, consumed) = parsed.map_err(|_| malformed("malformed CONNECT"))?;
+    let mut left = &body[consumed..];
+    let nameless = if nameless { Some(take_bytes(&mut left).ok_or(malformed("malformed CONNECT"))?) } else { None };
+    if !left.is_empty() {
         return Err(malformed("bytes after the end of CONNECT"));
     }
     let mut connect = Connect {
@@ -147,7 +151,7 @@ fn connect_5(body: &[u8]) -> Result<Connect, Refusal> {
         session_expiry_s: 0,
         keep_alive_s: packet.keep_alive(),
         user: packet.user_name().map(str::to_owned),
-        password: packet.password().map(<[u8]>::to_vec),
+        password: packet.password().or(nameless).map(<[u8]>::to_vec),
         will: None,
         receive_maximum: u16::MAX,
         max_packet: None,
@@ -193,6 +197,22 @@ fn connect_5(body: &[u8]) -> Result<Connect, Refusal> {
     Ok(connect)
 }
 
+/// A CONNECT that does not say that it has a password, which is last in it. MQTT 5 allows a password without a user name [3.1.2.9],
+/// mqtt-protocol-core does not: it reads this, and leaves the password over.
+fn without_password(body: &[u8]) -> Vec<u8> {
+    let mut body = body.to_vec();
+    body[FLAGS] &= !0x40;
+    body
+}
+
+/// Bytes with their length before them.
+fn take_bytes<'a>(left: &mut &'a [u8]) -> Option<&'a [u8]> {
+    let (length, rest) = left.split_first_chunk()?;
+    let (bytes, rest) = rest.split_at_checked(u16::from_be_bytes(*length).into())?;
+    *left = rest;
+    Some(bytes)
+}
+
 fn will_message(
     topic: &str,
     payload: &[u8],
@@ -207,4 +227,6 @@ fn will_message(
 }
 
 const CONNECT: u8 = 0x10;
+/// Where the flags stand.
+const FLAGS: usize = 7;
 const UNSUPPORTED: Refusal = Refusal { reason: Reason::UnsupportedVersion, text: "neither MQTT 3.1.1 nor 5.0" };

@@ -41,6 +41,10 @@ class Process:
                 start_new_session=True,
             )
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def lives(self) -> bool:
         return self._process.poll() is None
 
