@@ -25,6 +25,7 @@ pub(crate) struct Connection {
     stream: TcpStream,
     input: Vec<u8>,
     start: usize,
+    chunk: Vec<u8>,
     pub(crate) out: Vec<u8>,
     packet_id: u16,
 }
@@ -40,7 +41,9 @@ pub(crate) fn packet(out: &mut Vec<u8>, first: u8, parts: &[&[u8]]) {
             break;
         }
     }
-    parts.iter().for_each(|part| out.extend_from_slice(part));
+    for part in parts {
+        out.extend_from_slice(part);
+    }
 }
 
 fn length(text: &[u8]) -> [u8; 2] {
@@ -53,7 +56,8 @@ impl Connection {
         let stream = TcpStream::connect(("127.0.0.1", port))?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(Duration::from_secs(30)))?;
-        let mut connection = Self { stream, input: Vec::new(), start: 0, out: Vec::new(), packet_id: 0 };
+        let mut connection =
+            Self { stream, input: Vec::new(), start: 0, chunk: vec![0; 65_536], out: Vec::new(), packet_id: 0 };
         let id = client.as_bytes();
         let head = [&b"\0\x04MQTT\x04"[..], &[if clean { 2 } else { 0 }], &[0, 0]].concat();
         packet(&mut connection.out, 0x10, &[&head, &length(id), id]);
@@ -107,12 +111,11 @@ impl Connection {
     /// Sends what is in `out`, waits for something to come, and hands it over.
     pub(crate) fn turn(&mut self, mut on: impl FnMut(Publish<'_>), mut answer: impl FnMut(Answer)) -> io::Result<()> {
         self.flush()?;
-        let mut chunk = [0; 65_536];
-        let count = self.stream.read(&mut chunk)?;
+        let count = self.stream.read(&mut self.chunk)?;
         if count == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        self.input.extend_from_slice(&chunk[..count]);
+        self.input.extend_from_slice(&self.chunk[..count]);
         while let Some((first, body)) = next(&self.input, &mut self.start) {
             let body = &self.input[body.0..body.1];
             let id = || [body[0], body[1]];

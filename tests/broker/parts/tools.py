@@ -207,11 +207,12 @@ def run(section: Section, quick: bool) -> None:
                 cells.append(told["mqttv5"] if len(set(told.values())) == 1 else f"3.1.1: {told['mqttv311']}; 5: {told['mqttv5']}")
             wrong += cells[0] != expected
             rows.append([name, *cells])
-        if not quick:
-            rows.append(over_a_kill(ours, theirs))
+        over = over_a_kill(ours, theirs)
+        rows.append(over)
         panics = ours.said(PANIC)
     section.table(["", "tidegate", "Mosquitto"], rows)
     section.hold("Mosquitto's clients: QoS 0 to 2, retain, will, session, 8 MiB, 200 of them: what went wrong", "0", str(wrong), wrong == 0)
+    section.hold(f"a session with {QUEUED:,} waiting, over `kill -9` of the broker", f"{QUEUED:,} of {QUEUED:,}", over[1], over[1] == f"{QUEUED:,} of {QUEUED:,}")
     section.hold("panics in the log", "0", str(len(panics)), not panics, top=False)
     for name, start in (("port is taken", port_taken), ("certificate cannot be read", no_certificate)):
         seconds, code = start(Tidegate)

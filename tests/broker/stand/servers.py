@@ -24,6 +24,8 @@ class Server(ABC):
         self.folder = Path(tempfile.mkdtemp(prefix=f"{self.name}-"))
         self.port = free_port()
         self.settings = settings
+        # What it is started by, such as strace.
+        self.prefix: list[str] = []
         self._process: Process | None = None
 
     def __enter__(self) -> "Server":
@@ -36,7 +38,7 @@ class Server(ABC):
 
     def start(self) -> None:
         """Returns once it takes connections."""
-        self._process = Process(self.command(), self.log)
+        self._process = Process([*self.prefix, *self.command()], self.log)
         self._process.wait_listening(self.port)
 
     @abstractmethod
