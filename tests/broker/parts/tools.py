@@ -95,8 +95,9 @@ def will(server: Server, version: str) -> str:
     return "told" if watcher.ended() == ["w gone"] else "**not told**"
 
 
-def session(server: Server, version: str, between: Callable[[], None] = lambda: None) -> str:
-    who = ["-V", version, "-i", f"keeps-{version}", "-c", *KEPT[version], "-t", "p", "-q", "1"]
+def session(server: Server, version: str, between: Callable[[], None] = lambda: None, name: str = "keeps") -> str:
+    # A session of its own: the last of another one may be unacknowledged when mosquitto_sub has counted it and goes.
+    who = ["-V", version, "-i", f"{name}-{version}", "-c", *KEPT[version], "-t", "p", "-q", "1"]
     lines = [str(number) for number in range(QUEUED)]
     first = Sub(server, *who, "-E")
     first.ended()
@@ -230,6 +231,6 @@ def over_a_kill(ours: Server, theirs: Server) -> list[str]:
             server.kill()
             server.start()
 
-        return looked(server, lambda server, version: session(server, version, blow), "mqttv311")
+        return looked(server, lambda server, version: session(server, version, blow, "killed"), "mqttv311")
 
     return ["the same, and `kill -9` of the broker while they wait", again(ours), again(theirs)]
