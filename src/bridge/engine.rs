@@ -9,9 +9,7 @@ use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 
 use super::core::{Cause, Close, Core, Ended, Turn};
-use super::dialer::Dialer;
 use super::intake::Shared;
-use super::link::{Happened, Link, Up};
 use super::settings::{Settings, VersionChoice};
 use super::state::Teller;
 use super::{LinkState, Status, signers, words};
@@ -21,6 +19,8 @@ use crate::limits::{COMMAND_NOTED, GOODBYE, PULSE_EVERY, SILENT_CLOSES};
 use crate::logic::retry::Backoff;
 use crate::model::Moment;
 use crate::mqtt::client::Version;
+use crate::mqtt::dialer::Dialer;
+use crate::mqtt::link::{Happened, Link, Up};
 use crate::ports::{NotAccepted, Publish};
 
 /// One bridge at work.
@@ -190,7 +190,7 @@ impl Engine {
                 self.backoff.reset();
                 return;
             }
-            self.link = Link::start(&self.settings, &self.dialer, self.clock.now());
+            self.link = Link::start(self.settings.endpoint(), &self.dialer, self.clock.now());
         }
     }
 

@@ -1,19 +1,18 @@
 //! The bridge to the cloud: one engine thread a bridge, which owns its connection and its store.
 //!
 //! - `intake` is where messages come in, on whatever thread they come from; `rules` says which, and under which topic
-//! - `engine` is the thread's loop, `link` its socket, `state` and `words` what it tells, `supervisor` what starts it again after a panic
-//! - `dialer` makes its connections, and keeps of one what the next can use
+//! - `engine` is the thread's loop (its socket is `mqtt::link`), `state` and `words` what it tells, `supervisor` what starts it again after a panic
 //! - `presets` are the clouds that are known, as data
 //! - `signers` make user name and password where they are made of a key
 //! - `probe` walks the way to the cloud once, for a person, and `hints` says what to do where it ends
 //! - `core` is the engine without its socket: store, handshakes, decisions
 
 mod core;
-mod dialer;
+#[cfg(test)]
+mod dialing_tests;
 mod engine;
 mod hints;
 mod intake;
-mod link;
 pub mod presets;
 pub mod probe;
 pub mod rules;

@@ -17,7 +17,6 @@ use tokio::time::timeout;
 use self::talk::Talk;
 use super::core::Close;
 use super::hints::{self, Hint};
-use super::link::{self, tls_options};
 use super::settings::{Settings, VersionChoice};
 use super::words;
 use crate::clock::Clock;
@@ -216,14 +215,14 @@ impl Walk<'_> {
             let found: Vec<String> = addresses.iter().map(ToString::to_string).collect();
             self.done(Stage::Name, format!("`{}` is {}", url.host, found.join(", ")));
         }
-        let tls = if url.tls { Some(TlsClient::new(tls_options(&self.settings))) } else { None };
+        let tls = if url.tls { Some(TlsClient::new(self.settings.endpoint().tls_options())) } else { None };
         let (tls, tls_error) = match tls {
             Some(Ok(tls)) => (Some(tls), None),
             Some(Err(error)) => (None, Some(error.to_string())),
             None => (None, None),
         };
-        let settings = self.settings.clone();
-        let target = link::target(&settings, tls.as_ref());
+        let endpoint = self.settings.endpoint();
+        let target = endpoint.target(tls.as_ref());
         let mut refused = String::new();
         let mut connected = None;
         for address in addresses {
@@ -306,9 +305,11 @@ impl Walk<'_> {
     /// The same way once more, untold.
     async fn again(&self) -> Result<Stream, String> {
         let progress = Progress::default();
-        let tls = if self.settings.url.tls { Some(TlsClient::new(tls_options(&self.settings))) } else { None };
+        let tls =
+            if self.settings.url.tls { Some(TlsClient::new(self.settings.endpoint().tls_options())) } else { None };
         let tls = tls.transpose().map_err(|error| error.to_string())?;
-        let dialing = dial::dial(&self.resolver, link::target(&self.settings, tls.as_ref()), &progress);
+        let endpoint = self.settings.endpoint();
+        let dialing = dial::dial(&self.resolver, endpoint.target(tls.as_ref()), &progress);
         match timeout(self.limit, dialing).await {
             Ok(outcome) => outcome.map_err(|error| error.to_string()),
             Err(_) => Err(progress.waits_for().to_owned()),

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use crate::logic::lanes::Order;
 use crate::model::{BridgeId, GatewayId, Priority, Qos, Rate, RuleId, Secret, TopicFilter, TopicName};
+use crate::mqtt::endpoint::Endpoint;
+pub use crate::mqtt::endpoint::{CloudUrl, Tls, VersionChoice};
 
 /// Settings of one bridge. Two equal values mean that a reload need not touch it.
 #[derive(Debug, Clone, PartialEq)]
@@ -62,6 +64,16 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// How the cloud is reached.
+    pub(super) fn endpoint(&self) -> Endpoint {
+        Endpoint {
+            name: self.id.to_string(),
+            url: self.url.clone(),
+            tls: self.tls.clone(),
+            connect_timeout: self.connect_timeout,
+        }
+    }
+
     /// File of its store.
     pub fn store_path(&self) -> PathBuf {
         self.outbox.dir.join(format!("outbox-{}.db", self.id))
@@ -157,48 +169,6 @@ pub enum Auth {
     },
 }
 
-/// Address of a cloud broker.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CloudUrl {
-    /// Whether TLS is spoken (`mqtts://`, `wss://`).
-    pub tls: bool,
-    /// Host name or address.
-    pub host: String,
-    /// TCP port; 1883, or 8883 with TLS, 80 and 443 for WebSockets, unless the URL says otherwise.
-    pub port: u16,
-    /// Path of the WebSocket that MQTT is spoken in; `None`: MQTT by itself.
-    pub path: Option<String>,
-}
-
-impl std::fmt::Display for CloudUrl {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let scheme = match (self.path.is_some(), self.tls) {
-            (false, false) => "mqtt",
-            (false, true) => "mqtts",
-            (true, false) => "ws",
-            (true, true) => "wss",
-        };
-        let path = self.path.as_deref().unwrap_or_default();
-        if self.host.contains(':') {
-            write!(f, "{scheme}://[{}]:{}{path}", self.host, self.port)
-        } else {
-            write!(f, "{scheme}://{}:{}{path}", self.host, self.port)
-        }
-    }
-}
-
-/// Protocol version to speak with the cloud.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum VersionChoice {
-    /// 5, and 3.1.1 from then on when the cloud refuses 5.
-    #[default]
-    Auto,
-    /// MQTT 5.0 only.
-    V5,
-    /// MQTT 3.1.1 only.
-    V311,
-}
-
 /// Back-off between connection attempts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reconnect {
@@ -220,21 +190,6 @@ pub enum OnSessionLoss {
     DropUncertain,
     /// Send it again, also where the loss may have gone unseen, since we were killed or cut off between CONNECT and CONNACK.
     NoLoss,
-}
-
-/// TLS towards the cloud.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Tls {
-    /// PEM file of the roots to trust; the system's when `None`.
-    pub ca: Option<PathBuf>,
-    /// PEM text of the client's certificate chain.
-    pub cert: Option<PathBuf>,
-    /// PEM text of the client's private key.
-    pub key: Option<Secret>,
-    /// Name to ask for and to check the certificate against, when it is not the URL's host.
-    pub server_name: Option<String>,
-    /// ALPN protocols to offer.
-    pub alpn: Vec<String>,
 }
 
 /// What goes up.

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::core::Close;
 use crate::limits::SHORT_CONNECTIONS;
-use crate::mqtt::client::{Elsewhere, Version};
+use crate::mqtt::client::Elsewhere;
+pub(super) use crate::mqtt::reason::{connack, in_words as reason};
 
 /// Why a connection ended.
 pub(super) fn of(close: &Close) -> String {
@@ -41,18 +42,6 @@ fn there(elsewhere: &Elsewhere) -> String {
 /// More is no name of a server.
 const SERVER_CHARACTERS: usize = 255;
 
-fn connack(version: Version, code: u8) -> &'static str {
-    // A 3.1.1 cloud answers a CONNECT of version 5 with its own codes, all of them below 6.
-    match (version, code) {
-        (_, 1) => "unacceptable protocol version",
-        (_, 2) => "client id rejected",
-        (_, 3) => "server unavailable",
-        (_, 4) => "bad user name or password",
-        (_, 5) => "not authorized",
-        (_, code) => reason(code),
-    }
-}
-
 /// A connection that the cloud ends again and again soon after it was made: mostly two clients take one session from each other, and only an
 /// MQTT 5 cloud says so.
 pub(super) fn again(reason: String, times: u32, stable: Duration, client_id: &str) -> String {
@@ -65,49 +54,10 @@ pub(super) fn again(reason: String, times: u32, stable: Duration, client_id: &st
     )
 }
 
-/// Reason codes of MQTT 5, table 2.4, as far as they are a failure.
-pub(super) fn reason(code: u8) -> &'static str {
-    match code {
-        0x00 => "normal disconnection",
-        0x81 => "malformed packet",
-        0x82 => "protocol error",
-        0x83 => "implementation specific error",
-        0x84 => "unsupported protocol version",
-        0x85 => "client id not valid",
-        0x86 => "bad user name or password",
-        0x87 => "not authorized",
-        0x88 => "server unavailable",
-        0x89 => "server busy",
-        0x8a => "banned",
-        0x8b => "server shutting down",
-        0x8c => "bad authentication method",
-        0x8d => "keep alive timeout",
-        0x8e => "session taken over: another client has this client id",
-        0x8f => "topic filter invalid",
-        0x90 => "topic name invalid",
-        0x91 => "packet identifier in use",
-        0x93 => "receive maximum exceeded",
-        0x95 => "packet too large",
-        0x96 => "message rate too high",
-        0x97 => "quota exceeded",
-        0x98 => "administrative action",
-        0x99 => "payload format invalid",
-        0x9a => "retain not supported",
-        0x9b => "QoS not supported",
-        0x9e => "shared subscriptions not supported",
-        0x9c => "use another server",
-        0x9d => "server moved",
-        0x9f => "connection rate exceeded",
-        0xa0 => "maximum connect time",
-        0xa1 => "subscription identifiers not supported",
-        0xa2 => "wildcard subscriptions not supported",
-        _ => "unspecified error",
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mqtt::client::Version;
 
     #[test]
     fn a_connection_that_ends_again_and_again_asks_for_the_client_id() {

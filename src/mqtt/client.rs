@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use bytes::{Buf, BufMut, BytesMut};
 use mqtt_protocol_core::mqtt::packet::{
-    self, MqttString, PropertiesParse, Property, Qos as WireQos, SubEntry, SubOpts, v3_1_1, v5_0,
+    self, MqttString, PropertiesParse, Property, Qos as WireQos, RetainHandling, SubEntry, SubOpts, v3_1_1, v5_0,
 };
 use mqtt_protocol_core::mqtt::result_code::MqttError;
 
@@ -355,6 +355,15 @@ fn connect_5(connect: &Connect<'_>) -> Result<Vec<u8>, EncodeError> {
     Ok(builder.build().map_err(unfit("CONNECT"))?.to_continuous_buffer())
 }
 
+/// What is wanted, when a subscription is made, of what the server has retained. Only MQTT 5 can ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RetainedFirst {
+    /// All of it.
+    Sent,
+    /// Nothing.
+    Kept,
+}
+
 /// Writes SUBSCRIBE. With MQTT 5, what we publish ourselves does not come back (no local), and the retain flag comes as it was published.
 ///
 /// # Errors
@@ -364,6 +373,7 @@ pub fn put_subscribe(
     version: Version,
     pkid: u16,
     filters: &[(TopicFilter, Qos)],
+    retained: RetainedFirst,
 ) -> Result<(), EncodeError> {
     let wrong = unfit::<MqttError>("subscription");
     let entry = |(filter, qos): &(TopicFilter, Qos)| {
@@ -373,6 +383,8 @@ pub fn put_subscribe(
             Qos::ExactlyOnce => WireQos::ExactlyOnce,
         });
         let options = if version == Version::V5 { options.set_nl(true).set_rap(true) } else { options };
+        let is_kept = version == Version::V5 && retained == RetainedFirst::Kept;
+        let options = if is_kept { options.set_rh(RetainHandling::DoNotSendRetained) } else { options };
         SubEntry::new(filter.as_str(), options)
     };
     let entries = filters.iter().map(entry).collect::<Result<Vec<_>, _>>().map_err(&wrong)?;

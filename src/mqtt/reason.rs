@@ -1,5 +1,7 @@
 //! Reason codes [MQTT 5.0 §2.4], and what stands for them in a CONNACK of 3.1.1.
 
+use super::server::Version;
+
 /// Why something was refused or ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reason {
@@ -93,5 +95,58 @@ impl Reason {
             Self::ServerBusy | Self::ShuttingDown => 3,
             _ => 5,
         }
+    }
+}
+
+/// The code of a CONNACK in words.
+pub fn connack(version: Version, code: u8) -> &'static str {
+    // A 3.1.1 cloud answers a CONNECT of version 5 with its own codes, all of them below 6.
+    match (version, code) {
+        (_, 1) => "unacceptable protocol version",
+        (_, 2) => "client id rejected",
+        (_, 3) => "server unavailable",
+        (_, 4) => "bad user name or password",
+        (_, 5) => "not authorized",
+        (_, code) => in_words(code),
+    }
+}
+
+/// Reason codes of MQTT 5, table 2.4, as far as they are a failure.
+pub fn in_words(code: u8) -> &'static str {
+    match code {
+        0x00 => "normal disconnection",
+        0x81 => "malformed packet",
+        0x82 => "protocol error",
+        0x83 => "implementation specific error",
+        0x84 => "unsupported protocol version",
+        0x85 => "client id not valid",
+        0x86 => "bad user name or password",
+        0x87 => "not authorized",
+        0x88 => "server unavailable",
+        0x89 => "server busy",
+        0x8a => "banned",
+        0x8b => "server shutting down",
+        0x8c => "bad authentication method",
+        0x8d => "keep alive timeout",
+        0x8e => "session taken over: another client has this client id",
+        0x8f => "topic filter invalid",
+        0x90 => "topic name invalid",
+        0x91 => "packet identifier in use",
+        0x93 => "receive maximum exceeded",
+        0x95 => "packet too large",
+        0x96 => "message rate too high",
+        0x97 => "quota exceeded",
+        0x98 => "administrative action",
+        0x99 => "payload format invalid",
+        0x9a => "retain not supported",
+        0x9b => "QoS not supported",
+        0x9e => "shared subscriptions not supported",
+        0x9c => "use another server",
+        0x9d => "server moved",
+        0x9f => "connection rate exceeded",
+        0xa0 => "maximum connect time",
+        0xa1 => "subscription identifiers not supported",
+        0xa2 => "wildcard subscriptions not supported",
+        _ => "unspecified error",
     }
 }

@@ -11,7 +11,7 @@ use crate::limits::SUBSCRIBE_WAIT;
 use crate::logic::flight::FAILURE;
 use crate::logic::marks;
 use crate::model::{GatewayId, Moment, Timestamp, TopicFilter};
-use crate::mqtt::client;
+use crate::mqtt::client::{self, RetainedFirst};
 
 impl Core {
     /// Before anything is asked: from the first packet to the last answer the cloud may hold what it held, what is wanted, or some of both.
@@ -63,7 +63,9 @@ impl Core {
                 link.agreed = false;
                 return;
             };
-            if let Err(error) = client::put_subscribe(&mut link.replies, link.version, pkid, filters) {
+            if let Err(error) =
+                client::put_subscribe(&mut link.replies, link.version, pkid, filters, RetainedFirst::Sent)
+            {
                 tracing::error!(bridge = self.settings.id.as_str(), %error, "the subscriptions cannot be sent");
                 link.agreed = false;
                 return;

@@ -12,7 +12,7 @@ use crate::bridge::{signers, words};
 use crate::clock::Clock;
 use crate::limits::{BRIDGE_LAST_WORDS, BRIDGE_READ_BYTES, DOWN_PACKET_MAX, DOWN_RECEIVE_MAXIMUM};
 use crate::model::{Qos, Secret, TopicFilter, TopicName};
-use crate::mqtt::client::{self, Connect, Decoder, Incoming, Version, Welcome};
+use crate::mqtt::client::{self, Connect, Decoder, Incoming, RetainedFirst, Version, Welcome};
 use crate::mqtt::dial::Stream;
 use crate::mqtt::tls::in_words;
 
@@ -92,7 +92,8 @@ impl Talk {
     }
 
     pub(super) async fn subscribe(&mut self, filters: &[(TopicFilter, Qos)]) -> Heard<Vec<u8>> {
-        client::put_subscribe(&mut self.out, self.version, PACKET_ID, filters).map_err(|error| error.to_string())?;
+        client::put_subscribe(&mut self.out, self.version, PACKET_ID, filters, RetainedFirst::Sent)
+            .map_err(|error| error.to_string())?;
         self.say().await?;
         loop {
             if let Incoming::Suback(PACKET_ID, codes) = self.hear().await? {

@@ -92,7 +92,7 @@ fn subscriptions_read_back_as_they_were_written() {
             retain_handling: 0,
         };
         let mut out = BytesMut::new();
-        put_subscribe(&mut out, version, 3, &filters).unwrap();
+        put_subscribe(&mut out, version, 3, &filters, RetainedFirst::Sent).unwrap();
         let asks = vec![ask("a/+", Qos::ExactlyOnce), ask("#", Qos::AtMostOnce)];
         assert_eq!(as_server(&out, version), server::Incoming::Subscribe(3, None, asks));
         let mut out = BytesMut::new();

@@ -1,48 +1,47 @@
-//! The connection as the engine's loop sees it: down, being made, or up, and the next thing that happens to it.
+//! A client's connection as the loop of its owner sees it: down, being made, or up, and the next thing that happens to it.
 
 use std::io;
-use std::sync::Arc;
 
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::dialer::{Dialed, Dialer, Trial};
-use super::settings::Settings;
-use crate::limits::{BRIDGE_LAST_WORDS, BRIDGE_READ_BYTES, TCP_UNACKNOWLEDGED, WRITE_STALL};
+use super::endpoint::Endpoint;
+use super::stream::Stream;
+use super::tls::in_words;
+use crate::limits::{BRIDGE_LAST_WORDS, BRIDGE_READ_BYTES, WRITE_STALL};
 use crate::model::Moment;
-use crate::mqtt::dial::{Stream, Target};
-use crate::mqtt::tls::{TlsClient, TlsOptions, in_words};
 
 /// The connection.
-pub(super) enum Link {
+pub enum Link {
     /// None; the next attempt is at this moment.
     Down(Moment),
-    /// One is being made, on a task of its own, which ends with this value: neither a resolver that hangs nor a black hole delays the engine.
+    /// One is being made, on a task of its own, which ends with this value: neither a resolver that hangs nor a black hole delays the loop.
     Dialing(AbortOnDropHandle<Result<Dialed, String>>),
     /// One is there.
     Up(Box<Up>),
 }
 
 /// A connection that is there.
-pub(super) struct Up {
+pub struct Up {
     reader: ReadHalf<Stream>,
     writer: WriteHalf<Stream>,
     input: Vec<u8>,
     /// What the socket has not taken yet.
-    pub(super) out: BytesMut,
+    pub out: BytesMut,
     unflushed: bool,
     /// When the socket took something last, or `out` was empty.
     progress: Moment,
     /// Until when CONNACK has to be there; `None` once it is.
-    pub(super) greeting_until: Option<Moment>,
+    pub greeting_until: Option<Moment>,
     /// Whether it was told that it is up.
     online: bool,
     trial: Option<Trial>,
 }
 
 /// What happened to the connection.
-pub(super) enum Happened {
+pub enum Happened {
     /// The connection is made.
     Dialed(Dialed),
     /// It cannot be made.
@@ -57,19 +56,19 @@ pub(super) enum Happened {
 
 impl Link {
     /// Starts to make a connection.
-    pub(super) fn start(settings: &Arc<Settings>, dialer: &Dialer, now: Moment) -> Self {
-        let (settings, dialer) = (Arc::clone(settings), dialer.clone());
-        let dialing = async move { dialer.connect(&settings, now).await };
+    pub fn start(endpoint: Endpoint, dialer: &Dialer, now: Moment) -> Self {
+        let dialer = dialer.clone();
+        let dialing = async move { dialer.connect(&endpoint, now).await };
         Link::Dialing(AbortOnDropHandle::new(tokio::spawn(dialing)))
     }
 
     /// Bytes that the socket has not taken yet.
-    pub(super) fn unsent(&self) -> usize {
+    pub fn unsent(&self) -> usize {
         if let Link::Up(up) = self { up.out.len() } else { 0 }
     }
 
     /// Waits for the next thing that happens; nothing is read unless `listens`. Nothing is lost when the wait is broken off.
-    pub(super) async fn happens(&mut self, listens: bool) -> Happened {
+    pub async fn happens(&mut self, listens: bool) -> Happened {
         match self {
             Link::Down(_) => std::future::pending().await,
             Link::Dialing(task) => match task.await {
@@ -82,32 +81,9 @@ impl Link {
     }
 }
 
-/// What the settings say of TLS.
-pub(super) fn tls_options(settings: &Settings) -> TlsOptions<'_> {
-    let tls = settings.tls.as_ref();
-    TlsOptions {
-        ca: tls.and_then(|tls| tls.ca.as_deref()),
-        cert: tls.and_then(|tls| tls.cert.as_deref()),
-        key: tls.and_then(|tls| tls.key.as_ref()).map(crate::model::Secret::expose),
-        server_name: tls.and_then(|tls| tls.server_name.as_deref()).unwrap_or(&settings.url.host),
-        alpn: tls.map_or(&[], |tls| tls.alpn.as_slice()),
-    }
-}
-
-/// Where to, by the settings.
-pub(super) fn target<'s>(settings: &'s Settings, tls: Option<&'s TlsClient>) -> Target<'s> {
-    Target {
-        host: &settings.url.host,
-        port: settings.url.port,
-        tls,
-        path: settings.url.path.as_deref(),
-        per_address: settings.connect_timeout / 2,
-        unacknowledged: TCP_UNACKNOWLEDGED,
-    }
-}
-
 impl Up {
-    pub(super) fn new(dialed: Dialed, connect: BytesMut, greeting_until: Moment, now: Moment) -> Self {
+    /// A connection whose first bytes are these; the answer must have come by then.
+    pub fn new(dialed: Dialed, connect: BytesMut, greeting_until: Moment, now: Moment) -> Self {
         let (reader, writer) = tokio::io::split(dialed.stream);
         Self {
             reader,
@@ -123,7 +99,7 @@ impl Up {
     }
 
     /// Notes that it is up; true the first time.
-    pub(super) fn comes_online(&mut self) -> bool {
+    pub fn comes_online(&mut self) -> bool {
         if let Some(trial) = &mut self.trial {
             trial.passed();
         }
@@ -131,7 +107,7 @@ impl Up {
     }
 
     /// What was received last.
-    pub(super) fn received(&self, length: usize) -> &[u8] {
+    pub fn received(&self, length: usize) -> &[u8] {
         &self.input[..length]
     }
 
@@ -157,7 +133,7 @@ impl Up {
     }
 
     /// Writes what the socket takes without waiting. An error shows itself again at the next wait.
-    pub(super) async fn write_now(&mut self) -> bool {
+    pub async fn write_now(&mut self) -> bool {
         let mut wrote = false;
         while !self.out.is_empty() {
             tokio::select! {
@@ -177,19 +153,19 @@ impl Up {
     }
 
     /// Notes whether the socket takes what it is given.
-    pub(super) fn note_progress(&mut self, sent: bool, now: Moment) {
+    pub fn note_progress(&mut self, sent: bool, now: Moment) {
         if sent || self.out.is_empty() {
             self.progress = now;
         }
     }
 
     /// When the cloud will have taken nothing for too long.
-    pub(super) fn stalled_at(&self) -> Option<Moment> {
+    pub fn stalled_at(&self) -> Option<Moment> {
         (!self.out.is_empty()).then(|| self.progress + WRITE_STALL)
     }
 
     /// Gives the last bytes a short while, and closes.
-    pub(super) async fn finish(mut self) {
+    pub async fn finish(mut self) {
         let last = async {
             let _ = self.writer.write_all_buf(&mut self.out).await;
             let _ = self.writer.shutdown().await;

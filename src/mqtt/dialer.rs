@@ -1,4 +1,4 @@
-//! What a bridge keeps from one connection to the next: its resolver, and TLS as it was set up.
+//! What a client keeps from one connection to the next: its resolver, and TLS as it was set up.
 //!
 //! The sessions of TLS are kept with it (RFC 8446 §2.2, RFC 5246 §7.3). A handshake that resumes one carries no certificates, which are half of
 //! it and more: on a bad uplink that would be paid with every reconnection.
@@ -8,17 +8,16 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::link::{target, tls_options};
-use super::settings::{Settings, Tls};
+use super::dial::{Progress, Stream, dial};
+use super::endpoint::{Endpoint, Tls};
+use super::resolve::Resolver;
+use super::tls::{TlsClient, TlsError};
 use crate::limits::TLS_KEPT;
 use crate::model::Moment;
-use crate::mqtt::dial::{Progress, Stream, dial};
-use crate::mqtt::resolve::Resolver;
-use crate::mqtt::tls::{TlsClient, TlsError};
 
-/// Makes the connections of one bridge, one at a time. Cheap to clone; the clones share what is kept.
+/// Makes the connections of one client, one at a time. Cheap to clone; the clones share what is kept.
 #[derive(Clone, Default)]
-pub(super) struct Dialer {
+pub struct Dialer {
     resolver: Resolver,
     kept: Arc<Mutex<Option<Kept>>>,
 }
@@ -50,16 +49,18 @@ struct Stamp {
 }
 
 /// A connection that was made.
-pub(super) struct Dialed {
-    pub(super) stream: Stream,
-    pub(super) trial: Option<Trial>,
+pub struct Dialed {
+    /// The connection.
+    pub stream: Stream,
+    /// The use it makes of TLS that is kept.
+    pub trial: Option<Trial>,
 }
 
 /// A connection's use of the TLS that is kept. Dropped before it was [`passed`](Self::passed), it has that forgotten, if the handshake had
 /// begun: the next connection then reads everything anew and resumes nothing. A cloud may refuse a session, or know us less well by it, in any
-/// way: with an alert, in TLS 1.3 after the handshake; by silence; in its CONNACK. No such way may keep the bridge out for longer than one
+/// way: with an alert, in TLS 1.3 after the handshake; by silence; in its CONNACK. No such way may keep the client out for longer than one
 /// attempt.
-pub(super) struct Trial {
+pub struct Trial {
     dialer: Dialer,
     client: TlsClient,
     progress: Progress,
@@ -67,34 +68,37 @@ pub(super) struct Trial {
 }
 
 impl Dialer {
-    /// Makes a connection, within the settings' `connect_timeout`.
+    /// Makes a connection, within the endpoint's `connect_timeout`.
     ///
     /// # Errors
     /// Why there is none, in words for a person.
-    pub(super) async fn connect(&self, settings: &Settings, now: Moment) -> Result<Dialed, String> {
-        let (limit, progress) = (settings.connect_timeout, Progress::default());
-        let client = if settings.url.tls { Some(self.client(settings, now)) } else { None };
+    pub async fn connect(&self, endpoint: &Endpoint, now: Moment) -> Result<Dialed, String> {
+        let (limit, progress) = (endpoint.connect_timeout, Progress::default());
+        let client = if endpoint.url.tls { Some(self.client(endpoint, now)) } else { None };
         let trial = client.transpose().map_err(|error| error.to_string())?.map(|client| Trial {
             dialer: self.clone(),
             client,
             progress: progress.clone(),
             passed: false,
         });
-        let target = target(settings, trial.as_ref().map(|trial| &trial.client));
+        let target = endpoint.target(trial.as_ref().map(|trial| &trial.client));
         let stream = match tokio::time::timeout(limit, dial(&self.resolver, target, &progress)).await {
             Ok(outcome) => outcome.map_err(|error| error.to_string())?,
             Err(_) => return Err(format!("no connection within {} s: {}", limit.as_secs(), progress.waits_for())),
         };
         if let Some(resumed) = stream.is_resumed() {
-            tracing::debug!(bridge = settings.id.as_str(), resumed, "TLS with the cloud");
+            tracing::debug!(connection = endpoint.name, resumed, "TLS with the cloud");
         }
         Ok(Dialed { stream, trial })
     }
 
-    /// TLS for these settings: what is kept, while it is made of the same and younger than [`TLS_KEPT`], else set up anew, and kept.
-    fn client(&self, settings: &Settings, now: Moment) -> Result<TlsClient, TlsError> {
+    /// TLS for this endpoint: what is kept, while it is made of the same and younger than [`TLS_KEPT`], else set up anew, and kept.
+    ///
+    /// # Errors
+    /// [`TlsError`] when a file cannot be read, or does not fit.
+    pub fn client(&self, endpoint: &Endpoint, now: Moment) -> Result<TlsClient, TlsError> {
         // The stamps are taken before the files are read: a file that changes in between is read once more, and never once too few.
-        let made_of = MadeOf::now(settings);
+        let made_of = MadeOf::now(endpoint);
         let mut place = self.place();
         if let Some(kept) = &*place
             && kept.made_of == made_of
@@ -104,7 +108,7 @@ impl Dialer {
         }
         // The old sessions go with it, also where it cannot be set up.
         *place = None;
-        let client = TlsClient::new(tls_options(settings))?;
+        let client = TlsClient::new(endpoint.tls_options())?;
         *place = Some(Kept { client: client.clone(), made_of, since: now });
         Ok(client)
     }
@@ -115,10 +119,10 @@ impl Dialer {
 }
 
 impl MadeOf {
-    fn now(settings: &Settings) -> Self {
-        let options = tls_options(settings);
+    fn now(endpoint: &Endpoint) -> Self {
+        let options = endpoint.tls_options();
         Self {
-            settings: settings.tls.clone(),
+            settings: endpoint.tls.clone(),
             server_name: options.server_name.to_owned(),
             ca: options.ca.and_then(Stamp::of),
             cert: options.cert.and_then(Stamp::of),
@@ -141,7 +145,7 @@ impl Stamp {
 
 impl Trial {
     /// The connection came online: the next one may resume its session.
-    pub(super) fn passed(&mut self) {
+    pub fn passed(&mut self) {
         self.passed = true;
     }
 }
@@ -154,6 +158,3 @@ impl Drop for Trial {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -13,13 +13,14 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::version::{TLS12, TLS13};
 use rustls::{HandshakeKind, RootCertStore, ServerConfig, ServerConnection, SupportedProtocolVersion};
 
-use super::*;
-use crate::bridge::core::tests::settings;
-use crate::bridge::settings::{CloudLimits, CloudUrl, VersionChoice};
-use crate::bridge::{Bridge, LinkState, Status};
+use super::core::tests::settings;
+use super::settings::{CloudLimits, CloudUrl, Settings, Tls, VersionChoice};
+use super::{Bridge, LinkState, Status};
 use crate::clock::SystemClock;
 use crate::health::Health;
-use crate::model::{Message, Secret};
+use crate::limits::TLS_KEPT;
+use crate::model::{Message, Moment, Secret};
+use crate::mqtt::dialer::Dialer;
 use crate::ports::Publish;
 
 /// Longest anything here may take: far more than it needs, so that a busy machine fails nothing.
@@ -81,12 +82,12 @@ fn tls_is_kept_until_something_that_it_is_made_of_changes_or_a_day_has_passed() 
     let (papers, dialer) = (Papers::make(), Dialer::default());
     let mut settings = papers.settings(1);
     let mut now = Moment::ZERO;
-    let mut kept = dialer.client(&settings, now).unwrap();
+    let mut kept = dialer.client(&settings.endpoint(), now).unwrap();
     // Set up anew once, and kept from then on.
     let mut is_anew = |settings: &Settings, now: Moment, what: &str| {
-        let anew = dialer.client(settings, now).unwrap();
+        let anew = dialer.client(&settings.endpoint(), now).unwrap();
         assert!(!anew.is(&kept), "kept though {what}");
-        assert!(dialer.client(settings, now).unwrap().is(&anew), "not kept after {what}");
+        assert!(dialer.client(&settings.endpoint(), now).unwrap().is(&anew), "not kept after {what}");
         kept = anew;
     };
     is_anew(&settings, now + TLS_KEPT, "a day has passed");
@@ -125,7 +126,7 @@ fn tls_is_kept_until_something_that_it_is_made_of_changes_or_a_day_has_passed() 
         date(modified + Duration::from_millis(1));
         is_anew(&settings, now, &format!("`{name}` is of another time"));
     }
-    let last = dialer.client(&settings, now + TLS_KEPT.saturating_sub(Duration::from_millis(1))).unwrap();
+    let last = dialer.client(&settings.endpoint(), now + TLS_KEPT.saturating_sub(Duration::from_millis(1))).unwrap();
     assert!(last.is(&kept), "nothing changed, and a day has not passed");
 }
 
@@ -133,12 +134,12 @@ fn tls_is_kept_until_something_that_it_is_made_of_changes_or_a_day_has_passed() 
 fn a_file_that_is_gone_is_told_though_tls_was_kept() {
     let (papers, dialer) = (Papers::make(), Dialer::default());
     let settings = papers.settings(1);
-    let kept = dialer.client(&settings, Moment::ZERO).unwrap();
+    let kept = dialer.client(&settings.endpoint(), Moment::ZERO).unwrap();
     std::fs::rename(papers.path("cert.pem"), papers.path("away.pem")).unwrap();
-    let error = dialer.client(&settings, Moment::ZERO).err().unwrap().to_string();
+    let error = dialer.client(&settings.endpoint(), Moment::ZERO).err().unwrap().to_string();
     assert!(error.contains("cert.pem"), "{error}");
     std::fs::rename(papers.path("away.pem"), papers.path("cert.pem")).unwrap();
-    assert!(!dialer.client(&settings, Moment::ZERO).unwrap().is(&kept), "its sessions were to be forgotten");
+    assert!(!dialer.client(&settings.endpoint(), Moment::ZERO).unwrap().is(&kept), "its sessions were to be forgotten");
 }
 
 #[tokio::test]
@@ -147,10 +148,10 @@ async fn a_connection_that_never_came_to_tls_costs_no_session_and_one_that_faile
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut settings = papers.settings(listener.local_addr().unwrap().port());
     settings.connect_timeout = Duration::from_millis(200);
-    let kept = || dialer.client(&settings, Moment::ZERO).unwrap();
+    let kept = || dialer.client(&settings.endpoint(), Moment::ZERO).unwrap();
 
     let first = kept();
-    let reason = dialer.connect(&settings, Moment::ZERO).await.err().unwrap();
+    let reason = dialer.connect(&settings.endpoint(), Moment::ZERO).await.err().unwrap();
     assert!(reason.ends_with("does not answer the TLS handshake"), "{reason}");
     let second = kept();
     assert!(!second.is(&first), "kept after a handshake without an answer");
@@ -160,12 +161,13 @@ async fn a_connection_that_never_came_to_tls_costs_no_session_and_one_that_faile
             drop(listener.accept().await.unwrap());
         }
     };
-    let (reason, ()) = tokio::join!(dialer.connect(&settings, Moment::ZERO), closing);
+    let endpoint = settings.endpoint();
+    let (reason, ()) = tokio::join!(dialer.connect(&endpoint, Moment::ZERO), closing);
     assert!(reason.is_err());
     let third = kept();
     assert!(!third.is(&second), "kept after a handshake that was broken off");
     drop(listener);
-    assert_eq!(dialer.connect(&settings, Moment::ZERO).await.err().unwrap(), "connection refused");
+    assert_eq!(dialer.connect(&settings.endpoint(), Moment::ZERO).await.err().unwrap(), "connection refused");
     assert!(kept().is(&third), "forgotten though no handshake had begun");
 }
 
