@@ -26,6 +26,7 @@ pub mod restamp;
 pub mod retry;
 pub mod route;
 pub mod schedule;
+pub mod spool;
 pub mod status;
 pub mod tell;
 pub mod thin;

@@ -10,6 +10,7 @@ pub mod browse;
 mod condition;
 pub mod desk;
 mod flush;
+mod notes;
 mod open;
 pub mod outbox;
 mod peek;
