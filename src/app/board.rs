@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use crate::bridge::{Nudge, Status};
-use crate::broker::{Clients, Counters};
+use crate::broker::Clients;
 use crate::clock::Clock;
 use crate::health::Health;
 use crate::logic::chronicle::Watched;
@@ -22,6 +22,7 @@ use crate::sensing::{Gallery, SensorView};
 use crate::store::Condition;
 
 use super::hub::Hub;
+use super::local::LocalView;
 
 /// See the module. The gateway hangs up new parts when it starts and with each reload.
 pub(super) struct Board {
@@ -38,9 +39,8 @@ pub(super) struct Board {
 pub(super) struct Parts {
     pub(super) frame: Frame,
     pub(super) gallery: Gallery,
-    pub(super) counters: Option<Counters>,
+    pub(super) local: Option<LocalView>,
     pub(super) clients: Option<Clients>,
-    pub(super) listen: Vec<String>,
     pub(super) bridges: Vec<BridgePart>,
     pub(super) commands: Option<Arc<dyn Commands>>,
 }
@@ -188,8 +188,7 @@ impl Watch for Board {
     fn overview(&self) -> Overview {
         let (now, wall) = (self.clock.now(), self.clock.wall());
         let parts = self.parts();
-        let mut broker = parts.counters.as_ref().map(Counters::read).unwrap_or_default();
-        broker.listen.clone_from(&parts.listen);
+        let broker = parts.local.as_ref().map(LocalView::overview).unwrap_or_default();
         let commands = parts.commands.as_ref();
         Overview {
             gateway: parts.frame.gateway.clone(),
@@ -220,7 +219,8 @@ impl Watch for Board {
             .iter()
             .map(|late| format!("`{}` has made no progress for {:.0} s", late.name, late.silent.as_secs_f64()));
         let parts = self.parts();
-        let warnings = parts.bridges.iter().filter_map(BridgePart::warning).collect();
+        let local = parts.local.as_ref().and_then(LocalView::warning);
+        let warnings = parts.bridges.iter().filter_map(BridgePart::warning).chain(local).collect();
         HealthReport::of(&parts.frame.gateway, late.collect()).warning(warnings)
     }
 
@@ -230,8 +230,9 @@ impl Watch for Board {
         if !self.health.is_ready() {
             reasons.push("the gateway is starting or stopping".to_owned());
         }
-        if parts.listen.is_empty() {
-            reasons.push("the local broker does not listen".to_owned());
+        match &parts.local {
+            Some(local) => reasons.extend(local.trouble()),
+            None => reasons.push("the local broker does not listen".to_owned()),
         }
         HealthReport::of(&parts.frame.gateway, reasons)
     }

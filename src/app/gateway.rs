@@ -9,7 +9,7 @@ use tracing::{info, warn};
 
 use crate::actuating::Actuating;
 use crate::bridge::{self, Bridge, BridgeError, Status};
-use crate::broker::{Broker, BrokerError};
+use crate::broker::BrokerError;
 use crate::clock::Clock;
 use crate::health::{Health, Supervised};
 use crate::http::{HttpError, Server};
@@ -26,6 +26,7 @@ use crate::store::{StateFile, StoreError};
 use super::board::{self, Board, BridgePart, Frame, Parts};
 use super::hub::Hub;
 use super::link;
+use super::local::Local;
 use super::totals::KeptTotals;
 
 /// Why the gateway cannot start, or cannot become what the new plan says.
@@ -59,7 +60,7 @@ pub struct Gateway {
     clock: Arc<dyn Clock>,
     health: Arc<Health>,
     hub: Arc<Hub>,
-    broker: Broker,
+    local: Local,
     bridges: Vec<Running>,
     links: Option<tokio::task::JoinHandle<()>>,
     sensing: Sensing,
@@ -103,8 +104,8 @@ impl Gateway {
         actuating.apply(&plan.actuators).await;
         hub.join_commands(actuating.commands());
         let uplink = Arc::clone(&hub) as Arc<dyn Uplink>;
-        let broker = match Broker::start(plan.broker.clone(), uplink, Arc::clone(&clock), &health).await {
-            Ok(broker) => broker,
+        let local = match Local::start(&plan, uplink, Arc::clone(&clock), &health, state.desk()).await {
+            Ok(local) => local,
             Err(error) => {
                 actuating.stop(STOP_ACTUATORS).await;
                 sensing.stop(STOP_PORTS).await;
@@ -113,7 +114,7 @@ impl Gateway {
                 return Err(error.into());
             }
         };
-        hub.join_broker(broker.link());
+        hub.join_broker(local.link());
         hub.publish(status::status(&plan.status_topic, true));
 
         hub.chronicle().watch(board::watched(&plan));
@@ -126,7 +127,7 @@ impl Gateway {
             Err(error) => {
                 actuating.stop(STOP_ACTUATORS).await;
                 sensing.stop(STOP_PORTS).await;
-                broker.stop(STOP_BROKER).await;
+                local.stop(STOP_BROKER).await;
                 hub.leave_commands();
                 close(state).await;
                 return Err(error.into());
@@ -139,7 +140,7 @@ impl Gateway {
             clock,
             health,
             hub,
-            broker,
+            local,
             bridges,
             links,
             sensing,
@@ -154,7 +155,7 @@ impl Gateway {
             gateway.actuating.stop(STOP_ACTUATORS).await;
             gateway.sensing.stop(STOP_PORTS).await;
             gateway.server.stop(STOP_HTTP).await;
-            gateway.broker.stop(STOP_BROKER).await;
+            gateway.local.stop(STOP_BROKER).await;
             gateway.hub.leave_commands();
             close(gateway.state).await;
             return Err(error);
@@ -164,7 +165,8 @@ impl Gateway {
         gateway.show();
         info!(
             gateway = %plan.gateway,
-            listen = ?gateway.broker.addresses(),
+            listen = ?gateway.local.addresses(),
+            broker = plan.external.as_ref().map(|external| external.url.to_string()),
             page = gateway.page().map(|page| format!("http://{page}/")),
             sensors = plan.sensors.len(),
             actuators = plan.actuators.len(),
@@ -188,9 +190,7 @@ impl Gateway {
     async fn follow(&mut self, plan: Plan) -> Result<(), StartError> {
         make_state_dir(&plan)?;
         // What can fail comes first, and is taken back if something after it fails.
-        if plan.broker != self.plan.broker {
-            self.broker.apply(plan.broker.clone()).await?;
-        }
+        self.local.apply(&self.plan, &plan).await?;
         let outcome = match self.server.apply(plan.http.clone()).await {
             Ok(()) => self.apply_bridges(&plan).await,
             Err(error) => Err(error.into()),
@@ -224,9 +224,7 @@ impl Gateway {
         if let Err(error) = self.server.apply(self.plan.http.clone()).await {
             warn!(%error, "the page's settings of before cannot be put back");
         }
-        if plan.broker != self.plan.broker
-            && let Err(error) = self.broker.apply(self.plan.broker.clone()).await
-        {
+        if let Err(error) = self.local.apply(plan, &self.plan).await {
             warn!(%error, "the broker's settings of before cannot be put back");
         }
     }
@@ -242,9 +240,8 @@ impl Gateway {
         self.board.hang(Parts {
             frame: Frame::of(&self.plan),
             gallery: self.sensing.gallery(),
-            counters: Some(self.broker.counters()),
-            clients: Some(self.broker.clients()),
-            listen: self.broker.addresses().iter().map(ToString::to_string).collect(),
+            local: Some(self.local.view()),
+            clients: self.local.clients(),
             bridges: bridges.collect(),
             commands: Some(self.commands()),
         });
@@ -309,9 +306,9 @@ impl Gateway {
         &self.plan
     }
 
-    /// The local broker.
-    pub fn broker(&self) -> &Broker {
-        &self.broker
+    /// Where the local broker listens; empty where it is not the gateway's own.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.local.addresses()
     }
 
     /// Which parts there are, and whether each makes progress.
@@ -370,7 +367,7 @@ impl Gateway {
     /// Stops in stages, each with its budget (docs/house.md). When `hurry` resolves, the rest is cut short: what is committed stays committed.
     pub async fn stop(self, hurry: impl Future<Output = ()>) {
         self.health.set_ready(false);
-        let Self { plan, hub, broker, bridges, links, mut sensing, actuating, state, server, .. } = self;
+        let Self { plan, hub, local, bridges, links, mut sensing, actuating, state, server, .. } = self;
         tokio::pin!(hurry);
         let hurried = tokio::select! {
             // The ports with actuators stay open: those are told their safe states next.
@@ -397,7 +394,7 @@ impl Gateway {
             () = hurry => warn!("asked to stop a second time: what is waiting stays in the store"),
         }
         // The crossing keeps the stopped bridges: they refuse, and what they refuse is not acknowledged to its publisher.
-        broker.stop(STOP_BROKER).await;
+        local.stop(STOP_BROKER).await;
         hub.leave_commands();
         close(state).await;
         server.stop(STOP_HTTP).await;

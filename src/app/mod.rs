@@ -4,6 +4,7 @@ mod board;
 pub mod gateway;
 pub mod hub;
 mod link;
+mod local;
 mod run;
 mod signals;
 mod totals;

@@ -3,6 +3,7 @@
 //! - `listener` takes connections in and shakes hands, as far as `room` has seats; `arrival` knows how one came, `connection` carries their bytes, `conversation` knows what they mean
 //! - `session` is what outlives a connection; `core` is everyone's state; `fanout` finds the subscribers of a message
 //! - `retained` holds the last message of each topic; `keeper` writes it to disk, and what sessions note in their `journal`
+//! - `external` is the gateway as a client of a broker that is there already, in place of all this
 //! - `door` lets users in, `access` says what they may do, `judge` the same for a person who asks; `sys` counts
 //! - `clients` tells a person who is there, and shows one out
 //!
@@ -16,6 +17,7 @@ mod connection;
 mod conversation;
 mod core;
 mod door;
+pub mod external;
 mod fanout;
 mod input;
 mod journal;

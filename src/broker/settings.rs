@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::limits;
-use crate::model::{GatewayId, TopicFilter};
+use crate::model::{GatewayId, Secret, TopicFilter, TopicName};
+pub use crate::mqtt::endpoint::{CloudUrl, Tls as ClientTls, VersionChoice};
 pub use crate::mqtt::tls_server::{TlsFiles, TlsKey};
 
 /// Settings of the local broker. Two equal values mean that a reload need not touch it.
@@ -43,6 +44,33 @@ pub struct Settings {
     pub store: Option<PathBuf>,
     /// How often `$SYS` is told; zero turns it off.
     pub sys_interval: Duration,
+}
+
+/// The broker that is there already, whose client the gateway is. Two equal values mean that a reload need not touch the connection.
+#[derive(Debug, Clone, PartialEq)]
+pub struct External {
+    /// Who connects: told to nobody, and known by the marks of messages that it has sent up.
+    pub gateway: GatewayId,
+    /// Where it is.
+    pub url: CloudUrl,
+    /// Protocol version to speak.
+    pub version: VersionChoice,
+    /// Client id; fixed, since the session there hangs on it.
+    pub client_id: String,
+    /// User name.
+    pub username: Option<Secret>,
+    /// Password.
+    pub password: Option<Secret>,
+    /// Keep alive, 5 s to 18 h.
+    pub keep_alive: Duration,
+    /// TLS, where the URL asks for it.
+    pub tls: Option<ClientTls>,
+    /// Largest packet taken or sent, bytes, 1 KiB to 256 MiB.
+    pub max_packet: u32,
+    /// `tidegate/<gateway>/status`: the topic of the will.
+    pub status_topic: TopicName,
+    /// What is subscribed to; no two mean a topic in common, since a broker may deliver such a message twice.
+    pub filters: Vec<TopicFilter>,
 }
 
 /// Where TLS is spoken, and how.

@@ -59,6 +59,7 @@ impl Counters {
             received: read(&self.0.traffic.publish_received),
             sent: read(&self.0.traffic.publish_sent),
             dropped: read(&self.0.core().counters.dropped),
+            external: None,
         }
     }
 }

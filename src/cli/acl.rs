@@ -100,6 +100,10 @@ pub(super) fn run(config: &Path, question: &Question<'_>, json: bool) -> ExitCod
             return exit::code(exit::CONFIG);
         }
     };
+    if let Some(external) = &plan.external {
+        eprintln!("error: {}", super::elsewhere(&external.url.to_string()));
+        return exit::code(exit::USAGE);
+    }
     let users = &plan.broker.users;
     let judge = Judge::of(&plan.broker, question.user, question.client.unwrap_or_default());
     if let (None, Some(name)) = (&judge, question.user) {

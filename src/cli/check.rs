@@ -54,10 +54,11 @@ fn check(path: &Path, no_secrets: bool, json: bool) -> ExitCode {
 fn summary(plan: &Plan) -> String {
     let count = |number: usize, what: &str, many: &str| format!("{number} {}", if number == 1 { what } else { many });
     format!(
-        "ok; gateway `{}`, {}, {}, {}",
+        "ok; gateway `{}`, {}, {}, {}{}",
         plan.gateway,
         count(plan.buses.len(), "bus", "buses"),
         count(plan.sensors.len(), "sensor", "sensors"),
         count(plan.bridges.len(), "bridge", "bridges"),
+        plan.external.as_ref().map_or_else(String::new, |external| format!("; local clients are at {}", external.url)),
     )
 }

@@ -215,6 +215,11 @@ fn place(sources: &Sources, span: Span) -> Option<String> {
     Some(format!("{}:{}", source.path.display(), source.line_column(span.start).0))
 }
 
+/// That users and their rights are not the gateway's to tell, since its local clients are at another's broker.
+fn elsewhere(url: &str) -> String {
+    format!("who may do what at `{url}` is said in that broker's own configuration")
+}
+
 /// Tells what is wrong with a config.
 fn tell(report: &Report) {
     eprint!("{}", report.render(crate::telemetry::colours()));

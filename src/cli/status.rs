@@ -67,7 +67,15 @@ fn write_page(text: &mut String, overview: &Overview) -> std::fmt::Result {
     let Overview { gateway, version, broker, .. } = overview;
     let clock = if overview.synced { "" } else { "; the clock is not set" };
     writeln!(text, "{gateway}: tidegate {version}, up {}{clock}", ms(overview.uptime_ms))?;
-    writeln!(text, "local broker: {}, {} clients", broker.listen.join(", "), broker.clients)?;
+    match &broker.external {
+        None => writeln!(text, "local broker: {}, {} clients", broker.listen.join(", "), broker.clients)?,
+        Some(external) => {
+            let since = ms(u64::try_from(overview.now_ms - external.since_ms).unwrap_or(0));
+            let reason = external.reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}"));
+            let (url, state, waiting) = (&external.url, &external.state, external.waiting);
+            writeln!(text, "local broker: {url}, {state} for {since}{reason}; {waiting} waiting")?;
+        }
+    }
     for bridge in &overview.bridges {
         let BridgeOverview { id, state, queued, delivered, .. } = bridge;
         let at_least = if bridge.counting { "at least " } else { "" };

@@ -105,6 +105,9 @@ codes! {
     /// The cloud that `preset` names does not take this: a QoS, a retained message, a topic, a version of MQTT, a keep alive, a port. It would
     /// refuse the message or hang up. `tidegate presets NAME` says what it takes.
     NotTaken = "G036" "the cloud does not take this";
+    /// A key of `[broker]` that says how the gateway's own broker is to be, with `engine = "external"`: that is for the configuration of the broker that
+    /// is there already. Or `[broker.external]` without `engine = "external"`.
+    OtherEngine = "G037" "a key for another engine of the broker";
     /// A password stands in the file. Secrets come from systemd (`credential:`), a file (`file:`) or the environment (`env:`).
     SecretInFile = "G040" "a secret stands in the file";
     /// The secret cannot be read from where it is said to be.

@@ -135,7 +135,7 @@ impl Scene {
         let props = Props::new(link.switch(), above);
         props.join(&gateway.watch());
         gateway.join_stage(Arc::clone(&props) as Arc<dyn Stage>);
-        let below = Counter::seat(&mut listeners, gateway.broker().addresses()[0], "tidegate/demo/+");
+        let below = Counter::seat(&mut listeners, gateway.addresses()[0], "tidegate/demo/+");
         below.wait(true).await;
         // Set once, here.
         let _ = props.below.set(below.clone());
@@ -157,7 +157,7 @@ impl Scene {
             cloud_up: self.cloud.is_up(),
             above: self.props.above.totals(),
             below: self.below.totals(),
-            local: self.gateway.broker().addresses()[0],
+            local: self.gateway.addresses()[0],
             page: self.gateway.page(),
         }
     }

@@ -338,7 +338,7 @@ const METRICS: &[Metric] = &[
         kind: Kind::Counter,
         unit: None,
         labels: &[],
-        help: "Messages that local clients published",
+        help: "Messages that local clients published, as far as the gateway gets them",
         read: |overview, tell| tell(&[], count(overview.broker.received)),
     },
     Metric {
@@ -354,8 +354,29 @@ const METRICS: &[Metric] = &[
         kind: Kind::Counter,
         unit: None,
         labels: &[],
-        help: "Messages dropped for local clients that were too slow",
+        help: "Messages dropped for local clients that were too slow, or for the broker that is there already",
         read: |overview, tell| tell(&[], count(overview.broker.dropped)),
+    },
+    Metric {
+        name: "broker_connected",
+        kind: Kind::Gauge,
+        unit: None,
+        labels: &[],
+        help: "With `engine = \"external\"`: whether the gateway is connected to that broker; missing otherwise",
+        read: |overview, tell| {
+            let external = overview.broker.external.as_ref();
+            external.inspect(|external| tell(&[], f64::from(external.state == "online")));
+        },
+    },
+    Metric {
+        name: "broker_waiting",
+        kind: Kind::Gauge,
+        unit: None,
+        labels: &[],
+        help: "With `engine = \"external\"`: messages that wait for that broker; missing otherwise",
+        read: |overview, tell| {
+            overview.broker.external.as_ref().inspect(|external| tell(&[], count(external.waiting)));
+        },
     },
 ];
 

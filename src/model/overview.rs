@@ -286,6 +286,25 @@ pub struct BrokerOverview {
     pub sent: u64,
     /// Messages dropped for slow clients since start.
     pub dropped: u64,
+    /// The broker that is there already, where the gateway runs none of its own; the figures are then those of the gateway as its client.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub external: Option<ExternalOverview>,
+}
+
+/// The connection to a broker that is there already.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct ExternalOverview {
+    /// Where it is, without user name and password.
+    pub url: String,
+    /// `offline`, `connecting`, `online`.
+    pub state: String,
+    /// Since when, milliseconds since the epoch.
+    pub since_ms: i64,
+    /// Why it is not online, or what does not work although it is.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub reason: Option<String>,
+    /// Messages that wait for it.
+    pub waiting: u64,
 }
 
 /// What the demo shows beside the gateway: a link that can be cut, and what a subscriber at the cloud counted.

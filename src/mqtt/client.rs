@@ -119,6 +119,8 @@ pub struct Delivery {
     pub retain: bool,
     /// Packet id; 0 with QoS 0.
     pub pkid: u16,
+    /// Whether it may have been sent before.
+    pub dup: bool,
     /// Properties that travel with the message.
     pub properties: Option<Arc<Properties>>,
 }
@@ -276,7 +278,8 @@ fn delivery(version: Version, flags: u8, body: &[u8]) -> Result<Delivery, WireEr
         rest = rest.get(consumed..).ok_or(WRONG)?;
     }
     let topic = std::str::from_utf8(topic).ok().and_then(|topic| TopicName::parse(topic).ok()).ok_or(WRONG)?;
-    Ok(Delivery { topic, payload: rest.into(), qos, retain: flags & 1 == 1, pkid, properties: travelling })
+    let (retain, dup) = (flags & 1 != 0, flags & 8 != 0);
+    Ok(Delivery { topic, payload: rest.into(), qos, retain, pkid, dup, properties: travelling })
 }
 
 fn suback(version: Version, body: &[u8]) -> Result<Incoming, WireError> {

@@ -9,14 +9,14 @@ use super::rules::{self, Rule};
 use super::topics::{self, Holes};
 use super::{ActuatorPlan, Planner};
 use crate::bridge::{
-    self, Auth, CloudUrl, Durability, Full, InRule, OnSessionLoss, OutRule, OutboxSettings, Reconnect, Share,
-    TopicTemplate,
+    self, Auth, Durability, Full, InRule, OnSessionLoss, OutRule, OutboxSettings, Reconnect, Share, TopicTemplate,
 };
 use crate::config::code::Code;
-use crate::config::kinds::{FilterText, NameOrSecret, TopicText};
+use crate::config::kinds::{FilterText, NameOrSecret, SecretRef, TopicText, Url};
 use crate::config::{At, Span, file};
 use crate::logic::lanes::Order;
 use crate::model::{BridgeId, Priority, Secret, TopicFilter, TopicName};
+use crate::mqtt::endpoint::CloudUrl;
 
 impl Planner<'_> {
     /// The declared bridges, and what must not be between them.
@@ -89,6 +89,14 @@ impl Planner<'_> {
             };
             listener.port() == port && (is_same || (ip.is_unspecified() && is_loopback(host)))
         };
+        if let Some(external) = self.external_url()
+            && (one_name(&external.value.host), external.value.port) == (one_name(host), port)
+        {
+            self.problems
+                .error(Code::RulesLoop, span, "the cloud of this bridge is the gateway's local broker")
+                .and(external.span, "where local clients are")
+                .help("a bridge leads to another broker: what goes up would be where it came from");
+        }
         let listeners = listeners_of(&self.file.broker.value);
         if self.file.broker.value.listen.refused {
             return;
@@ -157,7 +165,7 @@ impl Planner<'_> {
         let password =
             written.password.as_ref().and_then(|password| self.secret("password", &password.value, password.span));
         let username = written.username.as_ref().and_then(|name| self.username(name));
-        self.check_login(written);
+        self.check_login(written.url.as_ref(), written.username.as_ref(), written.password.as_ref());
         let reconnect = &written.reconnect;
         let refused = reconnect.min.refused || reconnect.max.refused;
         if !refused && reconnect.min.value.0 > reconnect.max.value.0 {
@@ -228,7 +236,7 @@ impl Planner<'_> {
         })
     }
 
-    fn client_id(&mut self, written: &At<TopicText>) -> Option<String> {
+    pub(super) fn client_id(&mut self, written: &At<TopicText>) -> Option<String> {
         let holes = Holes { filled: &[("gateway", self.gateway.as_str())], numbered: 0, later: &[] };
         let text = topics::fill("client_id", &written.value.0, written.span, &holes, self.problems)?;
         if text.is_empty() || text.len() > usize::from(u16::MAX) || text.contains('\0') {
@@ -241,28 +249,34 @@ impl Planner<'_> {
     }
 
     /// A name, or a token that is one.
-    fn username(&mut self, written: &At<NameOrSecret>) -> Option<Secret> {
+    pub(super) fn username(&mut self, written: &At<NameOrSecret>) -> Option<Secret> {
         match &written.value {
             NameOrSecret::Name(name) => Some(Secret::new(name.clone())),
             NameOrSecret::Secret(place) => self.secret("username", place, written.span),
         }
     }
 
-    fn check_login(&mut self, written: &file::Bridge) {
-        let token = matches!(&written.username, Some(At { value: NameOrSecret::Secret(_), .. }));
-        if let (Some(password), None) = (&written.password, &written.username) {
+    /// What of a login does not fit together, or is seen by others.
+    pub(super) fn check_login(
+        &mut self,
+        url: Option<&At<Url>>,
+        username: Option<&At<NameOrSecret>>,
+        password: Option<&At<SecretRef>>,
+    ) {
+        let token = matches!(username, Some(At { value: NameOrSecret::Secret(_), .. }));
+        if let (Some(password), None) = (password, username) {
             self.problems
                 .error(Code::Incomplete, password.span, "`password` without `username`")
                 .label("MQTT has no password without a user name");
         }
-        if written.password.is_none() && !token {
+        if password.is_none() && !token {
             return;
         }
-        if let Some(url) = &written.url
+        if let Some(url) = url
             && !url.value.tls
             && !is_loopback(&url.value.host)
         {
-            let what = if written.password.is_some() { "password" } else { "token" };
+            let what = if password.is_some() { "password" } else { "token" };
             self.problems
                 .warning(Code::ClearPassword, url.span, format!("the {what} goes over the network in clear text"))
                 .help(format!("use {}://{}", if url.value.path.is_some() { "wss" } else { "mqtts" }, url.value.host));

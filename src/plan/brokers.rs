@@ -15,7 +15,7 @@ use crate::config::kinds::{Address, FilterText};
 use crate::config::{At, Span};
 
 impl Planner<'_> {
-    /// The local broker's settings.
+    /// The settings of the gateway's own broker.
     pub(super) fn broker(&mut self) -> broker::Settings {
         let broker = &self.file.broker.value;
         let routing = match broker.routing.value {
@@ -199,6 +199,9 @@ impl Planner<'_> {
 
 /// Everywhere the broker is to listen, and whether by TLS.
 pub(super) fn listeners_of(broker: &file::Broker) -> Vec<(bool, &At<Address>)> {
+    if broker.engine.value == file::Engine::External {
+        return Vec::new();
+    }
     let plain = [&broker.listen.value, &broker.websocket_listen.value];
     let mut all: Vec<_> = plain.into_iter().flat_map(|list| &list.0).map(|address| (false, address)).collect();
     if let Some(tls) = &broker.tls {

@@ -3,11 +3,12 @@
 use super::bridges::is_loopback;
 use super::{Planner, rules};
 use crate::bridge::presets::{self, AuthKind, Caps, Preset, Retain, Spoken, Transport};
-use crate::bridge::{Auth, CloudLimits, InRule, OutRule, VersionChoice, signers};
+use crate::bridge::{Auth, CloudLimits, InRule, OutRule, signers};
 use crate::config::code::Code;
 use crate::config::kinds::{Text, Url};
 use crate::config::{At, Span, file};
 use crate::model::{Quota, Rate, Secret, TopicFilter, TopicName};
+use crate::mqtt::endpoint::VersionChoice;
 
 /// A bridge whose parts were read one by one.
 pub(super) struct Judged<'a> {

@@ -10,12 +10,12 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::{CertifiedKey, SigningKey};
 
 use super::{Planner, Secrets};
-use crate::bridge::Tls;
 use crate::broker::settings::{TlsFiles, TlsKey};
 use crate::config::code::Code;
 use crate::config::kinds::{SecretRef, Url};
 use crate::config::{At, Span, file, secret};
 use crate::model::Secret;
+use crate::mqtt::endpoint::Tls;
 
 impl Planner<'_> {
     /// TLS towards a cloud; `None` where the URL asks for none.

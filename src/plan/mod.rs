@@ -10,6 +10,7 @@ mod buses;
 mod clouds;
 mod credentials;
 pub mod environment;
+mod external;
 mod hints;
 mod lines;
 mod options;
@@ -63,8 +64,10 @@ pub struct Plan {
     pub sensors: Vec<SensorPlan>,
     /// Actuators.
     pub actuators: Vec<ActuatorPlan>,
-    /// The local broker.
+    /// The gateway's own broker. Its settings are the defaults where `external` is another.
     pub broker: broker::Settings,
+    /// The broker that is there already, in place of one of the gateway's own.
+    pub external: Option<broker::settings::External>,
     /// The bridges.
     pub bridges: Vec<bridge::Settings>,
     /// The page; `None` where there is to be none.
@@ -261,6 +264,7 @@ impl<'a> Planner<'a> {
         let actuators = self.actuators(&buses, &sensors);
         let broker = self.broker();
         let bridges = self.bridges(&actuators);
+        let external = self.external(&bridges, &actuators);
         let http = self.page();
         let control_socket = self.control_socket();
         if !self.problems.no_error() {
@@ -277,6 +281,7 @@ impl<'a> Planner<'a> {
             sensors,
             actuators,
             broker,
+            external,
             bridges,
             http,
             control_socket,

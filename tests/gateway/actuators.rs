@@ -44,6 +44,8 @@ in = [ { from = "cmd/box/+/set", to = "tidegate/box/{1}/set", qos = 1 } ]
 
 struct Chain {
     cloud: Mosquitto,
+    /// The local broker, where it is another program.
+    local: Option<Mosquitto>,
     link: Link,
     gateway: Gateway,
     above: Subscriber,
@@ -51,15 +53,22 @@ struct Chain {
 }
 
 fn chain() -> Chain {
+    chain_with(None)
+}
+
+fn chain_with(local: Option<Mosquitto>) -> Chain {
     let cloud = Mosquitto::start();
     // A command of some earlier year, which the cloud has kept.
     publish(&cloud.door(), "cmd/box/pump/set", r#"{"id":"old","value":"on"}"#, &["-q", "1", "-r"]);
     let above = Subscriber::new(&cloud.door(), "plants/box/#");
     let link = Link::to(cloud.port());
     let mut gateway = Gateway::new(CONFIG, &[("cloud", &link.url())]);
+    if let Some(local) = &local {
+        gateway = gateway.client_of(local.port());
+    }
     gateway.start();
     let below = Subscriber::new(&gateway.door(), "tidegate/box/#");
-    Chain { cloud, link, gateway, above, below }
+    Chain { cloud, local, link, gateway, above, below }
 }
 
 fn json(message: &Received) -> Value {
@@ -100,7 +109,17 @@ fn state(subscriber: &Subscriber, topic: &str, value: &str) {
 #[test]
 fn a_command_from_the_cloud_moves_the_output_and_a_retained_a_late_and_a_second_one_do_not() {
     need_mosquitto!();
-    let Chain { cloud, above, below, gateway: _gateway, link: _link } = chain();
+    commands_from_the_cloud(chain());
+}
+
+#[test]
+fn the_same_where_the_local_broker_is_mosquitto() {
+    need_mosquitto!();
+    commands_from_the_cloud(chain_with(Some(Mosquitto::start())));
+}
+
+fn commands_from_the_cloud(chain: Chain) {
+    let Chain { cloud, local: _local, above, below, gateway: _gateway, link: _link } = chain;
     assert_eq!(answered(&above, "plants/box/pump/ack", "old", 1), ["rejected"]);
     let command = |payload: &str| publish(&cloud.door(), "cmd/box/pump/set", payload, &["-q", "1"]);
     command(r#"{"id":"1","value":"on"}"#);
@@ -141,7 +160,7 @@ fn a_local_retained_command_is_rejected_and_nobody_keeps_it() {
 #[test]
 fn an_output_is_safe_within_a_second_after_its_grace_when_the_link_is_cut() {
     need_mosquitto!();
-    let Chain { cloud, link, gateway, above, below } = chain();
+    let Chain { cloud, link, gateway, above, below, local: _ } = chain();
     answered(&above, "plants/box/pump/ack", "old", 1);
     publish(&cloud.door(), "cmd/box/pump/set", "on", &["-q", "1"]);
     state(&below, "tidegate/box/pump", "on");

@@ -46,6 +46,8 @@ out = [ { from = "tidegate/box/#" } ]
 
 struct Chain {
     cloud: Mosquitto,
+    /// The local broker, where it is another program.
+    local: Option<Mosquitto>,
     link: Link,
     tty: Tty,
     gateway: Gateway,
@@ -56,12 +58,20 @@ struct Chain {
 
 /// Everything joined: a line went through to the cloud, and both brokers have a subscriber to all of the gateway's topics.
 fn chain() -> Chain {
+    chain_with(None)
+}
+
+/// The same, the gateway being a client of this broker if there is one.
+fn chain_with(local: Option<Mosquitto>) -> Chain {
     let dir = tempfile::tempdir().unwrap();
     let mut tty = Tty::plug(dir.path().join("sensor"));
     let cloud = Mosquitto::start();
     let above = Subscriber::new(&cloud.door(), "tidegate/box/#");
     let link = Link::to(cloud.port());
     let mut gateway = Gateway::new(CONFIG, &[("tty", &tty.device()), ("cloud", &link.url())]);
+    if let Some(local) = &local {
+        gateway = gateway.client_of(local.port());
+    }
     gateway.start();
     let below = Subscriber::new(&gateway.door(), "tidegate/box/#");
     // A port may drop what came before it was opened: number 0 is sent until it is seen, and belongs to no count.
@@ -70,7 +80,7 @@ fn chain() -> Chain {
         std::thread::sleep(Duration::from_millis(50));
         if above.on("tidegate/box/once").is_empty() { Err(format!("{:?}", above.received())) } else { Ok(()) }
     });
-    Chain { cloud, link, tty, gateway, above, below, dir }
+    Chain { cloud, local, link, tty, gateway, above, below, dir }
 }
 
 /// Numbers above 0 of what arrived on a sensor's topic.
@@ -89,7 +99,17 @@ fn wait_for_last(subscriber: &Subscriber, sensor: &str, last: u64) {
 #[test]
 fn a_thousand_lines_of_each_qos_arrive_once_at_both_brokers_with_their_retain_flag() {
     need_mosquitto!();
-    let Chain { cloud, link: _link, mut tty, above, below, gateway, dir: _dir } = chain();
+    a_thousand_lines(chain());
+}
+
+#[test]
+fn the_same_where_the_local_broker_is_mosquitto() {
+    need_mosquitto!();
+    a_thousand_lines(chain_with(Some(Mosquitto::start())));
+}
+
+fn a_thousand_lines(chain: Chain) {
+    let Chain { cloud, local: _local, link: _link, mut tty, above, below, gateway, dir: _dir } = chain;
     for n in 1..=1000 {
         tty.line(&format!("once {n}"));
         tty.line(&format!("exact {n}"));
@@ -119,7 +139,8 @@ fn a_thousand_lines_of_each_qos_arrive_once_at_both_brokers_with_their_retain_fl
 fn the_cloud_learns_that_the_gateway_was_killed() {
     need_mosquitto!();
     // Every part is named: what `..` leaves out would be dropped here.
-    let Chain { cloud: _cloud, link: _link, tty: _tty, mut gateway, above, below: _below, dir: _dir } = chain();
+    let Chain { cloud: _cloud, local: _, link: _link, tty: _tty, mut gateway, above, below: _below, dir: _dir } =
+        chain();
     above.wait(LIMIT, "the birth", |m| m.topic == "tidegate/box/status" && m.payload == "online" && m.retain);
     gateway.kill();
     let will = above.wait(LIMIT, "the will", |m| m.topic == "tidegate/box/status" && m.payload == "offline");
@@ -131,7 +152,7 @@ fn the_cloud_learns_that_the_gateway_was_killed() {
 #[test]
 fn the_gateway_learns_that_the_cloud_was_killed_and_delivers_when_it_is_back() {
     need_mosquitto!();
-    let Chain { mut cloud, link, mut tty, above: _above, below, gateway: _gateway, dir: _dir } = chain();
+    let Chain { mut cloud, local: _, link, mut tty, above: _above, below, gateway: _gateway, dir: _dir } = chain();
     let state = |word: &'static str| {
         move |m: &Received| {
             m.topic == "tidegate/box/bridge/cloud" && m.payload.contains(&format!("\"state\":\"{word}\""))
@@ -165,7 +186,17 @@ fn the_gateway_learns_that_the_cloud_was_killed_and_delivers_when_it_is_back() {
 #[test]
 fn a_retained_message_that_is_cleared_during_an_outage_is_cleared_at_the_cloud() {
     need_mosquitto!();
-    let Chain { cloud, link, gateway, above, below: _below, tty: _tty, dir: _dir } = chain();
+    a_retained_message_is_cleared(chain());
+}
+
+#[test]
+fn the_same_where_the_retained_message_is_at_mosquitto() {
+    need_mosquitto!();
+    a_retained_message_is_cleared(chain_with(Some(Mosquitto::start())));
+}
+
+fn a_retained_message_is_cleared(chain: Chain) {
+    let Chain { cloud, local: _local, link, gateway, above, below: _below, tty: _tty, dir: _dir } = chain;
     let mut publisher = Client::connect(gateway.door().port, "publisher").unwrap().retaining();
     let mut publish =
         |payload: &str| publisher.publish(&[("tidegate/box/note".into(), 1, payload.into())], 1).assert_complete(1);

@@ -102,6 +102,18 @@ fn every_config_in_a_page_works() {
     assert_all(outcomes);
 }
 
+/// The reference config with all settings switched on that one engine of the broker has.
+fn reference_for(engine: &str) -> String {
+    let mut document: toml::Table = toml::from_str(&reference_switched_on()).unwrap();
+    let broker = document["broker"].as_table_mut().unwrap();
+    broker.insert("engine".into(), engine.into());
+    broker.retain(|key, _| match engine {
+        "external" => ["engine", "external", "max_packet"].contains(&key),
+        _ => key != "external",
+    });
+    toml::to_string(&document).unwrap()
+}
+
 /// The reference config with its settings switched on: `#key = value` becomes `key = value`, prose stays a comment.
 fn reference_switched_on() -> String {
     let lines = read("config/tidegate.toml");
@@ -118,7 +130,9 @@ fn the_reference_config_works_as_shipped_and_with_every_setting_switched_on() {
     let shipped = plan_of("as shipped", config::load_text(&path, &read("config/tidegate.toml"))).unwrap();
     let empty = plan_of("empty", config::load_text(&path, "")).unwrap();
     assert_eq!(shipped, empty, "what is not commented out must change nothing");
-    plan_of("switched on", config::load_text(&path, &reference_switched_on())).unwrap();
+    for engine in ["embedded", "external"] {
+        plan_of(&format!("switched on, {engine}"), config::load_text(&path, &reference_for(engine))).unwrap();
+    }
 }
 
 #[test]

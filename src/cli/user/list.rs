@@ -18,6 +18,10 @@ pub(super) fn run(config: &Path, json: bool) -> ExitCode {
     let broker = loaded.file.broker.value.clone();
     let environment = Environment { secrets: Secrets::Ignored, ..Environment::of_process() };
     let sources = match plan::plan(loaded, &environment) {
+        Ok((plan::Plan { external: Some(external), .. }, _)) => {
+            eprintln!("error: {}", crate::cli::elsewhere(&external.url.to_string()));
+            return exit::code(exit::USAGE);
+        }
         Ok((_, report)) => report.sources,
         Err(report) => {
             crate::cli::tell(&report);

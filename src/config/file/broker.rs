@@ -1,13 +1,20 @@
-//! `[broker]`: the broker for local clients, where it listens, and who comes in.
+//! `[broker]`: the broker for local clients, where it listens, and who comes in; or where the one is that is there already.
 
 use crate::config::block::{block, choice};
 use crate::config::decode::OneOrMore;
-use crate::config::kinds::{Address, Duration, FilterText, Path, SecretRef, Size, Text, Whole};
+use crate::config::file::{Tls, Version};
+use crate::config::kinds::{
+    Address, Duration, FilterText, NameOrSecret, Path, SecretRef, Size, Text, TopicText, Url, Whole,
+};
 use crate::config::source::At;
 
 block! {
     /// The broker for local clients.
     pub struct Broker {
+        /// Whose broker it is. All other keys but `max_packet` are for the gateway's own.
+        engine: Engine => default("embedded");
+        /// Where the broker is that is there already. For `engine = "external"`.
+        external: External => optional;
         /// Address and port to listen at, or a list of them. Beyond loopback it needs `users`.
         listen: OneOrMore<Address> => default("127.0.0.1:1883");
         /// Address and port to listen at for MQTT in WebSockets, or a list of them. Beyond loopback it needs `users`.
@@ -44,6 +51,37 @@ block! {
         anonymous: Anonymous => default("without-users");
         /// Who may connect.
         users: Vec<At<User>> => default([]);
+    }
+}
+
+choice! {
+    /// Whose broker local clients are at.
+    pub enum Engine {
+        /// the gateway's own
+        Embedded = "embedded",
+        /// one that is there already, such as Mosquitto: the gateway is its client
+        External = "external",
+    }
+}
+
+block! {
+    /// The broker that is there already, and how the gateway comes to it.
+    pub struct External {
+        /// Where it is: `mqtt://HOST[:PORT]` (1883), or in a WebSocket `ws://HOST[:PORT][/PATH]` (80, `/mqtt`); with TLS `mqtts://` (8883)
+        /// or `wss://` (443).
+        url: Url => required;
+        /// Version of MQTT.
+        version: Version => default("auto");
+        /// Client id; `{gateway}` is filled in. It must not change: under it the broker keeps what comes while the gateway is away.
+        client_id: TopicText => default("tidegate-{gateway}");
+        /// User name; where that is a token, as a reference: `credential:NAME`, `file:PATH` or `env:NAME`.
+        username: NameOrSecret => optional;
+        /// Password, as a reference: `credential:NAME`, `file:PATH` or `env:NAME`.
+        password: SecretRef => optional;
+        /// Silence after which a ping is sent.
+        keep_alive: Duration => default("30s"), "5s" to "18h";
+        /// TLS, for `mqtts://` and `wss://`.
+        tls: Tls => default({});
     }
 }
 

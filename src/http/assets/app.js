@@ -286,8 +286,10 @@ function showHead() {
   fact("up", span(clock.uptime_ms + performance.now() - clock.at));
   fact("clock", clock.synced ? "set" : "not set", clock.synced ? "" : "care");
   if (broker) {
-    fact("broker", broker.listen.join(", ") || "–");
-    fact("clients", count(broker.clients));
+    const there = broker.external;
+    if (there) fact("broker", there.state === "online" ? there.url : `${there.url} ${there.state}`, there.state === "online" ? "" : "care");
+    else fact("broker", broker.listen.join(", ") || "–");
+    if (!there) fact("clients", count(broker.clients));
   }
   const bad = [...sensors.values()].filter(known => quality(known.sensor)[1] !== "good");
   const waiting = bad.length && bad.every(known => known.sensor.quality === "waiting" && known.sensor.online !== false);

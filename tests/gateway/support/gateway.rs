@@ -25,6 +25,8 @@ pub(crate) struct Gateway {
     template: String,
     words: Vec<(String, String)>,
     port: u16,
+    /// Its local clients are at another program's broker.
+    external: bool,
     level: &'static str,
     simulated: bool,
     environment: Vec<(&'static str, PathBuf)>,
@@ -45,6 +47,7 @@ impl Gateway {
             template: template.to_owned(),
             words: words.iter().map(|(word, value)| ((*word).to_owned(), (*value).to_owned())).collect(),
             port: free_port(),
+            external: false,
             level: "info",
             simulated: false,
             environment: Vec::new(),
@@ -58,6 +61,14 @@ impl Gateway {
     /// The same with more in its log (`RUST_LOG` form), for looking into a failure.
     pub(crate) fn log_level(mut self, level: &'static str) -> Self {
         self.level = level;
+        self
+    }
+
+    /// The same as the client of a broker that is there already: `door` leads there, and what the template says of a broker of its own (`listen`
+    /// alone) is replaced.
+    pub(crate) fn client_of(mut self, port: u16) -> Self {
+        (self.port, self.external) = (port, true);
+        self.configure(&self.template.clone());
         self
     }
 
@@ -129,6 +140,9 @@ impl Gateway {
     /// Replaces the template; what runs learns of it by [`Gateway::reload`] or its next start.
     pub(crate) fn configure(&mut self, template: &str) {
         template.clone_into(&mut self.template);
+        if self.external {
+            self.template = self.template.replace("[broker]\nlisten = \"@listen@\"\n", EXTERNAL);
+        }
         self.write_config();
     }
 
@@ -162,10 +176,14 @@ impl Gateway {
         for attempt in 1.. {
             let mark = self.log.len();
             let mut process = self.spawn();
-            let port = self.port;
+            let (port, external, log) = (self.port, self.external, self.log.clone());
             let ended = wait_for(START, "the local broker to answer", || {
                 if let Some(status) = process.ended() {
                     return Ok(Some(status));
+                }
+                if external {
+                    let is_up = log.since(mark).iter().any(|line| line.contains("gateway is up"));
+                    return if is_up { Ok(None) } else { Err("not up".to_owned()) };
                 }
                 TcpStream::connect(("127.0.0.1", port)).map(|_| None).map_err(|error| error.to_string())
             });
@@ -209,6 +227,9 @@ impl Gateway {
         self.log.wait_for_line(limit, mark, parts)
     }
 }
+
+/// What a config says of a broker that is there already.
+const EXTERNAL: &str = "[broker]\nengine = \"external\"\n\n[broker.external]\nurl = \"mqtt://@listen@\"\n";
 
 /// The program under test: the one that cargo built with the tests, or the one that `TIDEGATE_BINARY` names.
 pub(crate) fn binary() -> PathBuf {
