@@ -49,6 +49,7 @@ use tokio_util::task::TaskTracker;
 
 pub use self::clients::Clients;
 use self::core::Core;
+use self::door::Guests;
 #[cfg(feature = "rumqttd")]
 use self::fanout::{Alive, Envelope, Rumqttd};
 use self::fanout::{Fanout, Trie};
@@ -152,7 +153,7 @@ impl Broker {
                     core.retained.restore(found.message, found.expires);
                 }
                 core.write_to(keeper.desk());
-                core.adopt(past, shared::room(&settings), clock.now());
+                core.adopt(past, shared::room(&settings), &Guests::new(&settings), clock.now());
                 keeper
             }
         };

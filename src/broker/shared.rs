@@ -156,7 +156,8 @@ impl Shared {
         self.settings_changed.notify_one();
         core.retained.set_bytes_max(live.settings.max_retained_bytes);
         core.set_queued_bytes_max(live.settings.max_queued_bytes_total);
-        core.withdraw(&live.guests);
+        core.withdraw(&live.guests, self.clock.now());
+        self.due_changed.notify_one();
         for slot in core.slots() {
             let mut session = slot.session();
             session.set_room(room(&live.settings));
@@ -288,8 +289,12 @@ pub(super) struct AtHome(pub(super) Weak<Shared>);
 impl Home for AtHome {
     fn adopt(&self, past: Past) {
         if let Some(shared) = self.0.upgrade() {
-            let room = room(&shared.live().settings);
-            shared.core().adopt(past, room, shared.clock.now());
+            let mut core = shared.core();
+            // Under the lock under which a reload puts others in force.
+            let live = shared.live();
+            core.adopt(past, room(&live.settings), &live.guests, shared.clock.now());
+            drop(core);
+            shared.due_changed.notify_one();
         }
     }
 

@@ -3,10 +3,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use super::{Core, Life};
+use crate::broker::door::Guests;
 use crate::broker::journal::{About, Due, Receipt};
-use crate::broker::keeper::{self, Past, Urgency};
+use crate::broker::keeper::{self, Desk, Past, Urgency};
 use crate::broker::promise::Pending;
 use crate::broker::queue::Room;
 use crate::broker::session::{Delivery, Found, RetainedCursor, Session};
@@ -65,28 +67,37 @@ impl Core {
         receipt.pending()
     }
 
-    /// What a life before left. Clients that are here already keep what they have.
-    pub(in crate::broker) fn adopt(&mut self, past: Past, room: Room, now: Moment) {
+    /// What a life before left, as far as it is let in by now. Clients that are here already keep what they have. A session that is over, or that is
+    /// not taken in, leaves to the other members of its shared subscriptions what is theirs.
+    pub(in crate::broker) fn adopt(&mut self, past: Past, room: Room, guests: &Guests, now: Moment) {
+        let desk = self.desk.clone();
+        // What one session leaves and another takes is in one commit.
+        let hold = Desk::hold(desk.as_deref());
         let mut weights = HashMap::new();
-        let mut queues = Vec::new();
+        let (mut taken, mut over) = (Vec::new(), Vec::new());
         for mut found in past.sessions {
-            if self.lives.contains_key(&found.about.client) || self.lives.len() >= limits::SESSIONS_MAX {
-                tracing::warn!(client = %found.about.client, "a session of the store is not taken in");
-                if let Some(desk) = self.desk.as_ref().filter(|_| !self.is_here(&found)) {
-                    desk.wipe(found.id);
-                }
-                continue;
-            }
-            let on_wire = found.wire.iter_mut().filter_map(|(_, delivery, _)| delivery.as_mut());
-            for delivery in found.queue.iter_mut().chain(on_wire) {
+            for delivery in found.each_delivery() {
                 let weigh = || Weight::of(&delivery.message, &self.queued);
                 let weight = weights.entry(Arc::as_ptr(&delivery.message)).or_insert_with(weigh);
                 delivery.weight = Some(weight.clone());
             }
-            queues.push(self.take_in(found, room, now));
+            if self.is_here(&found) {
+                if let Some(desk) = &desk {
+                    desk.wipe(found.id, found.each_delivery().map(|delivery| &delivery.message));
+                }
+            } else if found.left == Some(Duration::ZERO) {
+                tracing::debug!(client = %found.about.client, "session ended while the gateway was down");
+                self.counters.expired.fetch_add(1, Ordering::Relaxed);
+                over.push(self.place(found, room));
+            } else if self.lives.contains_key(&found.about.client) || self.lives.len() >= limits::SESSIONS_MAX {
+                tracing::warn!(client = %found.about.client, "a session of the store is not taken in");
+                over.push(self.place(found, room));
+            } else {
+                taken.push(self.take_in(found, room, now));
+            }
         }
         // Only now every filter has its number.
-        for slot in queues {
+        for slot in taken.iter().chain(&over) {
             let by_filter = &self.by_filter;
             slot.session().each_delivery(&mut |delivery: &mut Delivery| {
                 let known = delivery.by_group.as_mut().and_then(|by_group| {
@@ -98,19 +109,31 @@ impl Core {
                 }
             });
         }
+        self.withdraw(guests, now);
+        for slot in over {
+            let left = slot.session().end();
+            for delivery in left {
+                self.bequeath(delivery);
+            }
+        }
+        drop(hold);
     }
 
     fn is_here(&self, found: &Found) -> bool {
         self.lives.get(&found.about.client).is_some_and(|life| life.slot.session().id() == Some(found.id))
     }
 
+    fn place(&mut self, found: Found, room: Room) -> Arc<Slot> {
+        self.next_key += 1;
+        let client = found.about.client.clone();
+        Arc::new(Slot::new(client, self.next_key, self.desk.clone(), Session::restored(found, room)))
+    }
+
     fn take_in(&mut self, mut found: Found, room: Room, now: Moment) -> Arc<Slot> {
         let (client, user) = (found.about.client.clone(), found.about.user.clone());
         let subscriptions = std::mem::take(&mut found.subscriptions);
         let ends = found.left.map(|left| now + left);
-        self.next_key += 1;
-        let session = Session::restored(found, room);
-        let slot = Arc::new(Slot::new(client.clone(), self.next_key, self.desk.clone(), session));
+        let slot = self.place(found, room);
         for (asked, mut subscription, hungry) in subscriptions {
             subscription.since = self.number;
             slot.session().subscriptions.insert(asked.clone(), subscription.clone());
@@ -133,7 +156,7 @@ impl Core {
         for life in self.lives.values() {
             let mut session = life.slot.session();
             if let Some(id) = session.id() {
-                desk.wipe(id);
+                desk.wipe(id, []);
                 session.note_again();
             }
         }

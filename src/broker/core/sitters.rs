@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::super::door::Guests;
 use super::super::journal::Receipt;
+use super::super::keeper::Urgency;
 use super::super::subscribers::Slot;
 use super::{Core, Farewell};
 use crate::model::clients::{KickRefusal, KickReport};
@@ -56,21 +57,34 @@ impl Core {
         Ok(Kicked { report: KickReport { was_connected: connected.is_some(), is_forgotten }, wills })
     }
 
-    /// Ends every subscription that its user is not allowed any more, of clients that are away too.
-    pub(in crate::broker) fn withdraw(&mut self, guests: &Guests) {
+    /// Ends every subscription that its user is not allowed any more, of clients that are away too; and the sessions of users that are not let in
+    /// any more: of those away at once, of the others with their connection, which ends by itself. Whoever is given the name later finds nothing.
+    pub(in crate::broker) fn withdraw(&mut self, guests: &Guests, now: Moment) {
         let mut refused = Vec::new();
-        for life in self.lives.values() {
-            let access = guests.access(life.user.as_deref(), &life.slot.client);
-            let session = life.slot.session();
+        for (client, life) in &mut self.lives {
+            let access = guests.access(life.user.as_deref(), client);
+            let mut session = life.slot.session();
             for (asked, subscription) in &session.subscriptions {
                 if !access.as_ref().is_some_and(|access| access.may_subscribe(&subscription.filter)) {
                     refused.push((life.slot.clone(), asked.clone()));
                 }
             }
+            if access.is_some() {
+                continue;
+            }
+            if session.is_connected() {
+                session.set_expiry_s(0);
+                continue;
+            }
+            tracing::info!(%client, "the user of this client is not let in any more, its session ends");
+            for at in [life.ends.replace(now), life.will_due.replace(now)].into_iter().flatten() {
+                self.due.remove(&(at, client.clone()));
+            }
+            self.due.insert((now, client.clone()));
         }
         for (slot, asked) in refused {
             tracing::info!(client = %slot.client, filter = %asked, "client may not subscribe to this filter any more, its subscription ends");
-            self.unsubscribe(&slot, &asked, &mut Receipt::lazy());
+            self.unsubscribe(&slot, &asked, &mut Receipt::new(Urgency::Next));
         }
     }
 }

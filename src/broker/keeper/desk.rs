@@ -12,7 +12,7 @@ use crate::broker::journal::{Due, Entry};
 use crate::broker::promise::{Broken, Pending};
 use crate::clock::Clock;
 use crate::limits;
-use crate::model::{Moment, TopicName};
+use crate::model::{Message, Moment, TopicName};
 
 pub(super) type Changes = HashMap<TopicName, Change>;
 
@@ -129,7 +129,7 @@ impl Desk {
     }
 
     /// Keeps what is laid down together. See [`Hold`].
-    pub(super) fn hold(desk: Option<&Self>) -> Hold<'_> {
+    pub(in crate::broker) fn hold(desk: Option<&Self>) -> Hold<'_> {
         if let Some(desk) = desk {
             desk.tray().is_held = true;
         }
@@ -173,9 +173,14 @@ impl Desk {
         tray.commit
     }
 
-    /// A session that a file tells of and that is not to be there any more, or is said anew.
-    pub(in crate::broker) fn wipe(&self, session: i64) {
-        self.tray().sessions.wiped.insert(session);
+    /// Nothing that the file tells of a session is to be there any more: it is said anew. `waited` are the messages that waited in it there.
+    pub(in crate::broker) fn wipe<'m>(&self, session: i64, waited: impl IntoIterator<Item = &'m Arc<Message>>) {
+        let mut guard = self.tray();
+        let tray = &mut *guard;
+        tray.sessions.wiped.insert(session);
+        for message in waited {
+            tray.sessions.let_go(Some(message), &mut tray.bodies);
+        }
     }
 
     /// Resolves when all that lies here is on disk.

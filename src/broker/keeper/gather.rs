@@ -212,7 +212,7 @@ impl Gathered {
         self.bodies.insert(id, Body::Put { message, expires_ms });
     }
 
-    fn let_go(&mut self, message: Option<&Arc<Message>>, bodies: &mut Bodies) {
+    pub(super) fn let_go(&mut self, message: Option<&Arc<Message>>, bodies: &mut Bodies) {
         let Some(id) = message.and_then(|message| bodies.let_go(message)) else { return };
         match self.bodies.entry(id) {
             // It never was on disk.

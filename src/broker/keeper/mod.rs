@@ -32,6 +32,7 @@ use crate::store::{Opened, Sessions, StoreError};
 use desk::{Batch, Look};
 pub(super) use desk::{Desk, Hold};
 pub(super) use restore::Past;
+use restore::Stale;
 
 /// How soon a change must be on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,8 +98,15 @@ impl Keeper {
         let pulse = supervised.pulse();
         let wrong = |error: StoreError| BrokerError::Store { path: path.clone(), error };
         let thread_failed = |error| wrong(StoreError::File { what: "start the thread for", path: path.clone(), error });
-        let mut thread =
-            Work { desk: desk.clone(), home: home.clone(), store: None, path: path.clone(), had_one: false, failed: 0 };
+        let mut thread = Work {
+            desk: desk.clone(),
+            home: home.clone(),
+            store: None,
+            path: path.clone(),
+            had_one: false,
+            stale: Stale::default(),
+            failed: 0,
+        };
         let thread = std::thread::Builder::new()
             .name("sessions".into())
             .spawn(move || {
@@ -108,8 +116,9 @@ impl Keeper {
                         let _ = tell.send(Err(error));
                         return;
                     }
-                    Ok((store, past)) => {
+                    Ok((store, mut past)) => {
                         (thread.store, thread.had_one) = (Some(store), true);
+                        thread.stale = std::mem::take(&mut past.stale);
                         past
                     }
                     Err(error) => {
@@ -264,6 +273,8 @@ struct Work {
     path: PathBuf,
     /// Whether there ever was a file.
     had_one: bool,
+    /// What could not be taken out of the file when it was read: the next commit does.
+    stale: Stale,
     /// Commits that failed in a row.
     failed: u64,
 }
@@ -271,6 +282,7 @@ struct Work {
 impl Work {
     /// Waits until something is due, takes all that lies there, commits, answers.
     fn work(mut self, pulse: &Pulse) {
+        let mut began_anew = false;
         loop {
             let Some(batch) = self.wait(pulse) else { return };
             let is_last = batch.is_last;
@@ -292,8 +304,10 @@ impl Work {
                     }
                     self.failed += 1;
                     self.desk.failed(batch, &Broken::Store(error.to_string()));
-                    if error.is_damage() {
-                        self.begin_anew(error.to_string());
+                    if error.is_damage() && self.begin_anew(error.to_string()) && is_last && !began_anew {
+                        // All of it lies there again, for the new file.
+                        began_anew = true;
+                        continue;
                     }
                 }
             }
@@ -343,21 +357,25 @@ impl Work {
             self.store = None;
         }
         if let Some(store) = &mut self.store {
-            let is_empty = batch.retained.is_empty() && batch.sessions.is_empty();
-            return if is_empty { Ok(Written::All) } else { rows::write(store, batch).map(|()| Written::All) };
+            if !batch.retained.is_empty() || !batch.sessions.is_empty() {
+                rows::write(store, &self.stale, batch)?;
+                self.stale = Stale::default();
+            }
+            return Ok(Written::All);
         }
-        let (store, past) = self.read()?;
-        let store = self.store.insert(store);
+        let (store, mut past) = self.read()?;
+        self.store = Some(store);
+        self.stale = std::mem::take(&mut past.stale);
+        let had_one = std::mem::replace(&mut self.had_one, true);
         if let Some(home) = self.home.get() {
             home.adopt(past);
-            if self.had_one {
+            if had_one {
                 // What is in memory was in another file.
                 home.say_again();
-                return Ok(Written::NotYet);
             }
         }
-        self.had_one = true;
-        rows::write(store, batch).map(|()| Written::All)
+        // What the file loses by that is in one commit with what takes its place.
+        Ok(Written::NotYet)
     }
 
     /// Opens the file and takes in what waits in it.
@@ -370,9 +388,9 @@ impl Work {
         Ok((store, past))
     }
 
-    /// Sets a damaged file aside. What is in memory goes to the new one.
-    fn begin_anew(&mut self, reason: String) {
-        let Some(damaged) = self.store.take() else { return };
+    /// Sets a damaged file aside. What is in memory goes to the new one. Returns whether there is a new one.
+    fn begin_anew(&mut self, reason: String) -> bool {
+        let Some(damaged) = self.store.take() else { return false };
         match damaged.quarantine(reason) {
             Ok((store, how)) => {
                 tell_quarantine(&how, &self.path);
@@ -381,8 +399,12 @@ impl Work {
                     home.say_again();
                     self.desk.hurry();
                 }
+                true
             }
-            Err(error) => tell_failure(&self.path, &error),
+            Err(error) => {
+                tell_failure(&self.path, &error);
+                false
+            }
         }
     }
 }

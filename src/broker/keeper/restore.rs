@@ -3,6 +3,7 @@
 //! Times are honest on a board whose clock is not set: what was left by a clock that was not, or is read by one that is not, begins anew. Nothing
 //! ends too early, and on a board that never knows the time a session may never end at all.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -31,24 +32,55 @@ pub(in crate::broker) struct FoundRetained {
 #[derive(Debug, Default)]
 pub(in crate::broker) struct Past {
     pub(in crate::broker) retained: Vec<FoundRetained>,
+    /// Of two of one client, which no file should hold, the one that was there last comes first.
     pub(in crate::broker) sessions: Vec<Found>,
     /// The messages that wait in their queues: number, message, in how many.
     pub(super) bodies: Vec<(i64, Arc<Message>, usize)>,
+    pub(super) stale: Stale,
 }
 
-/// Opens the file and reads it. A damaged one is moved away, and a new one begun. What has expired is taken out of it.
+/// What a file holds for nobody.
+#[derive(Debug, Default)]
+pub(super) struct Stale {
+    topics: Vec<String>,
+    rows: Vec<SessionChange<'static>>,
+}
+
+impl Stale {
+    pub(super) fn is_empty(&self) -> bool {
+        self.topics.is_empty() && self.rows.is_empty()
+    }
+
+    /// What takes it out of the file. A commit that does more begins with this.
+    pub(super) fn retained(&self) -> impl Iterator<Item = RetainedChange<'_>> {
+        self.topics.iter().map(|topic| RetainedChange::Clear(topic))
+    }
+
+    pub(super) fn sessions<'s>(&'s self) -> impl Iterator<Item = SessionChange<'s>> {
+        self.rows.iter().map(|row| -> SessionChange<'s> { *row })
+    }
+}
+
+/// Opens the file and reads it. A damaged one is moved away, and a new one begun. What has expired is taken out of it, if the disk takes that: a
+/// full one must not cost what is in the file.
 pub(super) fn read(path: &Path, clock: &dyn Clock) -> Result<(Sessions, Past), StoreError> {
     let (mut store, opened) = Sessions::open(path)?;
     tell_quarantine(&opened, path);
     let mut reader = Reader { clock, sessions: HashMap::new(), bodies: HashMap::new(), gone: Vec::new() };
-    let mut stale = Vec::new();
-    match retained(&store, clock, &mut stale).and_then(|retained| Ok((retained, reader.read(&store)?))) {
+    let mut topics = Vec::new();
+    match retained(&store, clock, &mut topics).and_then(|retained| Ok((retained, reader.read(&store)?))) {
         Ok((retained, ())) => {
             let (sessions, bodies) = reader.finish();
-            if !stale.is_empty() || !reader.gone.is_empty() {
-                store.write(stale.iter().map(|topic| RetainedChange::Clear(topic)), reader.gone.iter().copied())?;
+            let mut stale = Stale { topics, rows: reader.gone };
+            if !stale.is_empty() {
+                match store.write(stale.retained(), stale.sessions()) {
+                    Ok(()) => stale = Stale::default(),
+                    Err(error) => {
+                        tracing::warn!(path = %path.display(), %error, "what has expired cannot be taken out of the store yet");
+                    }
+                }
             }
-            Ok((store, Past { retained, sessions, bodies }))
+            Ok((store, Past { retained, sessions, bodies, stale }))
         }
         Err(error) if error.is_damage() => {
             let (store, opened) = store.quarantine(error.to_string())?;
@@ -92,6 +124,8 @@ pub(super) fn restore_retained(row: &RetainedRow<'_>, clock: &dyn Clock) -> Opti
 struct Waiting {
     message: Arc<Message>,
     expires: Option<Moment>,
+    /// It has expired: what has begun to be sent goes on [MQTT-4.4.0-1], and nothing else has it.
+    is_over: bool,
     queues: usize,
 }
 
@@ -118,11 +152,6 @@ impl Reader<'_> {
 
     fn session(&mut self, row: &SessionRow<'_>) {
         let left = time_left(row.expiry_s, row.left_ms, self.clock);
-        if left == Some(Duration::ZERO) {
-            tracing::debug!(client = row.client, "session ended while the gateway was down");
-            self.gone.push(SessionChange::Ended(row.id));
-            return;
-        }
         let about = About {
             client: row.client.into(),
             user: row.user.map(str::to_owned),
@@ -132,6 +161,7 @@ impl Reader<'_> {
         let found = Found {
             id: row.id,
             about,
+            left_ms: row.left_ms,
             left,
             subscriptions: Vec::new(),
             wire: Vec::new(),
@@ -163,19 +193,15 @@ impl Reader<'_> {
                 None => None,
             };
             let life_s = properties.as_ref().and_then(|properties| properties.expiry_s);
-            let expires = match life_s {
-                None => None,
-                Some(life_s) => {
-                    let life = Duration::from_secs(life_s.into());
-                    Some(self.clock.now() + until(row.expires_ms, life, self.clock)?)
-                }
-            };
+            let left = life_s.map(|life_s| until(row.expires_ms, Duration::from_secs(life_s.into()), self.clock));
+            let expires = left.map(|left| self.clock.now() + left.unwrap_or_default());
+            let is_over = left == Some(None);
             let message = Message { properties, ..Message::new(topic, row.payload, row.qos, row.retain, Origin::Seed) };
-            Some(Waiting { message: Arc::new(message), expires, queues: 0 })
+            Some(Waiting { message: Arc::new(message), expires, is_over, queues: 0 })
         });
         match known {
             Some(waiting) => drop(self.bodies.insert(row.id, waiting)),
-            // Expired. The places in queues that it had go with it.
+            // Nothing that could be sent. The places in queues that it had go with it.
             None => self.gone.push(SessionChange::BodyGone(row.id)),
         }
     }
@@ -192,7 +218,7 @@ impl Reader<'_> {
             }
             return;
         };
-        let Some(waiting) = self.bodies.get_mut(&body) else {
+        let Some(waiting) = self.bodies.get_mut(&body).filter(|waiting| sent.is_some() || !waiting.is_over) else {
             self.gone.push(SessionChange::Gone(row.session, row.row));
             return;
         };
@@ -229,6 +255,8 @@ impl Reader<'_> {
         for found in &mut sessions {
             found.wire.sort_by_key(|(_, _, sent)| sent.turn);
         }
+        // One without a date had its connection to the end.
+        sessions.sort_by_key(|found| (Reverse(found.left_ms.unwrap_or(i64::MAX)), found.id));
         (sessions, bodies)
     }
 }

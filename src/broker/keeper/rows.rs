@@ -2,6 +2,7 @@
 
 use super::desk::{Batch, Changes};
 use super::gather::{Body, Gathered, Place};
+use super::restore::Stale;
 use crate::broker::journal::Sent;
 use crate::broker::session::Delivery;
 use crate::model::Qos;
@@ -11,10 +12,11 @@ use crate::store::{
     SubscriptionRow,
 };
 
-/// Writes a batch in one commit.
-pub(super) fn write(store: &mut Sessions, batch: &Batch) -> Result<(), StoreError> {
+/// Writes a batch in one commit, and takes out before what is for nobody.
+pub(super) fn write(store: &mut Sessions, stale: &Stale, batch: &Batch) -> Result<(), StoreError> {
     let kept = Kept::of(&batch.sessions);
-    store.write(retained(&batch.retained), changes(&batch.sessions, &kept))
+    let retained = stale.retained().chain(retained(&batch.retained));
+    store.write(retained, stale.sessions().chain(changes(&batch.sessions, &kept)))
 }
 
 fn retained(changes: &Changes) -> impl Iterator<Item = RetainedChange<'_>> {

@@ -7,5 +7,6 @@ mod durable;
 pub(super) mod harness;
 mod large;
 mod promises;
+mod restored;
 mod rude;
 mod visitors;

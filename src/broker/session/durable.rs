@@ -16,7 +16,9 @@ use crate::model::{Qos, TopicFilter};
 pub(in crate::broker) struct Found {
     pub(in crate::broker) id: i64,
     pub(in crate::broker) about: About,
-    /// How long it lives without a connection from now on; `None` for ever.
+    /// Wall clock when its connection ended, if it did and that clock was set.
+    pub(in crate::broker) left_ms: Option<i64>,
+    /// How long it lives without a connection from now on; `None` for ever, zero when it is over.
     pub(in crate::broker) left: Option<Duration>,
     /// Filters as they were asked for; and whether retained messages are still to be sent.
     pub(in crate::broker) subscriptions: Vec<(TopicFilter, Subscription, bool)>,
@@ -27,6 +29,14 @@ pub(in crate::broker) struct Found {
     /// The highest row of all.
     pub(in crate::broker) last_row: i64,
     pub(in crate::broker) received: Vec<u16>,
+}
+
+impl Found {
+    /// Every message of QoS 1 or 2 that it has.
+    pub(in crate::broker) fn each_delivery(&mut self) -> impl Iterator<Item = &mut Delivery> {
+        let on_wire = self.wire.iter_mut().filter_map(|(_, delivery, _)| delivery.as_mut());
+        self.queue.iter_mut().chain(on_wire)
+    }
 }
 
 /// What a session on disk is known by.

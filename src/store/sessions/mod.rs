@@ -5,7 +5,7 @@ mod queues;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
-pub(crate) use tests::rows;
+pub(crate) use tests::{allow, forbid, rows};
 
 use std::path::Path;
 

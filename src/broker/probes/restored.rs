@@ -1,0 +1,205 @@
+//! What a broker makes of the sessions that a file tells of: who is let in by now, who inherits, and what the file holds afterwards.
+
+use std::path::{Path, PathBuf};
+
+use super::harness::{Raw, eventually, publish, routings, settings, start};
+use crate::broker::{Broker, FilterTemplate, Settings, User};
+use crate::model::Qos::{self, AtLeastOnce, ExactlyOnce};
+use crate::model::TopicFilter;
+use crate::mqtt::server::Version::V5;
+use crate::store::{BodyRow, QueuedRow, SessionChange, SessionRow, Sessions, SubscriptionRow};
+
+const FOR_EVER: [u8; 5] = [0x11, 0xff, 0xff, 0xff, 0xff];
+
+fn file(directory: &Path) -> PathBuf {
+    directory.join("sessions.db")
+}
+
+fn kept(directory: &Path) -> Settings {
+    Settings { store: Some(directory.to_path_buf()), ..settings(routings()[0]) }
+}
+
+async fn begin(directory: &Path) -> Broker {
+    start(kept(directory)).await
+}
+
+/// A file as a life before left it.
+fn left_behind(path: &Path, changes: &[SessionChange<'_>]) {
+    Sessions::open(path).unwrap().0.write([], changes.iter().copied()).unwrap();
+}
+
+fn session<'a>(id: i64, client: &'a str, user: Option<&'a str>) -> SessionRow<'a> {
+    SessionRow { id, client, user, peer: None, expiry_s: u32::MAX, left_ms: None }
+}
+
+fn subscription(session: i64, asked: &str) -> SubscriptionRow<'_> {
+    SubscriptionRow {
+        session,
+        asked,
+        qos: ExactlyOnce,
+        no_local: false,
+        retain_as_published: false,
+        hungry: false,
+        identifier: None,
+    }
+}
+
+fn body<'a>(id: i64, qos: Qos, payload: &'a [u8]) -> BodyRow<'a> {
+    BodyRow { id, qos, retain: false, expires_ms: None, topic: "t", properties: None, payload }
+}
+
+fn queued(session: i64, row: i64, body: i64, qos: Qos) -> QueuedRow<'static> {
+    QueuedRow { session, row, body: Some(body), qos, retain: false, ids: None, share: None, sent: None }
+}
+
+fn found(directory: &Path) -> [i64; 4] {
+    let rows = |table| crate::store::sessions::rows(&file(directory), table);
+    ["session", "subscription", "queued", "body"].map(rows)
+}
+
+async fn resume(broker: &Broker, client: &str) -> (Raw, bool) {
+    let (raw, connack) = Raw::connect_with(broker, V5, client, 0, &FOR_EVER).await;
+    assert_eq!((connack[0], connack[3]), (0x20, 0), "{client} is welcome");
+    (raw, connack[2] == 1)
+}
+
+#[tokio::test]
+async fn a_disk_that_takes_nothing_at_start_costs_no_session() {
+    let directory = tempfile::tempdir().unwrap();
+    left_behind(
+        &file(directory.path()),
+        &[
+            SessionChange::Session(session(1, "away", None)),
+            SessionChange::Body(body(7, AtLeastOnce, b"waits")),
+            SessionChange::Body(body(8, AtLeastOnce, b"for nobody")),
+            SessionChange::Queued(queued(1, 1, 7, AtLeastOnce)),
+        ],
+    );
+    crate::store::sessions::forbid(&file(directory.path()), "DELETE ON body");
+    let broker = begin(directory.path()).await;
+    let (mut away, present) = resume(&broker, "away").await;
+    assert!(present);
+    away.expect(&publish(V5, "t", b"waits", AtLeastOnce, false, 1)).await;
+    crate::store::sessions::allow(&file(directory.path()));
+    away.subscribe("t", 1).await;
+    eventually("what is for nobody is gone", async || found(directory.path())[3] == 1).await;
+    broker.kill().await;
+}
+
+#[tokio::test]
+async fn a_session_comes_back_with_what_its_user_is_allowed_by_now_and_not_at_all_where_that_is_gone() {
+    let directory = tempfile::tempdir().unwrap();
+    left_behind(
+        &file(directory.path()),
+        &[
+            SessionChange::Session(session(1, "one", Some("ha"))),
+            SessionChange::Subscribed(subscription(1, "a/#")),
+            SessionChange::Subscribed(subscription(1, "secret/#")),
+            SessionChange::Session(session(2, "two", Some("gone"))),
+            SessionChange::Subscribed(subscription(2, "a/#")),
+            SessionChange::Body(body(7, AtLeastOnce, b"waits")),
+            SessionChange::Queued(queued(2, 1, 7, AtLeastOnce)),
+        ],
+    );
+    let subscribe = vec![FilterTemplate(TopicFilter::parse("a/#").unwrap())];
+    let user = User { name: "ha".into(), hash: None, publish: Vec::new(), subscribe };
+    let users = || Settings { users: vec![user.clone()], ..kept(directory.path()) };
+    let broker = start(users()).await;
+    eventually("the file says so", async || found(directory.path()) == [1, 1, 0, 0]).await;
+    let lives = broker.clients().list("*").clients;
+    assert_eq!(lives.iter().map(|it| (&*it.id, it.subscriptions)).collect::<Vec<_>>(), [("one", 1)]);
+    broker.kill().await;
+}
+
+#[tokio::test]
+async fn a_reload_that_takes_a_user_away_ends_the_sessions_it_left() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut broker = begin(directory.path()).await;
+    for client in ["away", "here"] {
+        let (mut raw, _) = resume(&broker, client).await;
+        raw.subscribe("t", 1).await;
+        if client == "away" {
+            raw.send(&[0xe0, 0]).await;
+            raw.expect_end().await;
+        } else {
+            let user = User { name: "ha".into(), hash: None, publish: Vec::new(), subscribe: Vec::new() };
+            broker.apply(Settings { users: vec![user], ..kept(directory.path()) }).await.unwrap();
+            assert_eq!(raw.packet().await.map(|packet| packet[0]), Some(0xe0), "nameless, it is not let in any more");
+        }
+    }
+    eventually("nothing is left of either", async || broker.clients().list("*").clients.is_empty()).await;
+    eventually("nor in the file", async || found(directory.path())[..2] == [0, 0]).await;
+    broker.kill().await;
+}
+
+#[tokio::test]
+async fn a_session_that_is_over_or_one_too_many_leaves_its_part_of_a_shared_subscription_to_the_others() {
+    let directory = tempfile::tempdir().unwrap();
+    let share = "$share/g/t";
+    let of_group = |session, row, body, qos| QueuedRow { share: Some(share), ..queued(session, row, body, qos) };
+    let sent = Some(crate::store::OnWire { packet_id: 1, turn: 1 });
+    left_behind(
+        &file(directory.path()),
+        &[
+            SessionChange::Session(session(1, "heir", None)),
+            SessionChange::Subscribed(subscription(1, share)),
+            // To end with its connection.
+            SessionChange::Session(SessionRow { expiry_s: 0, ..session(2, "over", None) }),
+            SessionChange::Subscribed(subscription(2, share)),
+            SessionChange::Body(body(7, AtLeastOnce, b"shared")),
+            SessionChange::Body(body(8, AtLeastOnce, b"its own")),
+            SessionChange::Body(body(9, ExactlyOnce, b"maybe there")),
+            SessionChange::Queued(of_group(2, 1, 7, AtLeastOnce)),
+            SessionChange::Queued(queued(2, 2, 8, AtLeastOnce)),
+            // Whoever may have it already is the only one to have it.
+            SessionChange::Queued(QueuedRow { sent, ..of_group(2, 3, 9, ExactlyOnce) }),
+            // A client that is there twice.
+            SessionChange::Session(session(3, "twice", None)),
+            SessionChange::Session(SessionRow { left_ms: Some(1), ..session(4, "twice", None) }),
+            SessionChange::Body(body(10, ExactlyOnce, b"shared too")),
+            SessionChange::Queued(of_group(4, 1, 10, ExactlyOnce)),
+        ],
+    );
+    let broker = begin(directory.path()).await;
+    let (mut heir, present) = resume(&broker, "heir").await;
+    assert!(present);
+    heir.expect(&publish(V5, "t", b"shared", AtLeastOnce, false, 1)).await;
+    heir.expect(&publish(V5, "t", b"shared too", ExactlyOnce, false, 2)).await;
+    eventually("the file holds no more", async || found(directory.path()) == [2, 1, 2, 2]).await;
+    broker.kill().await;
+    let broker = begin(directory.path()).await;
+    assert!(resume(&broker, "twice").await.1);
+    assert!(!resume(&broker, "over").await.1);
+    broker.kill().await;
+}
+
+#[tokio::test]
+async fn a_file_that_can_be_read_late_holds_one_session_of_a_client_from_its_first_commit_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let before = directory.path().join("before.db");
+    left_behind(
+        &before,
+        &[
+            SessionChange::Session(session(1, "here", None)),
+            SessionChange::Session(session(2, "away", None)),
+            SessionChange::Body(body(7, AtLeastOnce, b"for here")),
+            SessionChange::Body(body(8, AtLeastOnce, b"for away")),
+            SessionChange::Queued(queued(1, 1, 7, AtLeastOnce)),
+            SessionChange::Queued(queued(2, 1, 8, AtLeastOnce)),
+        ],
+    );
+    std::fs::create_dir(file(directory.path())).unwrap();
+    let broker = begin(directory.path()).await;
+    let (mut here, present) = resume(&broker, "here").await;
+    assert!(!present);
+    std::fs::remove_dir(file(directory.path())).unwrap();
+    std::fs::rename(&before, file(directory.path())).unwrap();
+    here.subscribe("u", 1).await;
+    assert_eq!(found(directory.path()), [2, 1, 1, 1], "when that was acknowledged");
+    broker.kill().await;
+    let broker = begin(directory.path()).await;
+    let (mut away, present) = resume(&broker, "away").await;
+    assert!(present);
+    away.expect(&publish(V5, "t", b"for away", AtLeastOnce, false, 1)).await;
+    broker.kill().await;
+}
