@@ -257,6 +257,9 @@ impl Core {
 
     fn remove(&mut self, client: &Arc<str>) {
         let Some(life) = self.lives.remove(client) else { return };
+        let desk = self.desk.clone();
+        // What it bequeaths is gone here and there for another in one commit.
+        let _hold = Desk::hold(desk.as_deref());
         for at in [life.will_due, life.ends].into_iter().flatten() {
             self.due.remove(&(at, client.clone()));
         }
@@ -416,9 +419,10 @@ impl Core {
         let heir = self.filters.get_mut(&by_group.filter).and_then(|entry| entry.heir(&by_group.group));
         if let Some((slot, qos)) = heir {
             let qos = delivery.message.qos.min(qos);
-            // Its publisher has its acknowledgement, or waits for the file that it leaves in the same commit.
+            let weight = delivery.weight.clone().map(Weight::in_queue);
+            // Its publisher has its acknowledgement, or waits for this same commit.
             let mut receipt = Receipt::new(Urgency::Next);
-            push(&self.counters, &slot, Delivery { qos, subscription_ids: None, ..delivery }, &mut receipt);
+            push(&self.counters, &slot, Delivery { qos, subscription_ids: None, weight, ..delivery }, &mut receipt);
         }
     }
 

@@ -26,7 +26,7 @@ pub(super) enum Op {
     Subscribed { asked: TopicFilter, subscription: Subscription, hungry: bool },
     /// It has not.
     Unsubscribed(TopicFilter),
-    /// A message waits; its row is the delivery's.
+    /// A message waits; its row is the delivery's. What lies on the desk weighs nothing: it may lie there longer than in the queue.
     Queued(Delivery),
     /// The same, said again for a file that has forgotten everything.
     Again { row: i64, delivery: Option<Delivery>, sent: Option<Sent> },
@@ -36,6 +36,9 @@ pub(super) enum Op {
     Released(i64, Sent, Option<Arc<Message>>),
     /// It does not wait any more.
     Gone(i64, Option<Arc<Message>>),
+    /// It does not wait here any more: another member of its shared subscription has it, in the same commit, and whoever waits for it waits for
+    /// that.
+    Left(i64, Arc<Message>),
     /// The client has sent a QoS 2 message under this packet id.
     Received(u16),
     /// It has released it.
@@ -221,10 +224,21 @@ impl Diary {
         }
     }
 
+    /// Notes that a message does not wait here any more, now that the session ends.
+    pub(super) fn left(&mut self, delivery: &Delivery) {
+        match delivery.row {
+            row if row != 0 && delivery.by_group.is_some() => {
+                self.note_lazily(Op::Left(row, delivery.message.clone()));
+            }
+            row => self.gone(row, Some(delivery)),
+        }
+    }
+
     /// Notes a message anew, if it is on disk.
     pub(super) fn again(&mut self, row: i64, delivery: Option<&Delivery>, sent: Option<Sent>) {
         if row != 0 {
-            self.note_lazily(Op::Again { row, delivery: delivery.cloned(), sent });
+            let delivery = delivery.map(|delivery| Delivery { weight: None, ..delivery.clone() });
+            self.note_lazily(Op::Again { row, delivery, sent });
         }
     }
 
@@ -241,6 +255,11 @@ impl Diary {
     /// Whether what was noted up to there is on disk.
     pub(super) fn is_safe(&self, mark: u64) -> bool {
         mark <= self.safe
+    }
+
+    /// Whether all that was noted is on disk.
+    pub(super) fn is_all_safe(&self) -> bool {
+        self.is_safe(self.noted)
     }
 
     /// What was noted since, to be laid down; whether the session wants to know when it is on disk.

@@ -39,14 +39,10 @@ pub(super) enum Promise {
 }
 
 impl Promise {
-    /// Drives the pending outcome to its end, whatever becomes of the connection.
-    pub(super) fn owe(pending: Pending) -> Self {
+    /// One whose outcome the teller drives to its end, whatever becomes of the connection.
+    pub(super) fn open() -> (Self, Teller) {
         let (tell, told) = watch::channel(None);
-        tokio::spawn(async move {
-            let outcome = pending.await;
-            tell.send_replace(Some(outcome));
-        });
-        Self::Owed(told)
+        (Self::Owed(told), Teller(Some(tell)))
     }
 
     /// Whether the outcome is known, and bad.
@@ -94,6 +90,33 @@ impl Promise {
             let outcome = told.wait_for(Option::is_some).await.map_err(|_| Broken::Stopping)?;
             outcome.clone().unwrap_or(Err(Broken::Stopping))
         }))
+    }
+}
+
+/// Whoever has to tell the outcome of a promise that was given before it was known what it waits for.
+#[derive(Debug)]
+pub(super) struct Teller(Option<watch::Sender<Option<Result<(), Broken>>>>);
+
+impl Teller {
+    /// The promise waits for this; `None` for nothing.
+    pub(super) fn owe(mut self, pending: Option<Pending>) {
+        let Some(tell) = self.0.take() else { return };
+        match pending {
+            None => drop(tell.send_replace(Some(Ok(())))),
+            Some(pending) => drop(tokio::spawn(async move {
+                let outcome = pending.await;
+                tell.send_replace(Some(outcome));
+            })),
+        }
+    }
+}
+
+/// A fault came before it was said what the promise waits for: whoever asks again has it made again.
+impl Drop for Teller {
+    fn drop(&mut self) {
+        if let Some(tell) = self.0.take() {
+            tell.send_replace(Some(Err(Broken::Stopping)));
+        }
     }
 }
 

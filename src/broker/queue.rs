@@ -146,9 +146,7 @@ impl Queue {
         self.clear_loose();
         self.bytes = 0;
         let left: Vec<Delivery> = self.waiting.drain(..).map(|(_, delivery)| delivery).collect();
-        for delivery in &left {
-            diary.gone(delivery.row, Some(delivery));
-        }
+        left.iter().for_each(|delivery| diary.left(delivery));
         left
     }
 

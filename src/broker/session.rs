@@ -42,7 +42,7 @@ pub(super) struct Delivery {
     /// Its row on disk, given by the session it waits in; 0 for none.
     pub(super) row: i64,
     /// What it weighs with all that waits.
-    pub(super) weight: Option<Arc<Weight>>,
+    pub(super) weight: Option<Weight>,
 }
 
 impl Delivery {
@@ -239,16 +239,21 @@ impl Session {
         self.queue.drop_oldest(&mut self.diary)
     }
 
+    /// Whether a message of this QoS waits here at all.
+    pub(super) fn takes(&self, qos: Qos) -> bool {
+        self.attachment.is_some() || (self.expiry_s != 0 && qos != Qos::AtMostOnce)
+    }
+
     /// Takes a message in and wakes the connection. What its publisher's acknowledgement waits for is in the receipt then.
     pub(super) fn push(&mut self, mut delivery: Delivery, receipt: &mut Receipt) -> Pushed {
-        if self.attachment.is_none() && (self.expiry_s == 0 || delivery.qos == Qos::AtMostOnce) {
+        if !self.takes(delivery.qos) {
             return Pushed::Away;
         }
         let window = self.attachment.as_ref().map_or(0, |attachment| attachment.window);
         // Nothing is before it, so that it leaves at once.
         let leaves = self.queue.waiting() == 0 && self.wire.has_room(window) && self.is_done_with_retained();
         delivery.row = self.give_row(delivery.qos);
-        let noted = (delivery.row != 0).then(|| delivery.clone());
+        let noted = (delivery.row != 0).then(|| Delivery { weight: None, ..delivery.clone() });
         let qos = delivery.qos;
         let pushed = self.queue.push(delivery, &mut self.diary);
         if let Some(noted) = noted {
@@ -389,21 +394,23 @@ impl Session {
         self.received.len()
     }
 
-    /// Remembers a QoS 2 message until it is released.
+    /// Remembers a QoS 2 message until it is released. Before anybody has it: a connection that takes the session meanwhile finds it held.
     pub(super) fn receive(&mut self, packet_id: u16, promise: Promise) {
         self.received.insert(packet_id, promise);
     }
 
-    /// Notes that a QoS 2 message came, in the commit that all of what becomes of it is in.
+    /// Notes that a QoS 2 message came, in the commit that all of what becomes of it is in; whichever connection the session has by now.
     pub(super) fn note_received(&mut self, packet_id: u16, receipt: &mut Receipt) {
-        self.diary.note(Op::Received(packet_id), Due::Now, Some(receipt));
+        if self.received.contains_key(&packet_id) {
+            self.diary.note(Op::Received(packet_id), Due::Now, Some(receipt));
+        }
     }
 
     /// The client releases its packet id. Returns whether it was held. What the answer waits for is in the receipt: a client that had it would use
-    /// the packet id for another message, which must not be taken for this one after a crash.
+    /// the packet id for another message, which must not be taken for this one after a crash. One that is released again may be held on disk still.
     pub(super) fn release(&mut self, packet_id: u16, receipt: &mut Receipt) -> bool {
         let held = self.received.remove(&packet_id).is_some();
-        if held {
+        if held || !self.diary.is_all_safe() {
             self.diary.note(Op::Forgotten(packet_id), Due::Linger, Some(receipt));
         }
         held

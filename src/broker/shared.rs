@@ -70,11 +70,10 @@ pub(super) fn room(settings: &Settings) -> Room {
     Room { messages: settings.max_queued, bytes }
 }
 
-/// A QoS 2 message: whose it is, and under which packet id.
+/// A QoS 2 message: whose it is, and under which packet id it is held.
 #[derive(Clone, Copy)]
 pub(super) struct Exchange<'a> {
     pub(super) slot: &'a Slot,
-    pub(super) generation: u64,
     pub(super) packet_id: u16,
 }
 
@@ -228,11 +227,8 @@ impl Shared {
             Reach::All { sender } => core.publish(sender, message.clone(), now, &mut receipt).retained,
             Reach::Told { at } => core.retain(0, message.clone(), Some(at), now).1,
         };
-        if let Some(Exchange { slot, generation, packet_id }) = exchange {
-            let mut session = slot.session();
-            if session.is_current(generation) {
-                session.note_received(packet_id, &mut receipt);
-            }
+        if let Some(Exchange { slot, packet_id }) = exchange {
+            slot.session().note_received(packet_id, &mut receipt);
         }
         // Noted under the lock, so that the store sees the messages of a topic in the order its subscribers do.
         let kept = outcome.and_then(|outcome| self.keeper.note(message, outcome, urgency));

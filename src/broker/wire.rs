@@ -5,8 +5,10 @@
 
 use std::collections::VecDeque;
 
+use super::core::Weight;
 use super::journal::{Diary, Op, Sent};
 use super::session::{Action, Delivery};
+use crate::limits;
 use crate::model::Qos;
 
 #[derive(Debug)]
@@ -62,6 +64,8 @@ pub(super) struct Wire {
     releases: VecDeque<u16>,
     turns: i64,
     next_id: u16,
+    /// Payload bytes.
+    bytes: usize,
 }
 
 impl Wire {
@@ -75,6 +79,8 @@ impl Wire {
         let Sent { packet_id, turn } = sent;
         self.turns = self.turns.max(turn);
         self.next_id = packet_id;
+        let delivery = delivery.map(on_wire);
+        self.bytes += delivery.as_ref().map_or(0, bytes);
         self.flights.push_back(InFlight { packet_id, turn, row, delivery, tried: true, after: 0 });
     }
 
@@ -97,7 +103,7 @@ impl Wire {
 
     /// Whether one more message may be put on it, to be sent at once or once the disk has its packet id.
     pub(super) fn has_room(&self, window: usize) -> bool {
-        self.flights.len() < window
+        self.flights.len() < window && self.bytes < limits::WIRE_BYTES_MAX
     }
 
     /// A PUBREL that the disk has by now, what an earlier connection left, and what has its packet id. A PUBREL needs no room: its message was
@@ -143,6 +149,8 @@ impl Wire {
                 0
             }
         };
+        let delivery = on_wire(delivery);
+        self.bytes += bytes(&delivery);
         self.flights.push_back(InFlight { packet_id, turn, row, delivery: Some(delivery), tried: false, after });
     }
 
@@ -161,6 +169,7 @@ impl Wire {
 
     fn remove(&mut self, index: usize, diary: &mut Diary) {
         if let Some(flight) = self.flights.remove(index) {
+            self.bytes -= flight.delivery.as_ref().map_or(0, bytes);
             diary.gone(flight.row, flight.delivery.as_ref());
         }
         if index < self.sent {
@@ -195,7 +204,8 @@ impl Wire {
             (Some(index), false) => {
                 let flight = &mut self.flights[index];
                 let sent = flight.sent();
-                if let Some(delivery) = flight.delivery.take()
+                let released = flight.delivery.take().inspect(|delivery| self.bytes -= bytes(delivery));
+                if let Some(delivery) = released
                     && flight.row != 0
                 {
                     flight.after = diary.note_awaited(Op::Released(flight.row, sent, Some(delivery.message)));
@@ -224,11 +234,16 @@ impl Wire {
     /// Takes everything off; returns the messages that another client may have: of QoS 1 that was not acknowledged, of QoS 2 that was not sent.
     pub(super) fn drain_unacknowledged(&mut self, diary: &mut Diary) -> Vec<Delivery> {
         self.restart();
+        self.bytes = 0;
         let mut left = Vec::new();
         for flight in self.flights.drain(..) {
-            diary.gone(flight.row, flight.delivery.as_ref());
-            let may_go = |delivery: &Delivery| delivery.qos == Qos::AtLeastOnce || !flight.tried;
-            left.extend(flight.delivery.filter(may_go));
+            match flight.delivery {
+                Some(delivery) if delivery.qos == Qos::AtLeastOnce || !flight.tried => {
+                    diary.left(&delivery);
+                    left.push(delivery);
+                }
+                other => diary.gone(flight.row, other.as_ref()),
+            }
         }
         left
     }
@@ -239,6 +254,14 @@ impl Wire {
             self.remove(index, diary);
         }
     }
+}
+
+fn on_wire(delivery: Delivery) -> Delivery {
+    Delivery { weight: delivery.weight.map(Weight::on_wire), ..delivery }
+}
+
+fn bytes(delivery: &Delivery) -> usize {
+    delivery.message.payload.len()
 }
 
 /// Fewer ids than a whole turn of 65,535 by more than any window: within so many allocations no id comes twice.

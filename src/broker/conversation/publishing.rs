@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Conversation, Ending, PUBACK, PUBREC, refuse};
 use crate::broker::keeper::Urgency;
 use crate::broker::owed::Answer;
-use crate::broker::promise::{Broken, Pending, Promise};
+use crate::broker::promise::{Broken, Pending, Promise, Teller};
 use crate::broker::shared::{Exchange, count};
 use crate::limits;
 use crate::logic::marks;
@@ -64,6 +64,7 @@ impl Conversation {
             }
         }
         let message = Arc::new(message);
+        let promised = self.begin_promise(publish.qos, packet_id)?;
         let mut pending = None;
         if is_from_peer && held.is_none() {
             let uplink = &self.shared.uplink;
@@ -71,7 +72,26 @@ impl Conversation {
         } else {
             pending = self.tell(&message, packet_id, None, held.as_ref());
         }
-        self.promise(publish.qos, packet_id, pending)
+        match promised {
+            None => self.promise(publish.qos, packet_id, pending),
+            Some((promise, teller)) => {
+                let wait = pending.as_ref().and_then(|_| promise.wait());
+                teller.owe(pending);
+                self.owe(Answer::Acknowledgement(PUBREC, packet_id, Reason::Success), wait);
+                Ok(())
+            }
+        }
+    }
+
+    /// Holds a QoS 2 message before anybody has it. Another connection that takes the session while it is told finds the promise there, and
+    /// waits for the same outcome.
+    fn begin_promise(&self, qos: Qos, packet_id: u16) -> Result<Option<(Promise, Teller)>, Ending> {
+        if qos != Qos::ExactlyOnce {
+            return Ok(None);
+        }
+        let (promise, teller) = Promise::open();
+        self.current()?.receive(packet_id, promise.clone());
+        Ok(Some((promise, teller)))
     }
 
     /// Gives a message to everyone who is to have it. `fetched`: when its copy was told, if one was; `held`: what became of it when it came before.
@@ -82,11 +102,7 @@ impl Conversation {
         fetched: Option<Moment>,
         held: Option<&Promise>,
     ) -> Option<Pending> {
-        let exchange = (message.qos == Qos::ExactlyOnce).then_some(Exchange {
-            slot: &self.attached.slot,
-            generation: self.attached.generation,
-            packet_id,
-        });
+        let exchange = (message.qos == Qos::ExactlyOnce).then_some(Exchange { slot: &self.attached.slot, packet_id });
         let urgency = if message.qos == Qos::AtMostOnce { Urgency::Soon } else { Urgency::Now };
         if fetched.is_some() || held.is_some_and(Promise::is_for_a_copy) {
             // What that copy did not wait for this one does: its sender forgets it then.
@@ -131,7 +147,7 @@ impl Conversation {
         }
     }
 
-    /// Acknowledges a message once this has come true.
+    /// Acknowledges a message once this has come true; one of QoS 2 at once: it goes to nobody.
     fn promise(&mut self, qos: Qos, packet_id: u16, pending: Option<Pending>) -> Result<(), Ending> {
         match qos {
             Qos::AtMostOnce => {
@@ -141,10 +157,8 @@ impl Conversation {
             }
             Qos::AtLeastOnce => self.owe(Answer::Acknowledgement(PUBACK, packet_id, Reason::Success), pending),
             Qos::ExactlyOnce => {
-                let promise = pending.map_or(Promise::Kept, Promise::owe);
-                let wait = promise.wait();
-                self.current()?.receive(packet_id, promise);
-                self.owe(Answer::Acknowledgement(PUBREC, packet_id, Reason::Success), wait);
+                self.current()?.receive(packet_id, Promise::Kept);
+                self.owe(Answer::Acknowledgement(PUBREC, packet_id, Reason::Success), pending);
             }
         }
         Ok(())

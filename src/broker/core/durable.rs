@@ -1,6 +1,6 @@
 //! Sessions that outlive the process: how they begin, how they come back, and what all queues together may hold.
 
-use std::collections::HashMap;
+use std::collections::{BinaryHeap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -16,35 +16,71 @@ use crate::broker::subscribers::Slot;
 use crate::limits;
 use crate::model::{Message, Moment};
 
-/// What a message in queues weighs, once, however many they are.
-#[derive(Debug)]
+/// What a message weighs, once, however many it is for. A clone is for one more of them.
+#[derive(Debug, Clone)]
 pub(in crate::broker) struct Weight {
+    held: Arc<Held>,
+    /// While it waits in a queue; what is on the wire cannot be dropped to make room.
+    waiting: Option<Arc<Waiting>>,
+}
+
+#[derive(Debug)]
+struct Held {
     bytes: u64,
     all: Arc<Queued>,
 }
 
-/// What is in all queues together, each message once.
+#[derive(Debug)]
+struct Waiting {
+    bytes: u64,
+    all: Arc<Queued>,
+}
+
+/// What is in all queues and on all wires together, each message once.
 #[derive(Debug, Default)]
 pub(in crate::broker) struct Queued {
     /// Messages.
     pub(in crate::broker) messages: AtomicU64,
     /// Their payloads.
     pub(in crate::broker) bytes: AtomicU64,
+    /// Payloads of those that are in queues.
+    waiting_bytes: AtomicU64,
 }
 
 impl Weight {
-    fn of(message: &Message, all: &Arc<Queued>) -> Arc<Self> {
+    fn of(message: &Message, all: &Arc<Queued>) -> Self {
         let bytes = message.payload.len() as u64;
         all.messages.fetch_add(1, Ordering::Relaxed);
         all.bytes.fetch_add(bytes, Ordering::Relaxed);
-        Arc::new(Self { bytes, all: all.clone() })
+        Self { held: Arc::new(Held { bytes, all: all.clone() }), waiting: None }.in_queue()
+    }
+
+    /// The same in a queue again.
+    pub(super) fn in_queue(mut self) -> Self {
+        let Held { bytes, all } = &*self.held;
+        self.waiting.get_or_insert_with(|| {
+            all.waiting_bytes.fetch_add(*bytes, Ordering::Relaxed);
+            Arc::new(Waiting { bytes: *bytes, all: all.clone() })
+        });
+        self
+    }
+
+    /// The same on a wire.
+    pub(in crate::broker) fn on_wire(self) -> Self {
+        Self { waiting: None, ..self }
     }
 }
 
-impl Drop for Weight {
+impl Drop for Held {
     fn drop(&mut self) {
         self.all.messages.fetch_sub(1, Ordering::Relaxed);
         self.all.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.all.waiting_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 
@@ -163,36 +199,43 @@ impl Core {
     }
 
     /// What a message weighs that comes to queues, after what waits longest in the fullest of them made room for it.
-    pub(super) fn weigh(&mut self, message: &Message) -> Arc<Weight> {
+    pub(super) fn weigh(&mut self, message: &Message) -> Weight {
         let more = message.payload.len() as u64;
-        let total = |core: &Self| core.queued.bytes.load(Ordering::Relaxed);
-        if total(self) + more > self.queued_bytes_max {
-            self.make_room(self.queued_bytes_max.saturating_sub(more));
+        let total = |core: &Self| core.queued.waiting_bytes.load(Ordering::Relaxed);
+        let most = self.queued_bytes_max;
+        if total(self) + more > most && self.targets.iter().any(|target| target.slot.session().takes(target.qos)) {
+            // One that is larger than all queues together may be: the others do not make room for it.
+            self.make_room(most.checked_sub(more).unwrap_or(most));
         }
         Weight::of(message, &self.queued)
     }
 
-    /// Drops the oldest messages of whoever has most waiting, until there are no more bytes than that. A little more than has to be, so that not
-    /// every message looks at every queue.
+    /// Drops the oldest messages of whoever has most waiting at that moment, until there are no more bytes than that: queues that hold the same
+    /// messages lose them one by one together, and nobody loses more than whoever has less keeps. A little more than has to be, so that not every
+    /// message looks at every queue.
     fn make_room(&self, most: u64) {
         let goal = most - most / limits::QUEUED_SLACK;
-        let mut slots: Vec<(usize, &Arc<Slot>)> =
-            self.slots().map(|slot| (slot.session().queued_bytes(), slot)).collect();
-        slots.sort_by_key(|(bytes, _)| std::cmp::Reverse(*bytes));
-        for (bytes, slot) in slots.into_iter().take_while(|(bytes, _)| *bytes > 0) {
+        let is_over = || self.queued.waiting_bytes.load(Ordering::Relaxed) > goal;
+        let slots: Vec<&Arc<Slot>> = self.slots().collect();
+        let queues = slots.iter().enumerate().map(|(place, slot)| (slot.session().queued_bytes(), place));
+        let mut fullest: BinaryHeap<(usize, usize)> = queues.filter(|(bytes, _)| *bytes > 0).collect();
+        while is_over()
+            && let Some((bytes, place)) = fullest.pop()
+        {
+            let (slot, next) = (slots[place], fullest.peek().map_or(0, |(bytes, _)| *bytes));
+            let mut session = slot.session();
+            let was_dropping = session.is_dropping();
             let mut dropped = 0;
-            let was_dropping = {
-                let mut session = slot.session();
-                let was_dropping = session.is_dropping();
-                while self.queued.bytes.load(Ordering::Relaxed) > goal && session.drop_oldest() {
-                    dropped += 1;
-                }
-                was_dropping
-            };
-            if dropped == 0 {
-                return;
+            while is_over() && session.queued_bytes() >= next && session.drop_oldest() {
+                dropped += 1;
+            }
+            let left = session.queued_bytes();
+            drop(session);
+            if left > 0 {
+                fullest.push((left, place));
             }
             self.counters.dropped.fetch_add(dropped, Ordering::Relaxed);
+            slot.presence.dropped.fetch_add(dropped, Ordering::Relaxed);
             if !was_dropping {
                 tracing::warn!(
                     client = %slot.client, waiting_bytes = bytes,

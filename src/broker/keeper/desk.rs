@@ -1,7 +1,7 @@
 //! Where changes are laid down for the thread that commits them, and when it has to.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, oneshot};
@@ -32,8 +32,8 @@ pub(super) struct Tray {
     linger_at: Option<Moment>,
     /// The same, though nobody waits.
     soon_at: Option<Moment>,
-    /// What is laid down belongs together and is not complete: nothing may be taken.
-    is_held: bool,
+    /// So many hold what is laid down together and is not complete: nothing may be taken.
+    holds: u32,
     /// The thread wants what lies here as soon as it is complete.
     is_wanted: bool,
     ready: Option<Batch>,
@@ -60,7 +60,6 @@ pub(in crate::broker) struct Desk {
     pub(super) clock: Arc<dyn Clock>,
     /// The last commit that succeeded. What could not be written before is in it.
     committed: AtomicU64,
-    is_failing: AtomicBool,
 }
 
 impl std::fmt::Debug for Desk {
@@ -69,17 +68,17 @@ impl std::fmt::Debug for Desk {
     }
 }
 
-/// While it is there, nothing that is laid down is taken: what one publication changes is in one commit. Held under the core's lock, by one at a
-/// time.
+/// While it is there, nothing that is laid down is taken: what one publication changes is in one commit, or the end of one session. Held under the
+/// core's lock; one within another lasts as long as that.
 pub(in crate::broker) struct Hold<'a>(Option<&'a Desk>);
 
 impl Drop for Hold<'_> {
     fn drop(&mut self) {
         let Some(desk) = self.0 else { return };
         let mut tray = desk.tray();
-        tray.is_held = false;
+        tray.holds = tray.holds.saturating_sub(1);
         // Taken here, not by the thread: with one publication after another it might never find the desk free.
-        if std::mem::take(&mut tray.is_wanted) {
+        if tray.holds == 0 && std::mem::take(&mut tray.is_wanted) {
             let batch = tray.take(desk.clock.now());
             tray.ready = Some(batch);
             desk.changed.notify_one();
@@ -108,20 +107,14 @@ impl Desk {
             is_urgent: false,
             linger_at: None,
             soon_at: None,
-            is_held: false,
+            holds: 0,
             is_wanted: false,
             ready: None,
             commit: 1,
             is_stopping: false,
             is_killed: false,
         };
-        Arc::new(Self {
-            tray: Mutex::new(tray),
-            changed: Condvar::new(),
-            clock,
-            committed: AtomicU64::new(0),
-            is_failing: AtomicBool::new(false),
-        })
+        Arc::new(Self { tray: Mutex::new(tray), changed: Condvar::new(), clock, committed: AtomicU64::new(0) })
     }
 
     pub(super) fn tray(&self) -> MutexGuard<'_, Tray> {
@@ -131,14 +124,15 @@ impl Desk {
     /// Keeps what is laid down together. See [`Hold`].
     pub(in crate::broker) fn hold(desk: Option<&Self>) -> Hold<'_> {
         if let Some(desk) = desk {
-            desk.tray().is_held = true;
+            desk.tray().holds += 1;
         }
         Hold(desk)
     }
 
-    /// The last commit that is on disk. While the store takes none the sessions go on in memory, and wait for nothing.
+    /// The last commit that is on disk. While the store takes none, what has to be there before it is sent waits: of QoS 2 a message's packet id, and
+    /// that the client has it.
     pub(in crate::broker) fn committed(&self) -> u64 {
-        if self.is_failing.load(Ordering::Acquire) { u64::MAX } else { self.committed.load(Ordering::Acquire) }
+        self.committed.load(Ordering::Acquire)
     }
 
     /// Lays down what a session noted; `waker` is told when it is on disk. Returns the commit that it will be in.
@@ -203,7 +197,7 @@ impl Desk {
         }
         let now = self.clock.now();
         match tray.due(now) {
-            Some(at) if at <= now && tray.is_held => {
+            Some(at) if at <= now && tray.holds > 0 => {
                 tray.is_wanted = true;
                 Look::Wait(None)
             }
@@ -214,7 +208,6 @@ impl Desk {
 
     /// The batch is on disk.
     pub(super) fn done(&self, batch: Batch) {
-        self.is_failing.store(false, Ordering::Release);
         self.committed.store(batch.commit, Ordering::Release);
         let Batch { waiters, sessions, .. } = batch;
         for waiter in waiters {
@@ -226,12 +219,10 @@ impl Desk {
 
     /// The batch could not be written: it waits for the next attempt, unless something newer was said in the meantime.
     pub(super) fn failed(&self, batch: Batch, broken: &Broken) {
-        self.is_failing.store(true, Ordering::Release);
-        let Batch { retained, waiters, mut sessions, .. } = batch;
+        let Batch { retained, waiters, sessions, .. } = batch;
         for waiter in waiters {
             let _ = waiter.send(Err(broken.clone()));
         }
-        let wakes = std::mem::take(&mut sessions.wakes);
         let again = self.clock.now() + limits::RETAINED_RETRY;
         let mut tray = self.tray();
         if !retained.is_empty() {
@@ -241,8 +232,6 @@ impl Desk {
             tray.soon_at = Some(again);
         }
         tray.put_back(retained, sessions, Some(broken));
-        drop(tray);
-        wakes.iter().for_each(|wake| wake.notify_one());
     }
 
     /// The batch is to be in the next commit, with what was laid down since.
@@ -259,11 +248,6 @@ impl Desk {
     pub(super) fn hurry(&self) {
         self.tray().is_urgent = true;
         self.changed.notify_one();
-    }
-
-    /// The store takes nothing from the start on.
-    pub(super) fn begin_failing(&self) {
-        self.is_failing.store(true, Ordering::Release);
     }
 }
 
@@ -309,5 +293,7 @@ impl Tray {
     }
 }
 
+#[cfg(test)]
+mod bequests;
 #[cfg(test)]
 mod tests;

@@ -176,6 +176,16 @@ impl Gathered {
                 self.let_go(message.as_ref(), bodies);
                 stub
             }
+            Op::Left(row, message) => {
+                let kept = match self.places.get_mut(&(session, row)) {
+                    Some(Place::New { stub, .. }) => stub.take(),
+                    _ => None,
+                };
+                self.stubs.extend(kept);
+                self.go(session, row);
+                self.let_go(Some(&message), bodies);
+                stub
+            }
             Op::Session { about, left } => {
                 let wall = clock.wall();
                 let left_ms = (left && wall.synced).then_some(wall.unix_ms);
@@ -320,6 +330,10 @@ impl Gathered {
             }
         }
         self.wakes.extend(back.wakes);
+        // While nothing can be written, connections come and go.
+        self.wakes.retain(|wake| Arc::strong_count(wake) > 1);
+        self.wakes.sort_by_key(Arc::as_ptr);
+        self.wakes.dedup_by(|one, other| Arc::ptr_eq(one, other));
         self.wiped.extend(back.wiped);
         for (id, old) in back.bodies {
             self.bodies.entry(id).or_insert(old);

@@ -124,7 +124,6 @@ impl Keeper {
                     Err(error) => {
                         tell_failure(&thread.path, &error);
                         thread.failed = 1;
-                        thread.desk.begin_failing();
                         Past::default()
                     }
                 };

@@ -4,6 +4,8 @@ mod basics;
 mod caps;
 mod doors;
 mod durable;
+mod failing;
+mod full;
 pub(super) mod harness;
 mod large;
 mod promises;

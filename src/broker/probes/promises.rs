@@ -1,12 +1,16 @@
 //! What an acknowledgement is worth: it waits for the bridges and for the retained set, and nobody else waits with it.
 
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use tokio::sync::oneshot;
 
 use super::harness::{PATIENCE, Raw, eventually, publish, routings, settings, start_with};
 use crate::broker::Settings;
 use crate::broker::promise::{Broken, Promise};
+use crate::broker::queue::Room;
+use crate::broker::session::Attachment;
+use crate::broker::shared::Shared;
 use crate::clock::SystemClock;
 use crate::model::Qos::{AtLeastOnce, AtMostOnce, ExactlyOnce};
 use crate::model::{BridgeId, Message, Moment, Origin, TopicName};
@@ -146,7 +150,8 @@ async fn a_qos_2_message_that_only_the_retained_set_refused_is_not_offered_to_th
     let uplink = Arc::new(SlowUplink::default());
     let broker = start_with(settings(routings()[0]), uplink.clone()).await;
     let (mut publisher, _) = Raw::connect_with(&broker, V311, "pub", 0, &[]).await;
-    let promise = Promise::owe(Box::pin(async { Err(Broken::Store("disk full".into())) }));
+    let (promise, teller) = Promise::open();
+    teller.owe(Some(Box::pin(async { Err(Broken::Store("disk full".into())) })));
     eventually("it is broken", async || promise.is_broken()).await;
     let slot = broker.shared.core().slots().next().unwrap().clone();
     slot.session().receive(9, promise);
@@ -155,6 +160,47 @@ async fn a_qos_2_message_that_only_the_retained_set_refused_is_not_offered_to_th
     publisher.send(&again).await;
     publisher.expect(&[0x50, 2, 0, 9]).await;
     assert_eq!(uplink.topics(), Vec::<String>::new());
+    broker.kill().await;
+}
+
+/// Has another connection take the client id while the first message is on its way.
+#[derive(Default)]
+struct Usurper {
+    shared: OnceLock<Arc<Shared>>,
+    asked: AtomicUsize,
+}
+
+impl Uplink for Usurper {
+    fn accept(&self, _message: &Arc<Message>) -> Option<Acceptance> {
+        if self.asked.fetch_add(1, Ordering::Relaxed) == 0 {
+            let shared = self.shared.get().unwrap();
+            let attachment = Attachment { window: 1, expiry_s: u32::MAX, room: Room::default(), wake: Arc::default() };
+            let taken =
+                shared.core().attach(&Arc::from("pub"), None, false, None, attachment, shared.clock.now()).unwrap();
+            assert!(taken.session_present);
+        }
+        None
+    }
+}
+
+#[tokio::test]
+async fn a_qos_2_message_whose_connection_is_taken_over_while_it_is_told_is_told_once() {
+    let uplink = Arc::new(Usurper::default());
+    let broker = start_with(settings(routings()[0]), uplink.clone()).await;
+    assert!(uplink.shared.set(broker.shared.clone()).is_ok());
+    let mut subscriber = Raw::connect(&broker, V311, "sub").await;
+    subscriber.subscribe("t", 0).await;
+    let (mut publisher, _) = Raw::connect_with(&broker, V311, "pub", 0, &[]).await;
+    publisher.publish("t", b"x", ExactlyOnce, false, 7).await;
+    while publisher.packet().await.is_some() {}
+    let (mut publisher, _) = Raw::connect_with(&broker, V311, "pub", 0, &[]).await;
+    let mut again = publish(V311, "t", b"x", ExactlyOnce, false, 7);
+    again[0] |= 0x08;
+    publisher.send(&again).await;
+    publisher.expect(&[0x50, 2, 0, 7]).await;
+    subscriber.expect(&publish(V311, "t", b"x", AtMostOnce, false, 0)).await;
+    subscriber.expect_silence().await;
+    assert_eq!(uplink.asked.load(Ordering::Relaxed), 1);
     broker.kill().await;
 }
 

@@ -68,6 +68,26 @@ fn the_window_holds_messages_back_and_an_acknowledgement_lets_one_through() {
 }
 
 #[test]
+fn the_window_is_one_of_bytes_too() {
+    let mut session = online(256, 10);
+    let large = "x".repeat(crate::limits::WIRE_BYTES_MAX * 3 / 5);
+    let on_wire = |session: &mut Session| (sent(session).len(), session.in_flight());
+    session.push_plain(delivery(&large, Qos::AtLeastOnce));
+    assert_eq!(on_wire(&mut session), (1, 1));
+    session.push_plain(delivery(&large, Qos::ExactlyOnce));
+    assert_eq!(on_wire(&mut session), (1, 2));
+    session.push_plain(delivery(&large, Qos::AtLeastOnce));
+    assert_eq!(on_wire(&mut session), (0, 2));
+    session.push_plain(delivery("loose", Qos::AtMostOnce));
+    assert_eq!(sent(&mut session), ["loose:0"]);
+    assert_eq!(session.pubrec(2, false), Recorded::Release);
+    assert_eq!(on_wire(&mut session), (1, 3));
+    session.push_plain(delivery("small", Qos::AtLeastOnce));
+    session.puback(1);
+    assert_eq!(sent(&mut session), ["small:4"]);
+}
+
+#[test]
 fn qos_0_does_not_wait_for_the_window() {
     let mut session = online(1, 10);
     session.push_plain(delivery("a", Qos::AtLeastOnce));

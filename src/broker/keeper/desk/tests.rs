@@ -85,3 +85,16 @@ fn what_belongs_together_is_not_taken_apart_and_does_not_keep_the_thread_waiting
     drop(hold);
     assert_eq!(look(&desk), Some(2));
 }
+
+#[test]
+fn a_hold_within_another_lasts_as_long_as_that() {
+    let (_clock, desk, message) = bench();
+    let outer = Desk::hold(Some(&desk));
+    lay(&desk, queued(&message), Due::Now, None);
+    drop(Desk::hold(Some(&desk)));
+    assert_eq!(look(&desk), None);
+    drop(Desk::hold(Some(&desk)));
+    assert_eq!(look(&desk), None);
+    drop(outer);
+    assert_eq!(look(&desk), Some(1));
+}
