@@ -3,14 +3,16 @@
 //! Every message passes [`Core::publish`] under that lock, so that all subscribers see messages in one order, and a new subscriber sees each
 //! retained message either as retained or live, never neither. Lock order: core, then one session.
 
+mod census;
 mod durable;
 mod sitters;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+pub(super) use self::census::Census;
 pub(super) use self::durable::{Queued, Weight};
 pub(super) use self::sitters::Sitter;
 use super::fanout::{Envelope, Fanout, FilterId};
@@ -84,6 +86,8 @@ pub(super) struct Core {
     filters: HashMap<FilterId, Subscribers>,
     by_filter: HashMap<TopicFilter, FilterId>,
     lives: HashMap<Arc<str>, Life>,
+    /// Clients that are away, and the file does not know since when.
+    undated: HashSet<Arc<str>>,
     /// When something is due for a client: its will, or its session's end.
     due: BTreeSet<(Moment, Arc<str>)>,
     pub(super) retained: Retained,
@@ -111,6 +115,7 @@ impl Core {
             filters: HashMap::new(),
             by_filter: HashMap::new(),
             lives: HashMap::new(),
+            undated: HashSet::new(),
             due: BTreeSet::new(),
             retained: Retained::new(retained_bytes_max),
             counters: Arc::default(),
@@ -148,8 +153,7 @@ impl Core {
         attachment: Attachment,
         now: Moment,
     ) -> Result<Attached, TooManySessions> {
-        let mut wills = Vec::new();
-        let mut resumed = None;
+        let (mut wills, mut resumed, mut over) = (Vec::new(), None, None);
         if let Some(life) = self.lives.get_mut(client) {
             let (was_connected, ended) = {
                 let session = life.slot.session();
@@ -170,6 +174,7 @@ impl Core {
                 self.connected -= 1;
             }
             if ended {
+                over = Some(life.slot.clone());
                 self.remove(client);
             } else {
                 resumed = Some(life.slot.clone());
@@ -182,7 +187,7 @@ impl Core {
             None => self.begin(client, user, attachment.expiry_s),
         };
         let generation = slot.session().attach(attachment);
-        let pending = Self::note_attached(&slot);
+        let pending = self.note_attached(&slot, over.as_deref());
         let user = user.map(str::to_owned);
         self.lives.insert(client.clone(), Life { slot: slot.clone(), user, will, will_due: None, ends: None });
         self.connected += 1;
@@ -208,6 +213,9 @@ impl Core {
         };
         self.connected -= 1;
         let client = slot.client.clone();
+        if expiry_s > 0 {
+            self.note_undated(&client);
+        }
         let life = self.lives.get_mut(&client)?;
         let mut will = life.will.take().filter(|_| farewell == Farewell::Abrupt);
         if expiry_s == 0 {
@@ -440,38 +448,9 @@ impl Core {
         }
     }
 
-    pub(super) fn census(&self) -> Census {
-        Census {
-            connected: self.connected,
-            connected_max: self.connected_max,
-            sessions: self.lives.len(),
-            subscriptions: self.subscriptions,
-            shared_subscriptions: self.shared_subscriptions,
-            retained: self.retained.len(),
-            retained_payload_bytes: self.retained.payload_bytes(),
-            queued: self.queued.clone(),
-            counters: self.counters.clone(),
-        }
-    }
-
     pub(super) fn stop(&mut self) {
         self.fanout.stop();
     }
-}
-
-/// How many there are.
-#[derive(Debug)]
-pub(super) struct Census {
-    pub(super) connected: usize,
-    pub(super) connected_max: usize,
-    pub(super) sessions: usize,
-    pub(super) subscriptions: usize,
-    /// Those of them that are shared.
-    pub(super) shared_subscriptions: usize,
-    pub(super) retained: usize,
-    pub(super) retained_payload_bytes: u64,
-    pub(super) queued: Arc<Queued>,
-    pub(super) counters: Arc<Counters>,
 }
 
 fn push(counters: &Counters, slot: &Slot, delivery: Delivery, receipt: &mut Receipt) {

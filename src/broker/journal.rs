@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 
 use super::keeper::Urgency;
 use super::promise::{Broken, Pending};
-use super::session::{Delivery, Subscription};
+use super::session::{Delivery, Hunger, Subscription};
 use crate::model::{GatewayId, Message, TopicFilter};
 
 /// A change of one session.
@@ -23,7 +23,7 @@ pub(super) enum Op {
     /// It is over. What waited in it has been told to be gone before.
     End,
     /// It has this subscription; `hungry` while its retained messages are not all on their way.
-    Subscribed { asked: TopicFilter, subscription: Subscription, hungry: bool },
+    Subscribed { asked: TopicFilter, subscription: Subscription, hungry: Option<Hunger> },
     /// It has not.
     Unsubscribed(TopicFilter),
     /// A message waits; its row is the delivery's. What lies on the desk weighs nothing: it may lie there longer than in the queue.
@@ -129,6 +129,7 @@ impl Receipt {
     }
 
     /// For what nobody waits for.
+    #[cfg(test)]
     pub(super) fn lazy() -> Self {
         Self::new(Urgency::Lazy)
     }

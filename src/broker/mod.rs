@@ -316,7 +316,11 @@ fn router(routing: Routing, _home: &Home) -> Result<Box<dyn Fanout>, BrokerError
 async fn keep_house(shared: Arc<Shared>, pulse: Pulse) {
     loop {
         let now = shared.clock.now();
-        let wills = shared.core().expire(now);
+        let wills = {
+            let mut core = shared.core();
+            core.date();
+            core.expire(now)
+        };
         for will in &wills {
             shared.publish_will(will);
         }

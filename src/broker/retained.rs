@@ -165,6 +165,11 @@ impl Retained {
         self.topics.insert(message.topic.clone(), Kept { message, expires, number: 0, told: Moment::ZERO });
     }
 
+    /// Whether the topic has a message.
+    pub(super) fn has(&self, topic: &TopicName) -> bool {
+        self.topics.contains_key(topic)
+    }
+
     /// What there is of a message that was set before: whether it is still its topic's last one.
     pub(super) fn outcome(&self, message: &Message) -> Outcome {
         match self.topics.get(&message.topic) {

@@ -83,6 +83,13 @@ pub(super) struct RetainedCursor {
     pub(super) after: Option<TopicName>,
 }
 
+/// Of a subscription: how far its retained messages are on their way.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Hunger {
+    /// The topic of the last one that is.
+    pub(super) after: Option<TopicName>,
+}
+
 /// How a connection uses the session.
 #[derive(Debug, Clone)]
 pub(super) struct Attachment {
@@ -110,8 +117,10 @@ pub(super) struct Session {
     received: HashMap<u16, Promise>,
     retained_cursors: VecDeque<RetainedCursor>,
     retained_ready: VecDeque<Delivery>,
+    /// Whose the retained messages are that were read.
+    reading: Option<TopicFilter>,
     /// Subscriptions of which the disk does not know yet that their retained messages were sent.
-    hungry: Vec<TopicFilter>,
+    hungry: HashMap<TopicFilter, Hunger>,
     pub(super) subscriptions: HashMap<TopicFilter, Subscription>,
     pub(super) diary: Diary,
     durable: Option<Box<Durable>>,
@@ -130,7 +139,8 @@ impl Session {
             received: HashMap::new(),
             retained_cursors: VecDeque::new(),
             retained_ready: VecDeque::new(),
-            hungry: Vec::new(),
+            reading: None,
+            hungry: HashMap::new(),
             subscriptions: HashMap::new(),
             diary: Diary::default(),
             durable: None,
@@ -310,11 +320,12 @@ impl Session {
 
     /// Takes what was read for [`Self::hungry_cursor`]; `done` when there is no more.
     pub(super) fn fill(&mut self, deliveries: Vec<Delivery>, done: bool) {
+        self.reading = self.retained_cursors.front().map(|cursor| cursor.subscription.filter.clone());
         self.retained_ready.extend(deliveries);
         if done {
             self.retained_cursors.pop_front();
-            self.settle_hunger();
         }
+        self.settle_hunger(None);
     }
 
     /// What to send next; `None` when there is nothing, no room on the wire, or the disk has to be waited for.
@@ -330,14 +341,17 @@ impl Session {
                 Some(next) if next.qos != Qos::AtMostOnce && !open => return self.pop_loose(now),
                 Some(_) => {
                     let Some(mut delivery) = self.retained_ready.pop_front() else { continue };
-                    self.settle_hunger();
-                    if delivery.is_expired(now) {
+                    let is_expired = delivery.is_expired(now);
+                    if !is_expired {
+                        delivery.row = self.give_row(delivery.qos);
+                    }
+                    self.settle_hunger(Some(&delivery));
+                    if is_expired {
                         continue;
                     }
                     if delivery.qos == Qos::AtMostOnce {
                         return Some(Action::Publish { delivery, packet_id: 0, dup: false });
                     }
-                    delivery.row = self.give_row(delivery.qos);
                     if delivery.row != 0 {
                         self.diary.note_lazily(Op::Queued(delivery.clone()));
                     }
@@ -428,13 +442,17 @@ impl Session {
         if self.diary.is_kept() {
             let is_same =
                 old.as_ref().is_some_and(|old| Subscription { since: old.since, ..subscription.clone() } == *old);
-            let (op, receipt) = (
-                Op::Subscribed { asked: asked.clone(), subscription, hungry: wanted },
-                if is_same { None } else { Some(receipt) },
-            );
-            self.diary.note(op, if is_same { Due::Lazy } else { Due::Now }, receipt);
             if wanted {
-                self.hungry.push(asked.clone());
+                self.hungry.insert(asked.clone(), Hunger::default());
+                self.reading = self.reading.take().filter(|reading| reading != asked);
+            }
+            let hungry = self.hungry.get(asked).cloned();
+            let op = Op::Subscribed { asked: asked.clone(), subscription, hungry };
+            // The client will not ask for its retained messages again once it has its answer.
+            if is_same && !wanted {
+                self.diary.note_lazily(op);
+            } else {
+                self.diary.note(op, Due::Now, Some(receipt));
             }
         }
         old
@@ -444,6 +462,7 @@ impl Session {
     pub(super) fn unsubscribe(&mut self, asked: &TopicFilter, receipt: &mut Receipt) -> Option<Subscription> {
         let old = self.subscriptions.remove(asked)?;
         self.drop_cursor(&old.filter);
+        self.hungry.remove(asked);
         self.diary.note(Op::Unsubscribed(asked.clone()), Due::Now, Some(receipt));
         Some(old)
     }

@@ -283,11 +283,17 @@ impl LocalBus for Shared {
 pub(super) struct AtHome(pub(super) Weak<Shared>);
 
 impl Home for AtHome {
-    fn adopt(&self, past: Past) {
+    fn adopt(&self, mut past: Past) {
         if let Some(shared) = self.0.upgrade() {
             let mut core = shared.core();
             // Under the lock under which a reload puts others in force.
             let live = shared.live();
+            for found in past.retained.drain(..) {
+                // What is known of a topic by now is newer.
+                if !core.retained.has(&found.message.topic) && !shared.keeper.is_noted(&found.message.topic) {
+                    core.retained.restore(found.message, found.expires);
+                }
+            }
             core.adopt(past, room(&live.settings), &live.guests, shared.clock.now());
             drop(core);
             shared.due_changed.notify_one();

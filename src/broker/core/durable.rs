@@ -11,7 +11,7 @@ use crate::broker::journal::{About, Due, Receipt};
 use crate::broker::keeper::{self, Desk, Past, Urgency};
 use crate::broker::promise::Pending;
 use crate::broker::queue::Room;
-use crate::broker::session::{Delivery, Found, RetainedCursor, Session};
+use crate::broker::session::{Delivery, Found, Hunger, RetainedCursor, Session};
 use crate::broker::subscribers::Slot;
 use crate::limits;
 use crate::model::{Message, Moment};
@@ -96,11 +96,37 @@ impl Core {
         Arc::new(slot)
     }
 
-    /// Notes that a session has a connection. Returns what its CONNACK waits for.
-    pub(super) fn note_attached(slot: &Slot) -> Option<Pending> {
+    /// Notes that a session has a connection, and that the one which ended by that is `over`. Returns what its CONNACK waits for: after a crash,
+    /// too, the client finds what it was told.
+    pub(super) fn note_attached(&self, slot: &Slot, over: Option<&Slot>) -> Option<Pending> {
         let mut receipt = Receipt::new(Urgency::Now);
         slot.session().note_about(false, Due::Now, Some(&mut receipt));
-        receipt.pending()
+        // Where both are on disk, the end of the one is in the commit that the beginning of the other is in, or before.
+        let was_kept = over.is_some_and(|over| over.session().last_id() != 0);
+        receipt.pending().or_else(|| Some(self.desk.as_ref().filter(|_| was_kept)?.flushed()))
+    }
+
+    /// A client has left. By a clock that is not set nobody knows when: that is noted once it is.
+    pub(super) fn note_undated(&mut self, client: &Arc<str>) {
+        let has_no_date = self.desk.as_ref().is_some_and(|desk| !desk.knows_the_time());
+        if has_no_date && self.undated.len() < limits::SESSIONS_MAX {
+            self.undated.insert(client.clone());
+        }
+    }
+
+    /// Notes by the clock, once that is set, that those are away of whom the file does not know since when: else their time would begin anew with
+    /// every start, and never be over on a board that is switched off more often than that.
+    pub(in crate::broker) fn date(&mut self) {
+        if self.undated.is_empty() || !self.desk.as_ref().is_some_and(|desk| desk.knows_the_time()) {
+            return;
+        }
+        for client in std::mem::take(&mut self.undated) {
+            let Some(life) = self.lives.get(&client) else { continue };
+            let mut session = life.slot.session();
+            if !session.is_connected() {
+                session.note_about(true, Due::Lazy, None);
+            }
+        }
     }
 
     /// What a life before left, as far as it is let in by now. Clients that are here already keep what they have. A session that is over, or that is
@@ -145,6 +171,7 @@ impl Core {
                 }
             });
         }
+        self.date();
         self.withdraw(guests, now);
         for slot in over {
             let left = slot.session().end();
@@ -169,13 +196,16 @@ impl Core {
         let (client, user) = (found.about.client.clone(), found.about.user.clone());
         let subscriptions = std::mem::take(&mut found.subscriptions);
         let ends = found.left.map(|left| now + left);
+        if found.left_ms.is_none() && ends.is_some() {
+            self.undated.insert(client.clone());
+        }
         let slot = self.place(found, room);
         for (asked, mut subscription, hungry) in subscriptions {
             subscription.since = self.number;
             slot.session().subscriptions.insert(asked.clone(), subscription.clone());
             self.enter(&slot, &subscription);
-            if hungry && subscription.group.is_none() {
-                slot.session().hunger(asked, RetainedCursor { subscription, after: None });
+            if let Some(Hunger { after }) = hungry.filter(|_| subscription.group.is_none()) {
+                slot.session().hunger(asked, RetainedCursor { subscription, after });
             }
         }
         if let Some(ends) = ends {

@@ -52,6 +52,10 @@ impl Core {
             let waiting = self.lives.get_mut(client).and_then(|life| life.will.take());
             wills.extend(waiting.map(|will| will.message));
             self.remove(&slot.client);
+            if let Some(desk) = &self.desk {
+                // The answer does not wait for it, but whoever has it may pull the plug soon.
+                desk.hurry();
+            }
         }
         let is_forgotten = !self.lives.contains_key(client);
         Ok(Kicked { report: KickReport { was_connected: connected.is_some(), is_forgotten }, wills })

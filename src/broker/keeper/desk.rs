@@ -135,6 +135,11 @@ impl Desk {
         self.committed.load(Ordering::Acquire)
     }
 
+    /// Whether the wall clock is set, so that what is written has a date.
+    pub(in crate::broker) fn knows_the_time(&self) -> bool {
+        self.clock.wall().synced
+    }
+
     /// Lays down what a session noted; `waker` is told when it is on disk. Returns the commit that it will be in.
     pub(in crate::broker) fn lay(&self, session: i64, entries: Vec<Entry>, waker: Option<Arc<Notify>>) -> u64 {
         let mut guard = self.tray();
@@ -178,7 +183,7 @@ impl Desk {
     }
 
     /// Resolves when all that lies here is on disk.
-    pub(super) fn flushed(&self) -> Pending {
+    pub(in crate::broker) fn flushed(&self) -> Pending {
         let (tell, told) = oneshot::channel();
         let mut tray = self.tray();
         tray.waiters.push(tell);
@@ -245,7 +250,7 @@ impl Desk {
     }
 
     /// What lies here is to be written at once.
-    pub(super) fn hurry(&self) {
+    pub(in crate::broker) fn hurry(&self) {
         self.tray().is_urgent = true;
         self.changed.notify_one();
     }

@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 
 use super::super::journal::{About, Entry, Op, Sent, Stub};
 use super::super::promise::Broken;
-use super::super::session::{Delivery, Subscription};
+use super::super::session::{Delivery, Hunger, Subscription};
 use crate::clock::Clock;
 use crate::model::{Message, Moment, TopicFilter};
 
@@ -37,7 +37,7 @@ pub(super) enum Body {
 #[derive(Debug, Default)]
 pub(super) struct Gathered {
     pub(super) sessions: BTreeMap<i64, SessionState>,
-    pub(super) subscriptions: BTreeMap<(i64, TopicFilter), Option<(Subscription, bool)>>,
+    pub(super) subscriptions: BTreeMap<(i64, TopicFilter), Option<(Subscription, Option<Hunger>)>>,
     pub(super) places: BTreeMap<(i64, i64), Place>,
     pub(super) bodies: BTreeMap<i64, Body>,
     /// Whether the packet id is held.

@@ -26,7 +26,7 @@ use super::retained::Outcome;
 use crate::clock::Clock;
 use crate::health::{Health, Pulse, Supervised};
 use crate::limits;
-use crate::model::{Message, Moment};
+use crate::model::{Message, Moment, TopicName};
 use crate::mqtt::properties;
 use crate::store::{Opened, Sessions, StoreError};
 use desk::{Batch, Look};
@@ -110,7 +110,7 @@ impl Keeper {
         let thread = std::thread::Builder::new()
             .name("sessions".into())
             .spawn(move || {
-                let past = match thread.read() {
+                let past = match thread.read(&pulse) {
                     Err(error) if error.is_in_use() => {
                         // Whoever asked has gone: then nobody needs the answer.
                         let _ = tell.send(Err(error));
@@ -196,6 +196,13 @@ impl Keeper {
             }
             _ => None,
         }
+    }
+
+    /// Whether a change of this topic waits to be written.
+    pub(super) fn is_noted(&self, topic: &TopicName) -> bool {
+        let Some(desk) = &self.desk else { return false };
+        let tray = desk.tray();
+        tray.due.contains_key(topic) || tray.lazy.contains_key(topic)
     }
 
     /// Notes a retained message for a file that does not know it.
@@ -285,7 +292,7 @@ impl Work {
         loop {
             let Some(batch) = self.wait(pulse) else { return };
             let is_last = batch.is_last;
-            match self.write(&batch) {
+            match self.write(&batch, pulse) {
                 Ok(Written::NotYet) => {
                     self.desk.postpone(batch);
                     continue;
@@ -350,7 +357,7 @@ impl Work {
     }
 
     /// Writes a batch to a file that is where it should be; one that is missing is opened.
-    fn write(&mut self, batch: &Batch) -> Result<Written, StoreError> {
+    fn write(&mut self, batch: &Batch, pulse: &Pulse) -> Result<Written, StoreError> {
         if self.store.as_ref().is_some_and(|store| !store.is_there()) {
             // What is written to a file without a name is gone with the process.
             self.store = None;
@@ -362,9 +369,10 @@ impl Work {
             }
             return Ok(Written::All);
         }
-        let (store, mut past) = self.read()?;
+        let (store, mut past) = self.read(pulse)?;
         self.store = Some(store);
         self.stale = std::mem::take(&mut past.stale);
+        past.retained.retain(|found| !batch.retained.contains_key(&found.message.topic));
         let had_one = std::mem::replace(&mut self.had_one, true);
         if let Some(home) = self.home.get() {
             home.adopt(past);
@@ -378,8 +386,8 @@ impl Work {
     }
 
     /// Opens the file and takes in what waits in it.
-    fn read(&self) -> Result<(Sessions, Past), StoreError> {
-        let (store, past) = restore::read(&self.path, &*self.desk.clock)?;
+    fn read(&self, pulse: &Pulse) -> Result<(Sessions, Past), StoreError> {
+        let (store, past) = restore::read(&self.path, &*self.desk.clock, pulse)?;
         let mut tray = self.desk.tray();
         for (id, message, queues) in &past.bodies {
             tray.bodies.restore(*id, message, *queues);

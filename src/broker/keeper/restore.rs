@@ -12,9 +12,10 @@ use std::time::Duration;
 use super::tell_quarantine;
 use crate::broker::conversation::subscribing::take_apart;
 use crate::broker::journal::{About, Sent};
-use crate::broker::session::{Delivery, Found, Subscription};
+use crate::broker::session::{Delivery, Found, Hunger, Subscription};
 use crate::broker::subscribers::ByGroup;
 use crate::clock::Clock;
+use crate::health::Pulse;
 use crate::model::{GatewayId, Message, Moment, Origin, TopicName};
 use crate::mqtt::properties;
 use crate::store::{
@@ -63,12 +64,12 @@ impl Stale {
 
 /// Opens the file and reads it. A damaged one is moved away, and a new one begun. What has expired is taken out of it, if the disk takes that: a
 /// full one must not cost what is in the file.
-pub(super) fn read(path: &Path, clock: &dyn Clock) -> Result<(Sessions, Past), StoreError> {
+pub(super) fn read(path: &Path, clock: &dyn Clock, pulse: &Pulse) -> Result<(Sessions, Past), StoreError> {
     let (mut store, opened) = Sessions::open(path)?;
     tell_quarantine(&opened, path);
-    let mut reader = Reader { clock, sessions: HashMap::new(), bodies: HashMap::new(), gone: Vec::new() };
+    let mut reader = Reader { clock, pulse, sessions: HashMap::new(), bodies: HashMap::new(), gone: Vec::new() };
     let mut topics = Vec::new();
-    match retained(&store, clock, &mut topics).and_then(|retained| Ok((retained, reader.read(&store)?))) {
+    match retained(&store, clock, pulse, &mut topics).and_then(|retained| Ok((retained, reader.read(&store)?))) {
         Ok((retained, ())) => {
             let (sessions, bodies) = reader.finish();
             let mut stale = Stale { topics, rows: reader.gone };
@@ -91,11 +92,20 @@ pub(super) fn read(path: &Path, clock: &dyn Clock) -> Result<(Sessions, Past), S
     }
 }
 
-fn retained(store: &Sessions, clock: &dyn Clock, stale: &mut Vec<String>) -> Result<Vec<FoundRetained>, StoreError> {
+fn retained(
+    store: &Sessions,
+    clock: &dyn Clock,
+    pulse: &Pulse,
+    stale: &mut Vec<String>,
+) -> Result<Vec<FoundRetained>, StoreError> {
     let mut found = Vec::new();
-    store.each_retained(|row| match restore_retained(&row, clock) {
-        Some(message) => found.push(message),
-        None => stale.push(row.topic.to_owned()),
+    store.each_retained(|row| {
+        // A card may be slow, and there may be much of it.
+        pulse.beat(clock.now());
+        match restore_retained(&row, clock) {
+            Some(message) => found.push(message),
+            None => stale.push(row.topic.to_owned()),
+        }
     })?;
     Ok(found)
 }
@@ -131,6 +141,7 @@ struct Waiting {
 
 struct Reader<'c> {
     clock: &'c dyn Clock,
+    pulse: &'c Pulse,
     sessions: HashMap<i64, Found>,
     bodies: HashMap<i64, Waiting>,
     /// What is in the file for nobody.
@@ -183,10 +194,12 @@ impl Reader<'_> {
             identifier: row.identifier,
             since: 0,
         };
-        found.subscriptions.push((asked.whole, subscription, row.hungry));
+        let after = row.after.and_then(|topic| TopicName::parse(topic).ok());
+        found.subscriptions.push((asked.whole, subscription, row.hungry.then_some(Hunger { after })));
     }
 
     fn body(&mut self, row: &BodyRow<'_>) {
+        self.pulse.beat(self.clock.now());
         let known = TopicName::parse(row.topic).ok().and_then(|topic| {
             let properties = match row.properties {
                 Some(block) => Some(Arc::new(properties::decode(block).ok()?.0.message)),
@@ -207,6 +220,7 @@ impl Reader<'_> {
     }
 
     fn queued(&mut self, row: &QueuedRow<'_>) {
+        self.pulse.beat(self.clock.now());
         let Some(found) = self.sessions.get_mut(&row.session) else { return };
         found.last_row = found.last_row.max(row.row);
         let sent = row.sent.map(|sent| Sent { packet_id: sent.packet_id, turn: sent.turn });

@@ -5,7 +5,7 @@ use super::gather::{Body, Gathered, Place};
 use super::restore::Stale;
 use crate::broker::journal::Sent;
 use crate::broker::session::Delivery;
-use crate::model::Qos;
+use crate::model::{Qos, TopicName};
 use crate::mqtt::properties;
 use crate::store::{
     BodyRow, OnWire, QueuedRow, RetainedChange, RetainedRow, SessionChange, SessionRow, Sessions, StoreError,
@@ -86,7 +86,8 @@ fn changes<'a>(gathered: &'a Gathered, kept: &'a Kept) -> impl Iterator<Item = S
             qos: subscription.qos,
             no_local: subscription.no_local,
             retain_as_published: subscription.retain_as_published,
-            hungry: *hungry,
+            hungry: hungry.is_some(),
+            after: hungry.as_ref().and_then(|hungry| hungry.after.as_ref()).map(TopicName::as_str),
             identifier: subscription.identifier,
         }),
     });

@@ -110,3 +110,15 @@ fn what_is_left_of_a_life_is_never_more_than_it_had() {
     assert_eq!(left(0), Some(Duration::from_secs(60)));
     assert_eq!(left(1_000_000), None);
 }
+
+#[tokio::test]
+async fn damage_that_is_found_at_the_end_costs_the_file_and_nothing_that_is_in_memory() {
+    let directory = tempfile::tempdir().unwrap();
+    let (keeper, _) = open(directory.path()).await;
+    keeper.note(&message("a", "1"), Outcome::Kept, Urgency::Now).unwrap().await.unwrap();
+    keeper.note(&message("lazy", "1"), Outcome::Kept, Urgency::Lazy);
+    crate::store::sessions::damage(&directory.path().join("sessions.db"), "retained");
+    keeper.stop().await;
+    // Nobody is at home here to say again what was written before.
+    assert_eq!(open(directory.path()).await.1, ["lazy=1"]);
+}

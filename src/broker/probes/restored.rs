@@ -1,13 +1,19 @@
 //! What a broker makes of the sessions that a file tells of: who is let in by now, who inherits, and what the file holds afterwards.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use super::harness::{Raw, eventually, publish, routings, settings, start};
+use super::harness::{NoUplink, PATIENCE, Raw, eventually, publish, routings, settings, start};
 use crate::broker::{Broker, FilterTemplate, Settings, User};
-use crate::model::Qos::{self, AtLeastOnce, ExactlyOnce};
-use crate::model::TopicFilter;
+use crate::clock::FakeClock;
+use crate::health::Health;
+use crate::model::Qos::{self, AtLeastOnce, AtMostOnce, ExactlyOnce};
+use crate::model::clients::Kick;
+use crate::model::{Timestamp, TopicFilter};
 use crate::mqtt::server::Version::V5;
-use crate::store::{BodyRow, QueuedRow, SessionChange, SessionRow, Sessions, SubscriptionRow};
+use crate::store::{
+    BodyRow, QueuedRow, RetainedChange, RetainedRow, SessionChange, SessionRow, Sessions, SubscriptionRow,
+};
 
 const FOR_EVER: [u8; 5] = [0x11, 0xff, 0xff, 0xff, 0xff];
 
@@ -40,6 +46,7 @@ fn subscription(session: i64, asked: &str) -> SubscriptionRow<'_> {
         no_local: false,
         retain_as_published: false,
         hungry: false,
+        after: None,
         identifier: None,
     }
 }
@@ -202,4 +209,121 @@ async fn a_file_that_can_be_read_late_holds_one_session_of_a_client_from_its_fir
     assert!(present);
     away.expect(&publish(V5, "t", b"for away", AtLeastOnce, false, 1)).await;
     broker.kill().await;
+}
+
+#[tokio::test]
+async fn retained_messages_that_were_on_their_way_at_a_kill_go_on_where_they_were() {
+    let directory = tempfile::tempdir().unwrap();
+    let broker = begin(directory.path()).await;
+    let mut publisher = Raw::connect(&broker, V5, "pub").await;
+    for (id, topic) in (1..).zip(["r/a", "r/b", "r/c"]) {
+        publisher.publish(topic, b"x", ExactlyOnce, true, id).await;
+        publisher.expect(&[0x50, 2, 0, id.to_be_bytes()[1]]).await;
+    }
+    // One at a time on its wire.
+    let narrow = [&FOR_EVER[..], &[0x21, 0, 1]].concat();
+    let (mut raw, _) = Raw::connect_with(&broker, V5, "sub", 0, &narrow).await;
+    raw.subscribe("r/#", 2).await;
+    let first = publish(V5, "r/a", b"x", ExactlyOnce, true, 1);
+    raw.expect(&first).await;
+    broker.kill().await;
+    let broker = begin(directory.path()).await;
+    let (mut raw, present) = resume(&broker, "sub").await;
+    assert!(present);
+    raw.expect(&[&[first[0] | 0x08], &first[1..]].concat()).await;
+    for (id, topic) in [(2, "r/b"), (3, "r/c")] {
+        raw.expect(&publish(V5, topic, b"x", ExactlyOnce, true, id)).await;
+    }
+    raw.expect_silence().await;
+    broker.kill().await;
+    let broker = begin(directory.path()).await;
+    let (mut raw, _) = resume(&broker, "sub").await;
+    for (id, topic) in [(1, "r/a"), (2, "r/b"), (3, "r/c")] {
+        let again = publish(V5, topic, b"x", ExactlyOnce, true, id);
+        raw.expect(&[&[again[0] | 0x08], &again[1..]].concat()).await;
+    }
+    raw.expect_silence().await;
+    broker.kill().await;
+}
+
+#[tokio::test]
+async fn retained_messages_of_a_file_that_can_be_read_late_are_there_unless_something_newer_is() {
+    let directory = tempfile::tempdir().unwrap();
+    let before = directory.path().join("before.db");
+    let row = |topic, payload| {
+        let (qos, expires_ms, properties) = (AtLeastOnce, None, None);
+        RetainedChange::Keep(RetainedRow { topic, qos, expires_ms, properties, payload })
+    };
+    let rows = [row("r/a", &b"old"[..]), row("r/b", b"old")];
+    Sessions::open(&before).unwrap().0.write(rows, []).unwrap();
+    std::fs::create_dir(file(directory.path())).unwrap();
+    let broker = begin(directory.path()).await;
+    let mut publisher = Raw::connect(&broker, V5, "pub").await;
+    publisher.publish("r/a", b"new", AtMostOnce, true, 0).await;
+    publisher.expect_silence().await;
+    std::fs::remove_dir(file(directory.path())).unwrap();
+    std::fs::rename(&before, file(directory.path())).unwrap();
+    publisher.publish("r/c", b"new", AtLeastOnce, true, 1).await;
+    publisher.expect(&[0x40, 2, 0, 1]).await;
+    for _ in 0..2 {
+        let mut raw = Raw::connect(&broker, V5, "sub").await;
+        raw.subscribe("r/#", 0).await;
+        for (topic, payload) in [("r/a", &b"new"[..]), ("r/b", b"old"), ("r/c", b"new")] {
+            raw.expect(&publish(V5, topic, payload, AtMostOnce, true, 0)).await;
+        }
+    }
+    broker.kill().await;
+}
+
+/// One whose clock stands still, so that nothing is written for the sake of time.
+async fn begin_timeless(directory: &Path, clock: &FakeClock) -> Broker {
+    let (uplink, clock) = (Arc::new(NoUplink), Arc::new(clock.clone()));
+    Broker::start(kept(directory), uplink, clock, &Health::new()).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_session_that_ends_by_a_clean_start_or_by_hand_is_not_there_again_after_a_kill() {
+    let directory = tempfile::tempdir().unwrap();
+    let broker = begin_timeless(directory.path(), &FakeClock::new(0)).await;
+    for client in ["clean", "forgotten"] {
+        resume(&broker, client).await.0.subscribe("t", 1).await;
+    }
+    assert_eq!(found(directory.path())[..2], [2, 2]);
+    let _clean = Raw::connect(&broker, V5, "clean").await;
+    assert_eq!(found(directory.path())[..2], [1, 1], "when it is welcome");
+    broker.clients().kick(&Kick { client: "forgotten".into(), forget: true }).unwrap();
+    eventually("the other is gone too", async || found(directory.path())[..2] == [0, 0]).await;
+    broker.kill().await;
+}
+
+fn left_ms(directory: &Path) -> Option<i64> {
+    let mut left = None;
+    Sessions::open(&file(directory)).unwrap().0.each_session(|row| left = row.left_ms).unwrap();
+    left
+}
+
+#[tokio::test]
+async fn a_session_that_had_its_connection_at_a_crash_has_left_with_it_once_the_clock_is_set() {
+    const NOW_MS: i64 = 1_795_396_500_000;
+    let directory = tempfile::tempdir().unwrap();
+    let had_it = SessionChange::Session(SessionRow { expiry_s: 3_600, ..session(1, "c", None) });
+    left_behind(&file(directory.path()), &[had_it]);
+    let clock = FakeClock::new(NOW_MS);
+    clock.set_wall(Timestamp { unix_ms: 0, synced: false, at: None });
+    let broker = begin_timeless(directory.path(), &clock).await;
+    broker.stop(PATIENCE).await;
+    assert_eq!(left_ms(directory.path()), None, "nobody knows when");
+    let broker = begin_timeless(directory.path(), &clock).await;
+    clock.set_wall(Timestamp { unix_ms: NOW_MS, synced: true, at: None });
+    broker.shared.due_changed.notify_one();
+    eventually("it has a date", async || {
+        clock.advance(crate::limits::SESSION_LAZY);
+        crate::store::sessions::rows(&file(directory.path()), "session WHERE left_ms IS NOT NULL") == 1
+    })
+    .await;
+    broker.kill().await;
+    let left = left_ms(directory.path());
+    let broker = begin_timeless(directory.path(), &clock).await;
+    broker.stop(PATIENCE).await;
+    assert_eq!(left_ms(directory.path()), left, "it is not moved by another start");
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use super::{Delivery, RetainedCursor, Session, Subscription};
+use super::{Delivery, Hunger, RetainedCursor, Session, Subscription};
 use crate::broker::journal::{About, Due, Op, Receipt, Sent};
 use crate::broker::promise::Promise;
 use crate::broker::queue::Room;
@@ -21,7 +21,7 @@ pub(in crate::broker) struct Found {
     /// How long it lives without a connection from now on; `None` for ever, zero when it is over.
     pub(in crate::broker) left: Option<Duration>,
     /// Filters as they were asked for; and whether retained messages are still to be sent.
-    pub(in crate::broker) subscriptions: Vec<(TopicFilter, Subscription, bool)>,
+    pub(in crate::broker) subscriptions: Vec<(TopicFilter, Subscription, Option<Hunger>)>,
     /// What was on the wire, in the order of sending.
     pub(in crate::broker) wire: Vec<(i64, Option<Delivery>, Sent)>,
     /// What waits, in its order.
@@ -95,7 +95,7 @@ impl Session {
 
     /// Retained messages are still to be sent for a subscription of a life before.
     pub(in crate::broker) fn hunger(&mut self, asked: TopicFilter, cursor: RetainedCursor) {
-        self.hungry.push(asked);
+        self.hungry.insert(asked, Hunger { after: cursor.after.clone() });
         self.add_cursor(cursor);
     }
 
@@ -112,7 +112,7 @@ impl Session {
         }
         self.note_about(self.attachment.is_none(), Due::Lazy, None);
         for (asked, subscription) in &self.subscriptions {
-            let hungry = self.hungry.contains(asked);
+            let hungry = self.hungry.get(asked).cloned();
             let (asked, subscription) = (asked.clone(), subscription.clone());
             self.diary.note_lazily(Op::Subscribed { asked, subscription, hungry });
         }
@@ -139,15 +139,23 @@ impl Session {
         }
     }
 
-    /// Notes which subscriptions have had their retained messages, once the last that was read is on its way.
-    pub(super) fn settle_hunger(&mut self) {
-        if !self.diary.is_kept() || !self.is_done_with_retained() {
+    /// Notes how far the retained messages that were read are on their way, `now` with this one: in the commit that has its row, so that a crash
+    /// repeats none of those that are to come once.
+    pub(super) fn settle_hunger(&mut self, now: Option<&Delivery>) {
+        let Some(asked) = self.reading.as_ref().filter(|_| self.diary.is_kept()) else { return };
+        let has_more = self.retained_cursors.front().is_some_and(|cursor| cursor.subscription.filter == *asked);
+        let hungry = if has_more || !self.retained_ready.is_empty() {
+            let Some(delivery) = now.filter(|delivery| delivery.row != 0) else { return };
+            let Some(hunger) = self.hungry.get_mut(asked) else { return };
+            hunger.after = Some(delivery.message.topic.clone());
+            Some(hunger.clone())
+        } else if self.hungry.remove(asked).is_some() {
+            None
+        } else {
             return;
-        }
-        for asked in std::mem::take(&mut self.hungry) {
-            if let Some(subscription) = self.subscriptions.get(&asked).cloned() {
-                self.diary.note_lazily(Op::Subscribed { asked, subscription, hungry: false });
-            }
+        };
+        if let Some(subscription) = self.subscriptions.get(asked).cloned() {
+            self.diary.note_lazily(Op::Subscribed { asked: asked.clone(), subscription, hungry });
         }
     }
 }

@@ -1,4 +1,5 @@
-use super::super::journal::Receipt;
+use super::super::journal::{About, Receipt};
+use super::super::keeper::Urgency;
 use super::super::queue::Room;
 use super::super::wire::Recorded;
 use super::*;
@@ -202,4 +203,26 @@ fn a_session_that_ends_with_its_connection_keeps_nothing_while_away() {
     session.detach();
     assert_eq!(session.push_plain(delivery("a", Qos::ExactlyOnce)), Pushed::Away);
     assert_eq!(session.backlog(), 0);
+}
+
+#[test]
+fn whoever_asks_again_for_retained_messages_is_answered_when_the_disk_knows_that() {
+    let mut session = online(8, 8);
+    let about = About { client: "c".into(), user: None, peer: None, expiry_s: u32::MAX };
+    session.become_durable(1, about);
+    let asked = TopicFilter::parse("t").unwrap();
+    let subscription = Subscription {
+        filter: asked.clone(),
+        group: None,
+        qos: Qos::ExactlyOnce,
+        no_local: false,
+        retain_as_published: false,
+        identifier: None,
+        since: 0,
+    };
+    for (wanted, waits) in [(true, true), (true, true), (false, false)] {
+        let mut receipt = Receipt::new(Urgency::Now);
+        session.subscribe(&asked, subscription.clone(), wanted, &mut receipt);
+        assert_eq!(receipt.pending().is_some(), waits, "wanted: {wanted}");
+    }
 }

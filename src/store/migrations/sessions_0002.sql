@@ -15,6 +15,7 @@ CREATE TABLE subscription(
     asked      TEXT NOT NULL,       -- the filter as it was asked for, `$share/<group>/` included
     options    INTEGER NOT NULL,    -- QoS; 4: no local; 8: retain as published; 16: its retained messages are not all sent yet
     identifier INTEGER,
+    after      TEXT,                -- while they are not: the topic of the last that is on its way
     PRIMARY KEY(session, asked)
 ) WITHOUT ROWID;
 

@@ -5,7 +5,7 @@ mod queues;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
-pub(crate) use tests::{allow, forbid, rows};
+pub(crate) use tests::{allow, damage, forbid, rows};
 
 use std::path::Path;
 

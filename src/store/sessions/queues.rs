@@ -38,6 +38,8 @@ pub struct SubscriptionRow<'a> {
     pub retain_as_published: bool,
     /// Whether retained messages are still to be sent for it.
     pub hungry: bool,
+    /// While they are: the topic of the last one that is on its way.
+    pub after: Option<&'a str>,
     /// Its identifier.
     pub identifier: Option<u32>,
 }
@@ -150,8 +152,8 @@ pub(super) fn write<'a>(
                     | flag(row.retain_as_published, RETAIN)
                     | flag(row.hungry, HUNGRY);
                 run(
-                    "INSERT OR REPLACE INTO subscription(session, asked, options, identifier) VALUES (?1, ?2, ?3, ?4)",
-                    params![row.session, row.asked, options, row.identifier],
+                    "INSERT OR REPLACE INTO subscription(session, asked, options, identifier, after) VALUES (?1, ?2, ?3, ?4, ?5)",
+                    params![row.session, row.asked, options, row.identifier, row.after],
                 )?
             }
             SessionChange::Unsubscribed(session, asked) => {
@@ -239,8 +241,10 @@ impl Sessions {
     /// # Errors
     /// As above.
     pub fn each_subscription(&self, mut show: impl FnMut(SubscriptionRow<'_>)) -> Result<(), StoreError> {
-        self.each("SELECT session, asked, options, identifier FROM subscription", |row| {
-            let (Ok(asked), Ok((qos, options))) = (row.get_ref(1)?.as_str(), qos(row, 2)?) else {
+        self.each("SELECT session, asked, options, identifier, after FROM subscription", |row| {
+            let (Ok(asked), Ok((qos, options)), Ok(after)) =
+                (row.get_ref(1)?.as_str(), qos(row, 2)?, row.get_ref(4)?.as_str_or_null())
+            else {
                 return Ok(Err("a subscription is none"));
             };
             let has = |flag| options & flag != 0;
@@ -251,6 +255,7 @@ impl Sessions {
                 no_local: has(NO_LOCAL),
                 retain_as_published: has(RETAIN),
                 hungry: has(HUNGRY),
+                after,
                 identifier: row.get(3)?,
             });
             Ok(Ok(()))

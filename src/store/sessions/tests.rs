@@ -15,6 +15,17 @@ pub(crate) fn forbid(path: &Path, what: &str) {
     Connection::open(path).unwrap().execute_batch(&refuse).unwrap();
 }
 
+/// Nothing can be read of the table any more, nor written to it.
+pub(crate) fn damage(path: &Path, table: &str) {
+    let connection = Connection::open(path).unwrap();
+    connection.busy_timeout(std::time::Duration::from_secs(20)).unwrap();
+    let elsewhere = format!(
+        "PRAGMA writable_schema = ON; UPDATE sqlite_schema SET rootpage = 99999 WHERE name = '{table}';
+         PRAGMA schema_version = 99;"
+    );
+    connection.execute_batch(&elsewhere).unwrap();
+}
+
 /// It does by now.
 pub(crate) fn allow(path: &Path) {
     let connection = Connection::open(path).unwrap();
@@ -88,6 +99,7 @@ fn a_session_is_read_as_it_was_written_and_its_end_takes_all_of_it() {
         no_local: false,
         retain_as_published: true,
         hungry: true,
+        after: Some("a/b"),
         identifier: Some(268_435_455),
     };
     let body = BodyRow {

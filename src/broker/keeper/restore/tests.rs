@@ -13,7 +13,7 @@ fn left(changes: &[SessionChange<'_>], clock: &FakeClock) -> Option<Option<u64>>
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("sessions.db");
     Sessions::open(&path).unwrap().0.write([], changes.iter().copied()).unwrap();
-    let (_, past) = read(&path, clock).unwrap();
+    let (_, past) = read(&path, clock, &Pulse::default()).unwrap();
     past.sessions.first().map(|found| found.left.map(|left| left.as_secs()))
 }
 
@@ -77,7 +77,7 @@ fn what_has_expired_or_is_for_nobody_is_taken_out_of_the_file() {
         SessionChange::Queued(queued(1, 3, 3)),
     ];
     Sessions::open(&path).unwrap().0.write([], changes).unwrap();
-    let (store, past) = read(&path, &clock).unwrap();
+    let (store, past) = read(&path, &clock, &Pulse::default()).unwrap();
     let lives: Vec<_> = past.sessions[0].queue.iter().map(|it| it.expires.unwrap() - clock.now()).collect();
     assert_eq!(
         lives,
@@ -103,7 +103,7 @@ fn a_message_that_expired_on_the_wire_goes_on_so_that_its_packet_id_is_not_taken
         SessionChange::Queued(queued(1, 2, 1)),
     ];
     Sessions::open(&path).unwrap().0.write([], changes).unwrap();
-    let (store, past) = read(&path, &clock).unwrap();
+    let (store, past) = read(&path, &clock, &Pulse::default()).unwrap();
     let (row, delivery, sent) = &past.sessions[0].wire[0];
     assert_eq!((*row, sent.packet_id), (1, 3));
     assert!(delivery.as_ref().is_some_and(|delivery| delivery.is_expired(clock.now())));
@@ -119,7 +119,7 @@ fn of_two_sessions_of_one_client_the_one_that_was_there_last_comes_first() {
     let changes =
         [session(1, 7_200, Some(5)), session(2, 7_200, Some(7)), session(3, 7_200, None), session(4, 60, Some(6))];
     Sessions::open(&path).unwrap().0.write([], changes).unwrap();
-    let (_, past) = read(&path, &clock).unwrap();
+    let (_, past) = read(&path, &clock, &Pulse::default()).unwrap();
     let ids: Vec<_> = past.sessions.iter().map(|found| found.id).collect();
     assert_eq!(ids, [3, 2, 4, 1]);
 }
@@ -132,7 +132,7 @@ fn what_cannot_be_taken_out_costs_nothing_else_of_the_file_and_is_for_the_next_c
     let changes = [session(1, u32::MAX, None), body(4, None, &properties)];
     Sessions::open(&path).unwrap().0.write([], changes).unwrap();
     crate::store::sessions::forbid(&path, "DELETE ON body");
-    let (store, past) = read(&path, &FakeClock::new(10 * HOUR_MS)).unwrap();
+    let (store, past) = read(&path, &FakeClock::new(10 * HOUR_MS), &Pulse::default()).unwrap();
     assert_eq!(past.sessions.len(), 1);
     assert_eq!(past.stale.sessions().collect::<Vec<_>>(), [SessionChange::BodyGone(4)]);
     assert_eq!(bodies_and_rows(&store).0, [4]);
