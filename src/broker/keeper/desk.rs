@@ -37,6 +37,10 @@ pub(super) struct Tray {
     /// The thread wants what lies here as soon as it is complete.
     is_wanted: bool,
     ready: Option<Batch>,
+    /// After a commit that failed: nothing that nobody waits for is tried before.
+    not_before: Option<Moment>,
+    /// A commit failed of which parts may be found in the file after a crash; none has succeeded since.
+    is_uncertain: bool,
     /// The number of the commit that what lies here will be in.
     commit: u64,
     pub(super) is_stopping: bool,
@@ -87,6 +91,7 @@ impl Drop for Hold<'_> {
 }
 
 /// What the thread finds when it looks.
+#[expect(clippy::large_enum_variant, reason = "made once for a commit, and taken apart at once")]
 pub(super) enum Look {
     Killed,
     Batch(Batch),
@@ -108,6 +113,8 @@ impl Desk {
             linger_at: None,
             soon_at: None,
             holds: 0,
+            not_before: None,
+            is_uncertain: false,
             is_wanted: false,
             ready: None,
             commit: 1,
@@ -214,6 +221,9 @@ impl Desk {
     /// The batch is on disk.
     pub(super) fn done(&self, batch: Batch) {
         self.committed.store(batch.commit, Ordering::Release);
+        let mut tray = self.tray();
+        (tray.not_before, tray.is_uncertain) = (None, false);
+        drop(tray);
         let Batch { waiters, sessions, .. } = batch;
         for waiter in waiters {
             // A publisher that has gone does not wait any more.
@@ -222,36 +232,42 @@ impl Desk {
         sessions.written();
     }
 
-    /// The batch could not be written: it waits for the next attempt, unless something newer was said in the meantime.
-    pub(super) fn failed(&self, batch: Batch, broken: &Broken) {
-        let Batch { retained, waiters, sessions, .. } = batch;
+    /// The batch could not be written: it waits for the next attempt, unless something newer was said in the meantime. `is_certain`: nothing of it
+    /// is in the file, whatever happens.
+    pub(super) fn failed(&self, batch: Batch, broken: &Broken, is_certain: bool) {
+        let Batch { retained, waiters, mut sessions, .. } = batch;
         for waiter in waiters {
             let _ = waiter.send(Err(broken.clone()));
         }
+        sessions.break_promises(broken);
         let again = self.clock.now() + limits::RETAINED_RETRY;
         let mut tray = self.tray();
+        tray.not_before = Some(again);
+        tray.is_uncertain |= !is_certain;
         if !retained.is_empty() {
             tray.due_at.get_or_insert(again);
         }
         if !sessions.is_empty() {
             tray.soon_at = Some(again);
         }
-        tray.put_back(retained, sessions, Some(broken));
+        tray.put_back(retained, sessions);
     }
 
     /// The batch is to be in the next commit, with what was laid down since.
     pub(super) fn postpone(&self, batch: Batch) {
         let Batch { retained, waiters, sessions, is_last, .. } = batch;
         let mut tray = self.tray();
-        tray.put_back(retained, sessions, None);
+        tray.put_back(retained, sessions);
         tray.waiters.extend(waiters);
-        tray.is_urgent = true;
+        (tray.is_urgent, tray.not_before) = (true, None);
         tray.is_stopping |= is_last;
     }
 
     /// What lies here is to be written at once.
     pub(in crate::broker) fn hurry(&self) {
-        self.tray().is_urgent = true;
+        let mut tray = self.tray();
+        (tray.is_urgent, tray.not_before) = (true, None);
+        drop(tray);
         self.changed.notify_one();
     }
 }
@@ -259,6 +275,10 @@ impl Desk {
 impl Tray {
     /// When something has to be written.
     fn due(&mut self, now: Moment) -> Option<Moment> {
+        let is_waited_for = self.sessions.waiting > 0 || !self.waiters.is_empty();
+        if let Some(at) = self.not_before.filter(|at| *at > now && !is_waited_for && !self.is_stopping) {
+            return Some(at);
+        }
         if self.is_stopping || self.is_urgent {
             return Some(now);
         }
@@ -272,13 +292,13 @@ impl Tray {
         [self.due_at, self.lazy_at, self.linger_at, self.soon_at].into_iter().flatten().min()
     }
 
-    fn put_back(&mut self, retained: Changes, sessions: Gathered, broken: Option<&Broken>) {
-        for (topic, change) in retained {
-            if !self.lazy.contains_key(&topic) {
-                self.due.entry(topic).or_insert(change);
-            }
+    fn put_back(&mut self, retained: Changes, sessions: Gathered) {
+        let newer = std::mem::replace(&mut self.due, retained);
+        self.due.extend(newer);
+        for topic in self.lazy.keys() {
+            self.due.remove(topic);
         }
-        self.sessions.put_back(sessions, broken);
+        self.sessions.put_back(sessions, !self.is_uncertain);
     }
 
     fn take(&mut self, now: Moment) -> Batch {

@@ -272,6 +272,10 @@ impl Gathered {
         self.sessions.insert(session, None);
         self.subscriptions.retain(|(of, _), _| *of != session);
         self.received.retain(|(of, _), _| *of != session);
+        self.drop_rows(session);
+    }
+
+    fn drop_rows(&mut self, session: i64) {
         let rows: Vec<_> = self.places.range((session, i64::MIN)..=(session, i64::MAX)).map(|(key, _)| *key).collect();
         for key in rows {
             if let Some(Place::New { stub, .. }) = self.places.remove(&key) {
@@ -280,67 +284,66 @@ impl Gathered {
         }
     }
 
-    /// Takes back what was not written, as far as nothing newer was laid down. With `broken` nobody waits for it any more.
-    pub(super) fn put_back(&mut self, back: Gathered, broken: Option<&Broken>) {
-        let keep = |stub: Option<Stub>| match broken {
-            None => stub,
-            Some(broken) => {
-                stub.map(|stub| stub.settle(Err(broken.clone())));
-                None
+    /// Nobody waits for any of it any more.
+    pub(super) fn break_promises(&mut self, broken: &Broken) {
+        let rows = self.places.values_mut().filter_map(|place| match place {
+            Place::New { stub, .. } => stub.take(),
+            Place::Sent { .. } | Place::Gone => None,
+        });
+        for stub in self.stubs.drain(..).chain(rows) {
+            stub.settle(Err(broken.clone()));
+        }
+    }
+
+    /// Takes back what was not written, as far as nothing newer was laid down. What is newer goes into what is older, of which there may be much:
+    /// publications wait meanwhile. With `is_certain` nothing of it is on disk, so that what has gone since leaves nothing.
+    pub(super) fn put_back(&mut self, back: Self, is_certain: bool) {
+        let newer = std::mem::replace(self, back);
+        self.waiting = newer.waiting;
+        let ended = newer.sessions.iter().filter(|(_, state)| state.is_none());
+        let ended: BTreeSet<i64> = ended.map(|(id, _)| *id).collect();
+        if !ended.is_empty() {
+            self.subscriptions.retain(|(of, _), _| !ended.contains(of));
+            self.received.retain(|(of, _), _| !ended.contains(of));
+            for session in ended {
+                self.drop_rows(session);
             }
-        };
-        self.stubs.extend(back.stubs.into_iter().filter_map(|stub| keep(Some(stub))));
-        let ended = |session: i64, now: &BTreeMap<i64, SessionState>| matches!(now.get(&session), Some(None));
-        for ((session, row), mut old) in back.places {
-            let stub = if let Place::New { stub, .. } = &mut old { keep(stub.take()) } else { None };
-            if ended(session, &self.sessions) {
-                self.settle(stub);
-                continue;
-            }
-            match (old, self.places.remove(&(session, row))) {
-                (Place::New { body, delivery, sent, .. }, None) => {
-                    self.places.insert((session, row), Place::New { body, delivery, sent, stub });
-                }
-                (Place::New { .. }, Some(Place::Sent { sent, released: true })) => {
-                    let sent = Some(sent);
-                    self.places.insert((session, row), Place::New { body: None, delivery: None, sent, stub });
-                }
-                (Place::New { body, delivery, .. }, Some(Place::Sent { sent, released: false })) => {
-                    let sent = Some(sent);
-                    self.places.insert((session, row), Place::New { body, delivery, sent, stub });
-                }
-                (Place::Sent { released: true, .. }, Some(Place::Sent { sent, .. })) => {
-                    self.places.insert((session, row), Place::Sent { sent, released: true });
-                }
-                (old, newer) => {
-                    self.places.insert((session, row), newer.unwrap_or(old));
-                    // It waits for what the row is by now, or for nothing where that goes.
-                    self.stubs.extend(stub);
+        }
+        self.sessions.extend(newer.sessions);
+        self.subscriptions.extend(newer.subscriptions);
+        self.received.extend(newer.received);
+        for ((session, row), place) in newer.places {
+            match place {
+                Place::Sent { sent, released } => self.send(session, row, sent, released),
+                Place::Gone => match self.places.remove(&(session, row)) {
+                    Some(Place::New { stub, .. }) if is_certain => self.stubs.extend(stub),
+                    other => {
+                        if let Some(Place::New { stub, .. }) = other {
+                            self.stubs.extend(stub);
+                        }
+                        self.places.insert((session, row), Place::Gone);
+                    }
+                },
+                Place::New { .. } => {
+                    if let Some(Place::New { stub, .. }) = self.places.insert((session, row), place) {
+                        self.stubs.extend(stub);
+                    }
                 }
             }
         }
-        for (key, old) in back.subscriptions {
-            if !ended(key.0, &self.sessions) {
-                self.subscriptions.entry(key).or_insert(old);
+        for (id, body) in newer.bodies {
+            match (self.bodies.remove(&id), body) {
+                (Some(Body::Put { .. }), Body::Gone) if is_certain => {}
+                (_, body) => drop(self.bodies.insert(id, body)),
             }
         }
-        for (key, old) in back.received {
-            if !ended(key.0, &self.sessions) {
-                self.received.entry(key).or_insert(old);
-            }
-        }
-        self.wakes.extend(back.wakes);
+        self.stubs.extend(newer.stubs);
+        self.wakes.extend(newer.wakes);
         // While nothing can be written, connections come and go.
         self.wakes.retain(|wake| Arc::strong_count(wake) > 1);
         self.wakes.sort_by_key(Arc::as_ptr);
         self.wakes.dedup_by(|one, other| Arc::ptr_eq(one, other));
-        self.wiped.extend(back.wiped);
-        for (id, old) in back.bodies {
-            self.bodies.entry(id).or_insert(old);
-        }
-        for (id, old) in back.sessions {
-            self.sessions.entry(id).or_insert(old);
-        }
+        self.wiped.extend(newer.wiped);
     }
 }
 

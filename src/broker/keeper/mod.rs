@@ -28,7 +28,7 @@ use crate::health::{Health, Pulse, Supervised};
 use crate::limits;
 use crate::model::{Message, Moment, TopicName};
 use crate::mqtt::properties;
-use crate::store::{Opened, Sessions, StoreError};
+use crate::store::{Condition, Opened, Sessions, StoreError};
 use desk::{Batch, Look};
 pub(super) use desk::{Desk, Hold};
 pub(super) use restore::Past;
@@ -309,7 +309,9 @@ impl Work {
                         tell_failure(&self.path, &error);
                     }
                     self.failed += 1;
-                    self.desk.failed(batch, &Broken::Store(error.to_string()));
+                    let is_certain =
+                        matches!(error.condition(), Condition::Full | Condition::ReadOnly | Condition::Inaccessible);
+                    self.desk.failed(batch, &Broken::Store(error.to_string()), is_certain);
                     if error.is_damage() && self.begin_anew(error.to_string()) && is_last && !began_anew {
                         // All of it lies there again, for the new file.
                         began_anew = true;

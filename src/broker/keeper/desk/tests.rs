@@ -98,3 +98,21 @@ fn a_hold_within_another_lasts_as_long_as_that() {
     drop(outer);
     assert_eq!(look(&desk), Some(1));
 }
+
+#[test]
+fn after_a_failure_what_nobody_waits_for_is_tried_later_and_what_somebody_waits_for_at_once() {
+    let (clock, desk, message) = bench();
+    lay(&desk, queued(&message), Due::Now, None);
+    let Look::Batch(batch) = desk.look(&mut desk.tray()) else { panic!("it is due") };
+    desk.failed(batch, &Broken::Store("full".into()), true);
+    lay(&desk, Op::Received(7), Due::Now, None);
+    assert_eq!(look(&desk), None);
+    let mut receipt = Receipt::new(Urgency::Now);
+    lay(&desk, Op::Received(8), Due::Now, Some(&mut receipt));
+    let Look::Batch(batch) = desk.look(&mut desk.tray()) else { panic!("somebody waits") };
+    assert_eq!((batch.sessions.places.len(), batch.sessions.received.len()), (1, 2));
+    desk.failed(batch, &Broken::Store("full".into()), true);
+    assert_eq!(look(&desk), None);
+    clock.advance(limits::RETAINED_RETRY);
+    assert_eq!(look(&desk), Some(3));
+}

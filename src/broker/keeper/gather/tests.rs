@@ -86,13 +86,14 @@ async fn what_could_not_be_written_comes_back_as_it_is_by_now() {
     }
     bench.lay(1, Op::Received(9), Some(&mut receipt));
     let pending = receipt.pending().unwrap();
-    let failed = bench.take();
+    let mut failed = bench.take();
     bench.lay(1, Op::Sent(1, sent(7)), None);
     bench.lay(1, Op::Released(2, sent(8), Some(message.clone())), None);
     bench.lay(1, Op::Gone(3, Some(message.clone())), None);
     bench.lay(1, Op::Forgotten(9), None);
     let broken = Broken::Store("full".into());
-    bench.gathered.put_back(failed, Some(&broken));
+    failed.break_promises(&broken);
+    bench.gathered.put_back(failed, false);
     assert_eq!(pending.await, Err(broken));
     let places = &bench.gathered.places;
     assert!(matches!(&places[&(1, 1)], Place::New { body: Some(1), sent: Some(it), .. } if *it == sent(7)));
@@ -111,7 +112,25 @@ fn nothing_of_a_session_that_has_ended_comes_back() {
     let failed = bench.take();
     bench.lay(1, Op::Gone(1, Some(message.clone())), None);
     bench.lay(1, Op::End, None);
-    bench.gathered.put_back(failed, Some(&Broken::Stopping));
+    bench.gathered.put_back(failed, false);
     assert!(bench.gathered.places.is_empty() && bench.gathered.received.is_empty());
     assert!(matches!(bench.gathered.sessions[&1], None));
+}
+
+#[tokio::test]
+async fn what_went_while_a_disk_was_full_leaves_nothing_and_who_came_meanwhile_still_waits() {
+    let mut bench = Bench::new();
+    let (message, other) = (message(), message());
+    bench.lay(1, Op::Queued(delivery(1, &message)), None);
+    let failed = bench.take();
+    bench.lay(1, Op::Gone(1, Some(message.clone())), None);
+    let mut receipt = Receipt::new(Urgency::Now);
+    bench.lay(1, Op::Queued(delivery(2, &other)), Some(&mut receipt));
+    let mut pending = receipt.pending().unwrap();
+    bench.gathered.put_back(failed, true);
+    assert_eq!(bench.gathered.places.keys().collect::<Vec<_>>(), [&(1, 2)]);
+    assert_eq!((bench.gathered.bodies.len(), bench.gathered.waiting), (1, 1));
+    assert!(tokio::time::timeout(std::time::Duration::ZERO, &mut pending).await.is_err());
+    bench.take().written();
+    pending.await.unwrap();
 }
