@@ -274,7 +274,8 @@ fn open(
     };
     let now = shared.clock.now();
     let attached = shared
-        .core()
+        .core_under(live)
+        .ok_or(Reason::ServerBusy)?
         .attach(client, connect.user.as_deref(), connect.clean_start, connect.will.clone(), attachment, now)
         .map_err(|_| Reason::ServerBusy)?;
     for will in &attached.wills {

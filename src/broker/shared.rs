@@ -135,6 +135,13 @@ impl Shared {
         self.core.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The same, while these settings are in force; `None` once they are not. A client that was let in by what a reload has changed meanwhile comes
+    /// behind everything that the reload took away.
+    pub(super) fn core_under(&self, live: &Live) -> Option<MutexGuard<'_, Core>> {
+        let core = self.core();
+        (self.revision() == live.revision).then_some(core)
+    }
+
     pub(super) fn live(&self) -> Arc<Live> {
         self.live.read().unwrap_or_else(PoisonError::into_inner).clone()
     }

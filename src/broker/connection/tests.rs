@@ -54,6 +54,21 @@ async fn nothing_more_is_heard_once_the_broker_stops() {
 }
 
 #[tokio::test]
+async fn a_login_that_a_reload_overtook_opens_nothing() {
+    let settings = harness::settings(Routing::Trie);
+    let shared = shared(settings.clone());
+    let connect = decoded(&harness::connect(Version::V5, "c", 0x02, &[], &[]));
+    let judged_by = shared.live();
+    shared.put_live(settings, None);
+    let open_by = |live: &Arc<Live>| {
+        let entry = arrival(live).entry();
+        open(&shared, &connect, &"c".into(), Arc::new(Access::All), live, entry).map(drop)
+    };
+    assert_eq!(open_by(&judged_by), Err(Reason::ServerBusy));
+    assert_eq!(open_by(&shared.live()), Ok(()));
+}
+
+#[tokio::test]
 async fn what_the_stream_holds_back_is_flushed_when_there_is_no_more_to_say() {
     let (mut line, mut peer) = line();
     let mut answer = [0; 2];

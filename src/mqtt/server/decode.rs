@@ -6,6 +6,7 @@ use bytes::Bytes;
 use mqtt_protocol_core::mqtt::packet::{PropertiesParse, Property, SubEntry, v3_1_1, v5_0};
 
 use super::{Refusal, Version, guarded, malformed, protocol};
+use crate::limits::SHARED_PAYLOAD_BYTES;
 use crate::model::{Payload, Properties, Qos, TopicName};
 use crate::mqtt::framing::Header;
 use crate::mqtt::properties;
@@ -110,7 +111,12 @@ pub fn decode_whole(version: Version, header: Header, packet: &Bytes) -> Result<
         return decode(version, header, body);
     }
     let (publish, at) = decode_publish(version, header.flags(), body)?;
-    Ok(Incoming::Publish(Publish { payload: packet.slice(header.header_len + at..).into(), ..publish }))
+    let payload = packet.slice(header.header_len + at..);
+    // A slice keeps the whole packet: not for a few bytes behind large properties.
+    let besides = packet.len() - payload.len();
+    let is_little = besides > payload.len().max(SHARED_PAYLOAD_BYTES);
+    let payload = if is_little { Bytes::copy_from_slice(&payload) } else { payload };
+    Ok(Incoming::Publish(Publish { payload: payload.into(), ..publish }))
 }
 
 fn packet_id(body: &[u8]) -> Result<u16, Refusal> {

@@ -190,6 +190,37 @@ mod tests {
     }
 
     #[test]
+    fn a_few_bytes_behind_large_properties_do_not_keep_the_packet() {
+        let name = "n".repeat(60_000);
+        let user = vec![(Arc::from(name.as_str()), Arc::from("v"))];
+        let properties = Some(Arc::new(Properties { user, ..Properties::default() }));
+        for (payload, is_shared) in [(&b"1"[..], false), (&[7; 70_000], true)] {
+            let topic = TopicName::parse("t").unwrap();
+            let message = Message {
+                properties: properties.clone(),
+                ..Message::new(topic, payload, Qos::AtMostOnce, false, Origin::Client)
+            };
+            let mut out = BytesMut::new();
+            let publish = OutPublish {
+                message: &message,
+                qos: Qos::AtMostOnce,
+                retain: false,
+                dup: false,
+                packet_id: 0,
+                expiry_s: None,
+                subscription_ids: &[],
+                alias: None,
+            };
+            assert!(put_publish(&mut out, Version::V5, &publish, usize::MAX));
+            let whole = out.freeze();
+            let header = framing::header(&whole, usize::MAX).unwrap().unwrap();
+            let Ok(Incoming::Publish(read)) = decode_whole(Version::V5, header, &whole) else { panic!("a PUBLISH") };
+            assert_eq!(*read.payload, *payload);
+            assert_eq!(read.payload.as_ptr() == whole[whole.len() - payload.len()..].as_ptr(), is_shared);
+        }
+    }
+
+    #[test]
     fn a_panic_in_the_parser_is_a_refusal() {
         let hook = std::panic::take_hook();
         std::panic::set_hook(Box::new(|_| {}));
