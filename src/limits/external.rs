@@ -23,7 +23,7 @@ pub const EXTERNAL_KEPT_BYTES: usize = 16 << 20;
 /// Messages of QoS 1 and 2 towards it that are unacknowledged. Packet ids of QoS 2 are these first ones: after a kill of the gateway it may hold
 /// a message that was half handed over under any of them, and each is released once before it is used again.
 pub const EXTERNAL_WINDOW: u16 = 100;
-/// Messages of QoS 1 and 2 from it that wait for the bridges' commits; at that number it is not read from until one is done. Told to it as Receive
+/// Messages of QoS 1 and 2 from it that wait for the bridges' commits; beyond that number it is not read from until one is done. Told to it as Receive
 /// Maximum where it speaks MQTT 5.
 pub const EXTERNAL_RECEIVE: u16 = 200;
 /// Bytes of such messages, likewise.

@@ -57,7 +57,7 @@ impl Engine {
         let (settle, settled) = mpsc::channel(usize::from(EXTERNAL_RECEIVE));
         let noted = shared.held();
         Self {
-            session: Session::new(Arc::clone(&settings), noted.clone()),
+            session: Session::new(Arc::clone(&settings), noted.clone(), shared.was_connected.load(Ordering::Relaxed)),
             noted,
             version: first(settings.version),
             shared,
@@ -235,8 +235,7 @@ impl Engine {
                 let outcome = self.session.receive(up.received(length), &mut self.shared.spool(), now);
                 if let Err(close) = outcome {
                     // What came before counts.
-                    let turn = self.session.turn(&mut self.shared.spool(), now, 0);
-                    turn.offers.into_iter().for_each(|offer| self.offer(offer));
+                    self.session.take_offers().into_iter().for_each(|offer| self.offer(offer));
                     self.close(&close).await;
                 }
             }
@@ -282,6 +281,7 @@ impl Engine {
         self.failed = 0;
         self.silent = 0;
         self.speaks_v5 |= self.version == Version::V5;
+        self.shared.was_connected.store(true, Ordering::Relaxed);
         self.tell(Some((State::Online, None)));
     }
 
@@ -347,6 +347,13 @@ impl Engine {
             (standing.waiting, standing.received, standing.sent, standing.dropped) = (waiting, received, sent, dropped);
             *standing != before
         });
+    }
+}
+
+/// Also when it ends by a fault of its own.
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.session.give_back(&mut self.shared.spool());
     }
 }
 

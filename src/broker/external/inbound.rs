@@ -32,6 +32,13 @@ struct Open {
     offered: bool,
 }
 
+impl Open {
+    /// Whether what comes after it may be offered: one that was refused may be refused once more.
+    fn is_in_order(&self) -> bool {
+        self.offered && self.before.is_none()
+    }
+}
+
 /// A handshake that is not over.
 #[derive(Debug, Clone, Copy)]
 struct Held {
@@ -119,7 +126,7 @@ impl Inbound {
                 if let Some(open) = self.open.remove(&serial) {
                     self.bytes -= size(&open.message);
                 }
-                if self.open.values().all(|open| open.offered) {
+                if self.open.values().all(Open::is_in_order) {
                     self.again = None;
                 }
                 None
@@ -148,7 +155,7 @@ impl Inbound {
             Offer { serial: Some(*serial), message: Arc::clone(&open.message), before: open.before.clone() }
         };
         let offers: Vec<Offer> = due.map(offer).collect();
-        if offers.is_empty() {
+        if offers.is_empty() && self.open.values().all(Open::is_in_order) {
             self.again = None;
         }
         offers
@@ -187,15 +194,16 @@ impl Inbound {
         client::put_pubcomp(out, pkid);
     }
 
-    /// Whether a message that is said to come again was over on an earlier connection. No broker may send it then [MQTT-4.4.0-1]; Mosquitto 2.0.11 does, when
-    /// two connections break one soon after the other.
+    /// Whether a message that is said to come again was over on an earlier connection. It was seen of Mosquitto 2.0.11, across
+    /// two connections that broke one soon after the other; why it does so is not known. A new message of the same packet id and the same words, whose
+    /// first sending was lost with a connection, looks no different, and is dropped.
     pub(super) fn is_over(&self, pkid: u16, mark: u64) -> bool {
         !self.held.contains_key(&pkid) && self.over[1].contains(&(pkid, mark))
     }
 
-    /// Whether there is room for more.
+    /// Whether there is room for more. A broker that keeps to Receive Maximum is read at that number: what it acknowledges is not held up.
     pub(super) fn has_room(&self) -> bool {
-        self.open.len() < EXTERNAL_RECEIVE.into() && self.bytes < EXTERNAL_RECEIVE_BYTES
+        self.open.len() <= EXTERNAL_RECEIVE.into() && self.bytes < EXTERNAL_RECEIVE_BYTES
     }
 
     /// Messages that came since the start.
@@ -302,6 +310,24 @@ mod tests {
     }
 
     #[test]
+    fn what_comes_while_a_refused_message_is_offered_again_waits_behind_it() {
+        let mut inbound = Inbound::default();
+        inbound.came(message("1", ONE), 1, 1).unwrap();
+        inbound.came(message("2", ONE), 2, 2).unwrap();
+        inbound.settled(0, Err(refusal()), at(0));
+        assert_eq!(inbound.due(at(1)).len(), 1);
+        inbound.settled(1, Ok(()), at(1));
+        assert!(inbound.came(message("3", ONE), 3, 3).is_none(), "the first may be refused again");
+        inbound.settled(0, Ok(()), at(1));
+        assert_eq!(inbound.due(at(2)).len(), 1);
+        let mut inbound = Inbound::default();
+        inbound.came(message("1", ONE), 1, 1).unwrap();
+        inbound.settled(0, Err(refusal()), at(0));
+        assert_eq!((inbound.due(at(1)).len(), inbound.due(at(2)).len()), (1, 0));
+        assert!(inbound.came(message("2", ONE), 2, 2).is_none(), "however long its outcome takes");
+    }
+
+    #[test]
     fn a_message_for_nobody_is_acknowledged_in_its_turn() {
         let mut inbound = Inbound::default();
         let first = inbound.came(message("1", ONE), 1, 1).unwrap().serial.unwrap();
@@ -332,7 +358,7 @@ mod tests {
     #[test]
     fn there_is_room_for_so_many_and_no_more() {
         let mut inbound = Inbound::default();
-        for number in 0..EXTERNAL_RECEIVE {
+        for number in 0..=EXTERNAL_RECEIVE {
             assert!(inbound.has_room());
             inbound.came(message("x", ONE), number + 1, number.into());
         }

@@ -17,6 +17,7 @@ mod session;
 mod tests;
 
 use std::collections::BTreeSet;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -82,6 +83,8 @@ struct Shared {
     uplink: Arc<dyn Uplink>,
     clock: Arc<dyn Clock>,
     drop_told: Once,
+    /// A connection stood in this process.
+    was_connected: AtomicBool,
     /// What the session there may be subscribed to, over restarts.
     held: Mutex<BTreeSet<String>>,
     notes: Notes,
@@ -169,6 +172,7 @@ impl Client {
             uplink,
             clock,
             drop_told: Once::new(false),
+            was_connected: AtomicBool::new(false),
             held: Mutex::new(noted.lines().map(str::to_owned).collect()),
             notes,
         });

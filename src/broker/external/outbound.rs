@@ -69,8 +69,7 @@ impl Outbound {
         self.swept = true;
         if !session_present {
             self.unswept.clear();
-            let flown: Vec<_> = self.flying.drain(..).map(|flying| flying.message).collect();
-            spool.put_back(flown.into_iter());
+            spool.put_back(std::mem::take(&mut self.flying).into_iter().map(|flying| flying.message));
         }
         for flying in &mut self.flying {
             flying.before |= std::mem::take(&mut flying.said);
@@ -80,6 +79,12 @@ impl Outbound {
             let kept = spool.kept(|message| flying.iter().any(|flying| Arc::ptr_eq(&flying.message, message)));
             spool.put_back(kept.into_iter());
         }
+    }
+
+    /// What flew goes back to wait, but for what the broker has: PUBREC came.
+    pub(super) fn give_back(&mut self, spool: &mut Spool) {
+        let flown = std::mem::take(&mut self.flying).into_iter().filter(|flying| !flying.released);
+        spool.put_back(flown.map(|flying| flying.message));
     }
 
     /// Writes what may be written. `said` is told of each message that is said for the first time.
@@ -97,16 +102,34 @@ impl Outbound {
         let room = |out: &BytesMut| unsent + out.len() < OUT_BYTES;
         let window = terms.window.min(EXTERNAL_WINDOW.into());
         // Said again in the order it was said first, before anything new [MQTT-4.6.0-1].
-        for flying in self.flying.iter_mut().filter(|flying| !flying.said).take(window) {
+        let mut unanswered = self.flying.iter().filter(|flying| flying.said).count();
+        let mut at = 0;
+        while unanswered < window
+            && let Some(flying) = self.flying.get_mut(at)
+        {
+            if flying.said {
+                at += 1;
+                continue;
+            }
             if !room(out) {
                 return;
             }
-            flying.said = true;
             if flying.released {
                 client::put_pubrel(out, flying.pkid);
-            } else {
-                put(out, terms, &flying.message, flying.qos, flying.pkid, flying.before);
+            } else if !put(out, terms, &flying.message, flying.qos, flying.pkid, flying.before) {
+                // It takes less than it did.
+                self.too_large += 1;
+                if flying.qos == Qos::ExactlyOnce {
+                    // It may have it from then, and would take the next one under this packet id for it.
+                    client::put_pubrel(out, flying.pkid);
+                    self.unswept.insert(flying.pkid);
+                }
+                self.flying.remove(at);
+                continue;
             }
+            flying.said = true;
+            unanswered += 1;
+            at += 1;
         }
         while room(out) {
             let Some(first) = spool.first() else { return };

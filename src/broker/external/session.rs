@@ -55,9 +55,10 @@ struct Connection {
     /// CONNACK has come.
     welcomed: bool,
     out: BytesMut,
-    offers: Vec<Offer>,
     /// What SUBSCRIBE asked for, by packet id.
     asked: HashMap<u16, Vec<TopicFilter>>,
+    /// What UNSUBSCRIBE took back, by packet id. It is held until UNSUBACK.
+    taken_back: HashMap<u16, Vec<TopicFilter>>,
     /// All that is wanted was asked for here.
     all_asked: bool,
     echo_told: bool,
@@ -69,6 +70,8 @@ pub(super) struct Session {
     connection: Option<Connection>,
     outbound: Outbound,
     inbound: Inbound,
+    /// What came and is not handed over yet: it is offered whatever becomes of its connection.
+    offers: Vec<Offer>,
     /// What comes back from a broker of 3.1.1.
     echoes: Echoes,
     /// What the broker's session may be subscribed to; of an earlier process, too.
@@ -83,17 +86,19 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// `held`: what an earlier process subscribed to, which may be of another config.
-    pub(super) fn new(settings: Arc<External>, held: BTreeSet<String>) -> Self {
+    /// `held`: what an earlier process subscribed to, which may be of another config. `was_connected`: a session of this process
+    /// stood before, so that its will may have spoken.
+    pub(super) fn new(settings: Arc<External>, held: BTreeSet<String>, was_connected: bool) -> Self {
         Self {
             settings,
             connection: None,
             outbound: Outbound::default(),
             inbound: Inbound::default(),
+            offers: Vec::new(),
             echoes: Echoes::default(),
             held,
             refused: Vec::new(),
-            was_connected: false,
+            was_connected,
             leaving: false,
             too_large: 0,
         }
@@ -132,8 +137,8 @@ impl Session {
             keep_alive: KeepAlive::new(settings.keep_alive, PING_ANSWER, now),
             welcomed: false,
             out: BytesMut::new(),
-            offers: Vec::new(),
             asked: HashMap::new(),
+            taken_back: HashMap::new(),
             all_asked: false,
             echo_told: false,
         });
@@ -144,6 +149,17 @@ impl Session {
     pub(super) fn disconnected(&mut self, spool: &mut Spool) {
         self.connection = None;
         spool.set_away(true);
+    }
+
+    /// Ends it for good: what flew waits again, for another session of this process.
+    pub(super) fn give_back(&mut self, spool: &mut Spool) {
+        self.disconnected(spool);
+        self.outbound.give_back(spool);
+    }
+
+    /// What came and is not handed over yet, without anything being said.
+    pub(super) fn take_offers(&mut self) -> Vec<Offer> {
+        std::mem::take(&mut self.offers)
     }
 
     /// Other filters, or others of what needs no other connection.
@@ -204,7 +220,12 @@ impl Session {
                     }
                 }
             }
-            (Incoming::Unsuback(_) | Incoming::Pingresp, _) => {}
+            (Incoming::Unsuback(pkid), _) => {
+                for filter in connection.taken_back.remove(&pkid).unwrap_or_default() {
+                    self.held.remove(filter.as_str());
+                }
+            }
+            (Incoming::Pingresp, _) => {}
         }
         Ok(())
     }
@@ -247,7 +268,7 @@ impl Session {
             return self.inbound.came_for_nobody(qos, pkid, mark);
         }
         let message = Message { topic, payload, qos, retain, origin: Origin::Client, properties, stamp: None };
-        connection.offers.extend(self.inbound.came(message, pkid, mark));
+        self.offers.extend(self.inbound.came(message, pkid, mark));
     }
 
     /// What became of an offer; returns why it was refused when that is news.
@@ -262,12 +283,10 @@ impl Session {
 
     /// What is to be said and offered now. `unsent`: bytes that the socket has not taken yet.
     pub(super) fn turn(&mut self, spool: &mut Spool, now: Moment, unsent: usize) -> Turn {
-        let again = self.inbound.due(now);
-        let Some(connection) = &mut self.connection else {
-            return Turn { offers: again, ..Turn::default() };
-        };
-        let mut turn = Turn { offers: std::mem::take(&mut connection.offers), ..Turn::default() };
-        turn.offers.extend(again);
+        let mut turn = Turn { offers: self.take_offers(), ..Turn::default() };
+        turn.offers.extend(self.inbound.due(now));
+        let listens = self.listens();
+        let Some(connection) = &mut self.connection else { return turn };
         if connection.welcomed {
             subscribe(connection, &self.settings.filters, &mut self.held, &mut self.outbound);
             self.inbound.acknowledge(&mut connection.out);
@@ -283,11 +302,20 @@ impl Session {
                 turn.close = Some(Close::Left);
             }
         }
-        connection.keep_alive.awaits(self.outbound.is_owed() || !connection.asked.is_empty(), now);
+        if !listens {
+            // Its answers are not read: that is not its silence.
+            connection.keep_alive.received(now);
+        }
+        let is_owed = self.outbound.is_owed() || !connection.asked.is_empty() || !connection.taken_back.is_empty();
+        connection.keep_alive.awaits(is_owed, now);
         match connection.keep_alive.due(now) {
             Due::Ping if connection.welcomed => {
                 client::put_pingreq(&mut connection.out);
-                connection.keep_alive.asked(now);
+                if listens {
+                    connection.keep_alive.asked(now);
+                } else {
+                    connection.keep_alive.sent(now);
+                }
             }
             // CONNACK has a limit of its own.
             Due::Nothing | Due::Ping => {}
@@ -313,9 +341,9 @@ impl Session {
             .min()
     }
 
-    /// Whether the connection is to be read.
+    /// Whether the connection is to be read. Its CONNACK is in any case.
     pub(super) fn listens(&self) -> bool {
-        self.inbound.has_room()
+        !self.is_online() || self.inbound.has_room()
     }
 
     /// Whether the broker said welcome.
@@ -354,19 +382,34 @@ fn subscribe(
 ) {
     let version = connection.terms.version;
     let is_wanted = |held: &str| wanted.iter().any(|filter| filter.as_str() == held);
-    let gone: Vec<TopicFilter> =
-        held.iter().filter(|held| !is_wanted(held)).filter_map(|held| TopicFilter::parse(held).ok()).collect();
+    let is_going = |connection: &Connection, held: &str| {
+        connection.taken_back.values().flatten().any(|filter| filter.as_str() == held)
+    };
+    let gone = held.iter().filter(|held| !is_wanted(held) && !is_going(connection, held));
+    let gone: Vec<TopicFilter> = gone.filter_map(|held| TopicFilter::parse(held).ok()).collect();
     if !gone.is_empty() {
-        let pkid = free(outbound, &connection.asked);
-        if let Err(error) = client::put_unsubscribe(&mut connection.out, version, pkid, &gone) {
-            tracing::warn!(%error, "cannot unsubscribe at the local broker");
+        let pkid = free(outbound, connection);
+        match client::put_unsubscribe(&mut connection.out, version, pkid, &gone) {
+            Ok(()) => {
+                connection.taken_back.insert(pkid, gone);
+            }
+            Err(error) => {
+                tracing::warn!(%error, "cannot unsubscribe at the local broker");
+                // It would be no other the next time.
+                gone.iter().for_each(|filter| {
+                    held.remove(filter.as_str());
+                });
+            }
         }
     }
     let all = !std::mem::replace(&mut connection.all_asked, true);
-    let new: Vec<TopicFilter> =
-        wanted.iter().filter(|filter| all || !held.contains(filter.as_str())).cloned().collect();
+    // One that is being taken back is not there once that is done.
+    let is_new = |filter: &str| all || !held.contains(filter) || is_going(connection, filter);
+    let new: Vec<TopicFilter> = wanted.iter().filter(|filter| is_new(filter.as_str())).cloned().collect();
     if !new.is_empty() {
-        let pkid = free(outbound, &connection.asked);
+        connection.taken_back.values_mut().for_each(|filters| filters.retain(|filter| !new.contains(filter)));
+        held.extend(new.iter().map(ToString::to_string));
+        let pkid = free(outbound, connection);
         let filters: Vec<(TopicFilter, Qos)> = new.iter().map(|filter| (filter.clone(), Qos::ExactlyOnce)).collect();
         // What is retained there is not news: it was told when it was published, some of it by us.
         match client::put_subscribe(&mut connection.out, version, pkid, &filters, RetainedFirst::Kept) {
@@ -376,16 +419,13 @@ fn subscribe(
             Err(error) => tracing::warn!(%error, "cannot subscribe at the local broker"),
         }
     }
-    if all || !gone.is_empty() || held.len() != wanted.len() {
-        *held = wanted.iter().map(ToString::to_string).collect();
-    }
 }
 
 /// A packet id that neither a message nor another request has.
-fn free(outbound: &mut Outbound, asked: &HashMap<u16, Vec<TopicFilter>>) -> u16 {
+fn free(outbound: &mut Outbound, connection: &Connection) -> u16 {
     loop {
         let pkid = outbound.free(Qos::AtLeastOnce);
-        if !asked.contains_key(&pkid) {
+        if !connection.asked.contains_key(&pkid) && !connection.taken_back.contains_key(&pkid) {
             return pkid;
         }
     }

@@ -7,6 +7,7 @@ use bytes::BytesMut;
 
 use super::session::{Close, Session, Turn, words};
 use crate::broker::settings::{CloudUrl, External, VersionChoice};
+use crate::limits::EXTERNAL_RECEIVE;
 use crate::logic::spool::Spool;
 use crate::model::{GatewayId, Message, Moment, Origin, Qos, TopicFilter, TopicName};
 use crate::mqtt::client::Version;
@@ -50,7 +51,7 @@ struct Desk {
 
 impl Desk {
     fn new(version: Version, filters: &[&str]) -> Self {
-        let session = Session::new(Arc::new(settings(filters)), [].into());
+        let session = Session::new(Arc::new(settings(filters)), [].into(), false);
         Self { session, spool: Spool::default(), now: at(0), version }
     }
 
@@ -135,7 +136,7 @@ const SUBSCRIBE: u8 = 8;
 #[test]
 fn what_is_subscribed_to_is_asked_for_with_each_connection_without_what_is_retained_and_without_an_echo() {
     let mut desk = Desk::new(Version::V5, &["out/#"]);
-    desk.session = Session::new(Arc::new(settings(&["out/#"])), ["of/old".to_owned()].into());
+    desk.session = Session::new(Arc::new(settings(&["out/#"])), ["of/old".to_owned()].into(), false);
     for (present, takes_back) in [(true, true), (false, false), (true, false)] {
         let said = desk.connect(present);
         assert_eq!(
@@ -308,4 +309,102 @@ fn what_the_broker_does_not_take_is_dropped_and_counted() {
     let said = desk.says();
     assert_eq!((said.len(), said[0][0]), (1, 0x32), "QoS 1, not retained");
     assert_eq!(desk.session.figures(), (0, 1, 1));
+}
+
+#[test]
+fn a_full_inbound_neither_ends_the_connection_nor_keeps_the_next_one_from_its_welcome() {
+    let mut desk = Desk::new(Version::V311, &["t"]);
+    desk.connect(false);
+    for pkid in 1..=EXTERNAL_RECEIVE {
+        desk.publish(0x32, "t", Some(pkid), "m");
+    }
+    assert!(desk.session.listens(), "what it acknowledges is still read");
+    desk.publish(0x32, "t", Some(EXTERNAL_RECEIVE + 1), "m");
+    assert!(!desk.session.listens());
+    for second in (0..600).step_by(5) {
+        desk.now = at(second);
+        let turn = desk.session.turn(&mut desk.spool, desk.now, 0);
+        assert_eq!(turn.close, None, "at {second} s");
+        assert_eq!(turn.bytes.ends_with(&[0xc0, 0]), second > 0 && second % 30 == 0, "at {second} s");
+    }
+    desk.session.disconnected(&mut desk.spool);
+    desk.session.connect(Version::V311, desk.now).unwrap();
+    assert!(desk.session.listens(), "for CONNACK");
+    desk.hear(&[0x20, 2, 1, 0]);
+    assert!(!desk.session.listens());
+    desk.session.settled(0, Ok(()), desk.now);
+    assert!(desk.session.listens());
+}
+
+#[test]
+fn what_came_before_the_connection_ended_is_offered_and_nothing_is_said_for_it() {
+    let mut desk = Desk::new(Version::V5, &["t"]);
+    desk.connect(false);
+    desk.publish(0x32, "t", Some(7), "m1");
+    desk.session.disconnected(&mut desk.spool);
+    assert_eq!(desk.turn().1, [(Some(0), "m1".to_owned())]);
+    desk.session.settled(0, Ok(()), desk.now);
+    desk.connect(true);
+    desk.publish(0x3a, "t", Some(7), "m1");
+    desk.publish(0x32, "t", Some(8), "m2");
+    desk.spool.push(message("t", "q0", Qos::AtMostOnce, false));
+    desk.session.receive(&[0xe0, 0], &mut desk.spool, desk.now).unwrap_err();
+    assert_eq!(desk.session.take_offers().len(), 1);
+    assert_eq!(desk.spool.len(), 1, "it waits for the next connection");
+    desk.connect(true);
+    desk.publish(0x3a, "t", Some(7), "m1");
+    assert_eq!(desk.turn(), (vec![vec![0x40, 2, 0, 7]], Vec::new()), "still known: its PUBACK never left");
+}
+
+#[test]
+fn a_session_after_a_fault_says_what_flew_and_the_gateway_s_own_states_again() {
+    let mut desk = Desk::new(Version::V5, &[]);
+    desk.spool.push(message("t", "s1", Qos::AtLeastOnce, true));
+    let said = desk.connect(false);
+    desk.hear(&[0x40, 2, said[0][5], said[0][6]]);
+    desk.spool.push(message("t", "m1", Qos::AtLeastOnce, false));
+    desk.spool.push(message("t", "m2", Qos::ExactlyOnce, false));
+    assert_eq!(payloads(&desk.says()), ["m1", "m2"]);
+    desk.hear(&[0x50, 2, 0, 1]);
+    desk.session.give_back(&mut desk.spool);
+    desk.session = Session::new(Arc::new(settings(&[])), [].into(), true);
+    assert_eq!(payloads(&desk.connect(true)), ["s1", "m1"], "the broker has m2");
+}
+
+#[test]
+fn a_subscription_is_held_until_the_broker_says_that_it_is_gone() {
+    let mut desk = Desk::new(Version::V5, &["a"]);
+    desk.connect(false);
+    let held = |desk: &Desk| desk.session.held().iter().cloned().collect::<Vec<_>>().join(" ");
+    desk.session.apply(Arc::new(settings(&["b"])));
+    let said = desk.says();
+    assert_eq!((kinds(&said), held(&desk)), (vec![10, SUBSCRIBE], "a b".into()));
+    assert!(desk.says().is_empty(), "asked once");
+    assert_eq!(kinds(&desk.connect(true)), [10, SUBSCRIBE], "asked again: no answer came");
+    desk.session.apply(Arc::new(settings(&["a", "b"])));
+    assert_eq!(kinds(&desk.says()), [SUBSCRIBE], "wanted again before it is gone");
+    desk.session.apply(Arc::new(settings(&["b"])));
+    let said = desk.says();
+    assert_eq!(kinds(&said), [10]);
+    desk.hear(&[0xb0, 4, said[0][2], said[0][3], 0, 0]);
+    assert_eq!((held(&desk), desk.says().len()), ("b".into(), 0));
+}
+
+#[test]
+fn what_is_said_again_keeps_to_the_window_and_to_the_size_of_a_packet() {
+    let mut desk = Desk::new(Version::V5, &[]);
+    desk.connect(false);
+    for payload in ["m1".to_owned(), "x".repeat(100), "m3".into(), "m4".into()] {
+        desk.spool.push(message("t", &payload, Qos::AtLeastOnce, false));
+    }
+    assert_eq!(desk.says().len(), 4);
+    desk.session.disconnected(&mut desk.spool);
+    desk.session.connect(Version::V5, desk.now).unwrap();
+    // Receive Maximum 2, packets of 60 bytes.
+    desk.hear(&[0x20, 11, 1, 0, 8, 0x21, 0, 2, 0x27, 0, 0, 0, 60]);
+    assert_eq!(payloads(&desk.says()), ["m1", "m3"]);
+    assert!(desk.says().is_empty(), "two are unacknowledged");
+    assert_eq!(desk.session.figures().2, 1);
+    desk.hear(&[0x40, 2, 0, 101]);
+    assert_eq!(payloads(&desk.says()), ["m4"]);
 }
