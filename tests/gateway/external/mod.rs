@@ -64,7 +64,9 @@ fn a_local_command_is_done_and_answered_and_a_retained_one_is_not() {
     bench.subscribed(2);
     command(r#"{"id":"2","value":"off"}"#, &["-q", "1"]);
     bench.below.wait(LIMIT, "the answer", |m| m.topic == "tidegate/box/pump/ack" && result(m) == "2 done");
-    let acks: Vec<String> = bench.below.on("tidegate/box/pump/ack").iter().map(result).collect();
+    let mut acks: Vec<String> = bench.below.on("tidegate/box/pump/ack").iter().map(result).collect();
+    // The cut may come before the PUBACK of an answer, which is said again then: it is of QoS 1.
+    acks.dedup();
     assert_eq!(acks, ["r rejected", "1 done", "2 done"]);
 }
 
