@@ -178,7 +178,7 @@ mod tests {
             let mut output = filled();
             assert_eq!((output.len(), output.own_len()), (18, 7));
             assert_eq!(drain(&mut output, step), b"headPAYLOADNEXTend", "{step} at a time");
-            assert!(output.is_empty() && output.len() == 0 && output.own_len() == 0 && output.pieces.is_empty());
+            assert!(output.is_empty() && output.own_len() == 0 && output.pieces.is_empty());
         }
     }
 

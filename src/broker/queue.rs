@@ -146,7 +146,9 @@ impl Queue {
         self.clear_loose();
         self.bytes = 0;
         let left: Vec<Delivery> = self.waiting.drain(..).map(|(_, delivery)| delivery).collect();
-        left.iter().for_each(|delivery| diary.left(delivery));
+        for delivery in &left {
+            diary.left(delivery);
+        }
         left
     }
 

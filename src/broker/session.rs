@@ -181,7 +181,9 @@ impl Session {
         self.diary.close();
         self.durable = None;
         left.retain(|delivery| delivery.by_group.is_some());
-        left.iter_mut().for_each(|delivery| delivery.row = 0);
+        for delivery in &mut left {
+            delivery.row = 0;
+        }
         left
     }
 

@@ -35,10 +35,10 @@ fn header(topic: &str) -> Vec<u8> {
     let mut bytes = vec![0x30];
     while left > 0 {
         let more = left >> 7;
-        bytes.push((left & 0x7f) as u8 | if more > 0 { 0x80 } else { 0 });
+        bytes.push(u8::try_from(left & 0x7f).unwrap() | if more > 0 { 0x80 } else { 0 });
         left = more;
     }
-    bytes.extend([0, topic.len() as u8]);
+    bytes.extend([0, u8::try_from(topic.len()).unwrap()]);
     bytes.extend(topic.as_bytes());
     bytes
 }
@@ -83,6 +83,6 @@ fn a_large_message_for_many_is_held_once() {
         }
     });
     let most = memory(&mut gateway, "VmHWM") - before;
-    println!("at most {:.2} payloads beyond what it had", most as f64 / PAYLOAD as f64);
+    println!("at most {} % of a payload beyond what it had", 100 * most / PAYLOAD);
     assert!(most < 2 * PAYLOAD, "{most} bytes for one payload of {PAYLOAD}");
 }

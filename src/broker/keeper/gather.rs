@@ -33,11 +33,14 @@ pub(super) enum Body {
     Gone,
 }
 
+/// `None` when it has ended; else with how far its retained messages are on their way.
+pub(super) type SubscriptionState = Option<(Subscription, Option<Hunger>)>;
+
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Gathered {
     pub(super) sessions: BTreeMap<i64, SessionState>,
-    pub(super) subscriptions: BTreeMap<(i64, TopicFilter), Option<(Subscription, Option<Hunger>)>>,
+    pub(super) subscriptions: BTreeMap<(i64, TopicFilter), SubscriptionState>,
     pub(super) places: BTreeMap<(i64, i64), Place>,
     pub(super) bodies: BTreeMap<i64, Body>,
     /// Whether the packet id is held.

@@ -29,6 +29,9 @@ pub(in crate::broker) struct FoundRetained {
     pub(in crate::broker) expires: Option<Moment>,
 }
 
+/// Number, message, in how many queues.
+pub(super) type FoundBody = (i64, Arc<Message>, usize);
+
 /// All that a file holds.
 #[derive(Debug, Default)]
 pub(in crate::broker) struct Past {
@@ -36,7 +39,7 @@ pub(in crate::broker) struct Past {
     /// Of two of one client, which no file should hold, the one that was there last comes first.
     pub(in crate::broker) sessions: Vec<Found>,
     /// The messages that wait in their queues: number, message, in how many.
-    pub(super) bodies: Vec<(i64, Arc<Message>, usize)>,
+    pub(super) bodies: Vec<FoundBody>,
     pub(super) stale: Stale,
 }
 
@@ -57,6 +60,7 @@ impl Stale {
         self.topics.iter().map(|topic| RetainedChange::Clear(topic))
     }
 
+    #[allow(clippy::map_clone)] // `copied` keeps the longer lifetime, which does not fit what is chained behind it
     pub(super) fn sessions<'s>(&'s self) -> impl Iterator<Item = SessionChange<'s>> {
         self.rows.iter().map(|row| -> SessionChange<'s> { *row })
     }
@@ -260,7 +264,7 @@ impl Reader<'_> {
         }
     }
 
-    fn finish(&mut self) -> (Vec<Found>, Vec<(i64, Arc<Message>, usize)>) {
+    fn finish(&mut self) -> (Vec<Found>, Vec<FoundBody>) {
         let gone = self.bodies.iter().filter(|(_, waiting)| waiting.queues == 0);
         self.gone.extend(gone.map(|(id, _)| SessionChange::BodyGone(*id)));
         let bodies = self.bodies.drain().filter(|(_, waiting)| waiting.queues > 0);

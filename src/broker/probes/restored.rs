@@ -51,7 +51,7 @@ fn subscription(session: i64, asked: &str) -> SubscriptionRow<'_> {
     }
 }
 
-fn body<'a>(id: i64, qos: Qos, payload: &'a [u8]) -> BodyRow<'a> {
+fn body(id: i64, qos: Qos, payload: &[u8]) -> BodyRow<'_> {
     BodyRow { id, qos, retain: false, expires_ms: None, topic: "t", properties: None, payload }
 }
 

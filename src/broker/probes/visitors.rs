@@ -197,10 +197,10 @@ async fn what_is_held_is_counted_once_however_many_it_waits_for() {
     let before = held(&|bytes| bytes > 0).await;
     assert!(before < 5_000, "{before}");
     let mut publisher = Raw::connect(&broker, V311, "pub").await;
-    publisher.publish("a", &[7; 100_000], AtLeastOnce, false, 1).await;
+    publisher.publish("a", &vec![7; 100_000], AtLeastOnce, false, 1).await;
     publisher.expect(&[0x40, 2, 0, 1]).await;
     held(&|bytes| (100_000..105_000).contains(&bytes)).await;
-    publisher.publish("b", &[7; 200_000], AtLeastOnce, true, 2).await;
+    publisher.publish("b", &vec![7; 200_000], AtLeastOnce, true, 2).await;
     publisher.expect(&[0x40, 2, 0, 2]).await;
     held(&|bytes| (300_000..305_000).contains(&bytes)).await;
     publisher.publish("b", &[], AtLeastOnce, true, 3).await;

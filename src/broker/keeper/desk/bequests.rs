@@ -75,7 +75,7 @@ fn what_a_member_bequeaths_goes_and_comes_in_one_commit_whenever_that_is_taken()
     let (mut core, [leaves, heir]) = with_waiting(&desk, COUNT, &mut Receipt::new(Urgency::Now));
     let (leaves, heir) = (leaves.session().last_id(), heir.session().last_id());
     desk.done(take(&desk));
-    let (taker, taken) = (desk.clone(), std::sync::mpsc::channel());
+    let (taker, taken) = (desk.clone(), std::sync::mpsc::sync_channel(1));
     let taker = std::thread::spawn(move || {
         loop {
             let look = taker.look(&mut taker.tray());

@@ -114,7 +114,7 @@ fn nothing_of_a_session_that_has_ended_comes_back() {
     bench.lay(1, Op::End, None);
     bench.gathered.put_back(failed, false);
     assert!(bench.gathered.places.is_empty() && bench.gathered.received.is_empty());
-    assert!(matches!(bench.gathered.sessions[&1], None));
+    assert!(bench.gathered.sessions[&1].is_none());
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ fn session(id: i64, expiry_s: u32, left_ms: Option<i64>) -> SessionChange<'stati
     SessionChange::Session(SessionRow { id, client: "c", user: None, peer: None, expiry_s, left_ms })
 }
 
+#[allow(clippy::option_option)] // no session, and one without an end
 /// What is left of a session's time, in seconds.
 fn left(changes: &[SessionChange<'_>], clock: &FakeClock) -> Option<Option<u64>> {
     let directory = tempfile::tempdir().unwrap();
@@ -38,7 +39,7 @@ fn the_time_of_a_session_runs_on_while_the_gateway_is_down_and_begins_anew_where
 
 const LIFE_S: u32 = 60;
 
-fn body<'b>(id: i64, expires_ms: Option<i64>, properties: &'b [u8]) -> SessionChange<'b> {
+fn body(id: i64, expires_ms: Option<i64>, properties: &[u8]) -> SessionChange<'_> {
     let (qos, retain, properties) = (Qos::ExactlyOnce, false, Some(properties));
     SessionChange::Body(BodyRow { id, qos, retain, expires_ms, topic: "t", properties, payload: b"x" })
 }
