@@ -194,7 +194,7 @@ mod tests {
         let name = "n".repeat(60_000);
         let user = vec![(Arc::from(name.as_str()), Arc::from("v"))];
         let properties = Some(Arc::new(Properties { user, ..Properties::default() }));
-        for (payload, is_shared) in [(&b"1"[..], false), (&[7; 70_000], true)] {
+        for (payload, is_shared) in [(&b"1"[..], false), (&vec![7; 70_000][..], true)] {
             let topic = TopicName::parse("t").unwrap();
             let message = Message {
                 properties: properties.clone(),
