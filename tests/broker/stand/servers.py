@@ -1,4 +1,4 @@
-"""The two brokers that are looked at: the gateway's own and Mosquitto, on loopback, on a port of the kernel's, with the same limits."""
+"""The two brokers that are looked at: the gateway's own and Mosquitto, on loopback, with the same limits."""
 
 import os
 import shutil

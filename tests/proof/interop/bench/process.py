@@ -1,6 +1,7 @@
 """A process of ours with its log, ended by its id and by nothing else."""
 
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -10,10 +11,16 @@ from bench.waiting import Missed, wait_until
 
 
 def free_port() -> int:
-    """A port of loopback that the kernel gives."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A port of loopback that nobody has, below those that the kernel gives to outgoing connections: none of them takes it before its listener does."""
+    for _ in range(100):
+        port = random.randrange(20_000, 32_000)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise OSError("no free port between 20000 and 32000")
 
 
 def listens(port: int) -> bool:
