@@ -20,6 +20,8 @@ use crate::web::metric;
 /// Records in the store before the damage, and published after it.
 const STORED: u64 = 2_000;
 const NEW: u64 = 100;
+/// Messages that their publisher has unacknowledged.
+const WINDOW: usize = 100;
 const PAGE: u64 = 4_096;
 /// Frames of a log that damage inside it can be told by.
 const FRAMES_MIN: usize = 40;
@@ -221,24 +223,26 @@ fn payload(number: u64) -> String {
     format!("{:<PAYLOAD$}", format!("{{\"n\":{number},\"twice\":{}}}", number * 2))
 }
 
-fn publish(gateway: &Gateway, numbers: std::ops::RangeInclusive<u64>) {
+/// Publishes with so many unacknowledged.
+fn publish(gateway: &Gateway, numbers: std::ops::RangeInclusive<u64>, window: usize) {
     let messages: Vec<_> = numbers.map(|n| ("data/x".to_owned(), 1 + (n % 2) as u8, payload(n))).collect();
     let mut client = Client::connect(gateway.door().port, "producer").expect("connect");
-    client.publish(&messages, 100).assert_complete(messages.len());
+    client.publish(&messages, window).assert_complete(messages.len());
 }
 
-/// A gateway that was killed with so many records in its store; where the damage is to be inside the log, with a log that holds enough: it may just have begun anew.
+/// A gateway that was killed with so many records in its store; where the damage is to be inside the log, with a log that holds enough: it may just have begun anew. Each
+/// try has other commits, since equal ones fill the log to the same place.
 fn filled(kind: &Kind, receiver: &Receiver, web: u16) -> Gateway {
-    for _ in 0..10 {
+    for window in (10..=WINDOW).rev().step_by(10) {
         let mut gateway = Gateway::new(CONFIG, &[("cloud", &receiver.url()), ("page", &web.to_string())]);
         gateway.start();
-        publish(&gateway, 1..=STORED);
+        publish(&gateway, 1..=STORED, window);
         gateway.kill();
         if !kind.in_log || frames(&gateway.dir().join("state").join("outbox-cloud.db")) > FRAMES_MIN {
             return gateway;
         }
     }
-    panic!("{}: ten times the log held no more than {FRAMES_MIN} frames", kind.name)
+    panic!("{}: each time the log held no more than {FRAMES_MIN} frames", kind.name)
 }
 
 fn damaged(kind: &Kind, seed: u64) -> Case {
@@ -250,7 +254,7 @@ fn damaged(kind: &Kind, seed: u64) -> Case {
     let (begin, mark) = (Instant::now(), gateway.log().len());
     gateway.start();
     let up = begin.elapsed();
-    publish(&gateway, 10_001..=10_000 + NEW);
+    publish(&gateway, 10_001..=10_000 + NEW, WINDOW);
     receiver.treat(|treatment| treatment.away = false);
     let count = |name: &str, label: &str| metric(web, name, label);
     wait_for(LIMIT, &format!("{}, seed {seed}: everything to be through", kind.name), || {
