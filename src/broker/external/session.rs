@@ -396,9 +396,9 @@ fn subscribe(
             Err(error) => {
                 tracing::warn!(%error, "cannot unsubscribe at the local broker");
                 // It would be no other the next time.
-                gone.iter().for_each(|filter| {
+                for filter in &gone {
                     held.remove(filter.as_str());
-                });
+                }
             }
         }
     }
