@@ -74,10 +74,17 @@ class Server(ABC):
 
     def rss(self) -> float:
         """Resident memory, in MB."""
+        return self._memory("VmRSS:")
+
+    def own_memory(self) -> float:
+        """Of that, what no file is behind, in MB: not the program's own text, which the kernel may drop and read again."""
+        return self._memory("RssAnon:")
+
+    def _memory(self, name: str) -> float:
         for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():
-            if line.startswith("VmRSS:"):
+            if line.startswith(name):
                 return int(line.split()[1]) / 1000
-        raise AssertionError("no VmRSS")
+        raise AssertionError(f"no {name}")
 
     def cpu(self) -> float:
         """Seconds of processor time it took so far."""
