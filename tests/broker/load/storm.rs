@@ -1,4 +1,4 @@
-//! A million messages over a thousand topics, while clients with filters of their own come and go; and innocent ones, who want every message of
+//! A million messages and more over a thousand topics, for as long as it is told, while clients with filters of their own come and go; and innocent ones, who want every message of
 //! their topic and are told if they lose one or their connection.
 
 use std::sync::Arc;
@@ -35,10 +35,11 @@ pub(crate) fn run(words: &Words) {
         })
         .collect();
     let begin = Instant::now();
+    let least = Duration::from_secs(words.get("seconds", 0));
     let publishers: Vec<_> = (0..PUBLISHERS)
         .map(|number| {
             let published = published.clone();
-            thread::spawn(move || publish(port, number, messages / PUBLISHERS, &published))
+            thread::spawn(move || publish(port, number, messages / PUBLISHERS, begin + least, &published))
         })
         .collect();
     let acknowledged: u64 = publishers.into_iter().map(|thread| thread.join().unwrap()).sum();
@@ -51,20 +52,25 @@ pub(crate) fn run(words: &Words) {
         ended += u64::from(gone);
     }
     let refused: u64 = churners.into_iter().map(|thread| thread.join().unwrap()).sum();
+    let published: u64 = published.iter().map(|count| count.load(Relaxed)).sum();
     println!(
-        "acknowledged={acknowledged} seconds={seconds:.1} missing={missing} ended={ended} visits={} refused={refused}",
+        "published={published} acknowledged={acknowledged} seconds={seconds:.1} missing={missing} ended={ended} visits={} refused={refused}",
         visits.load(Relaxed)
     );
 }
 
-/// Publishes its share at QoS 1, and counts what was acknowledged.
-fn publish(port: u16, number: u64, messages: u64, published: &[AtomicU64]) -> u64 {
+/// Publishes its share at QoS 1, more of it until that moment, and counts what was acknowledged.
+fn publish(port: u16, number: u64, messages: u64, until: Instant, published: &[AtomicU64]) -> u64 {
     let (mut connection, _) = Connection::open(port, &format!("storm-{number}"), true).unwrap();
     let topics = published.len() as u64;
     let payload = [b'x'; 100];
     let (mut sent, mut done) = (0, 0);
-    while done < messages {
-        while sent < messages && sent - done < WINDOW {
+    loop {
+        let goes_on = Instant::now() < until;
+        if !goes_on && done >= messages.max(sent) {
+            break;
+        }
+        while (goes_on || sent < messages) && sent - done < WINDOW {
             let topic = (sent * 7 + number) % topics;
             connection.publish(&format!("storm/{topic}"), &payload, 1);
             published[topic as usize].fetch_add(1, Relaxed);

@@ -14,12 +14,14 @@ from stand.servers import PANIC, Server, Tidegate
 
 TITLE = "An hour compressed"
 HOW = """
-At once, and with this broker alone: messages at QoS 1 over 1,000 topics, while 200 clients come, subscribe to filters and shared filters, and go, half of them without a
+At once, for two minutes, and with this broker alone: messages at QoS 1 over 1,000 topics, as fast as four publishers get their acknowledgements, while 200 clients come, subscribe to filters and shared filters, and go, half of them without a
 goodbye; ten innocent subscribers who want every message of theirs; a subscriber who takes nothing of a flood, leaves and comes back; mutated packets of both versions; and peers that
 connect and say nothing. Before it, messages were retained and queued for a client that is away; afterwards, these must be exact.
 """
 
 MESSAGES = 1_000_000
+# A fast broker takes a million in six seconds, in which few come and go: it goes on this long.
+SECONDS = 120
 MUTATED = 6_000
 RETAINED, QUEUED = 1_000, 1_000
 SILENT = 50
@@ -46,14 +48,16 @@ def run(section: Section, quick: bool) -> None:
         for thread in threads:
             thread.start()
         try:
-            said = storm(server, scaled(MESSAGES, quick))
+            said = storm(server, scaled(MESSAGES, quick), 0 if quick else SECONDS)
         finally:
             fuzz.enough.set()
             ends.set()
             for thread in threads:
                 thread.join()
         fuzz.finish()
-        section.hold("messages acknowledged in the storm", f"{scaled(MESSAGES, quick):,}", f"{said['acknowledged']:,.0f} in {said['seconds']:.0f} s", said["acknowledged"] == scaled(MESSAGES, quick), top=False)
+        published, acknowledged = int(said["published"]), int(said["acknowledged"])
+        kept = acknowledged == published >= scaled(MESSAGES, quick)
+        section.hold("messages acknowledged in the storm", f"all, {scaled(MESSAGES, quick):,} at least", f"{acknowledged:,} of {published:,} in {said['seconds']:.0f} s", kept, top=False)
         section.hold("innocent subscribers: messages lost, connections ended", "0, 0", f"{said['missing']:.0f}, {said['ended']:.0f}", not said["missing"] and not said["ended"])
         section.say(f"{said['visits']:,.0f} visits of clients that came, subscribed and went; {said['refused']:.0f} were not let in.")
         section.hold("visits of clients that were not let in", "0", f"{said['refused']:.0f}", not said["refused"], top=False)
@@ -79,8 +83,8 @@ def prepare(server: Server) -> None:
             publisher.publish("waits", str(number), 1, number + 1)
 
 
-def storm(server: Server, messages: int) -> dict[str, float]:
-    done = subprocess.run(command(server, "storm", messages=messages, clients=200, topics=1_000), capture_output=True, text=True, timeout=900, check=False)
+def storm(server: Server, messages: int, seconds: int) -> dict[str, float]:
+    done = subprocess.run(command(server, "storm", messages=messages, seconds=seconds, clients=200, topics=1_000), capture_output=True, text=True, timeout=900, check=False)
     assert done.returncode == 0, f"the storm broke off: {done.stderr[-300:]}"
     return figures(done.stdout)
 
