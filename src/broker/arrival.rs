@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::settings::Place;
 use super::shared::Live;
+use crate::mqtt::backlog::Backlog;
 use crate::mqtt::stream::Allowance;
 use crate::mqtt::tls_server::TlsFiles;
 use crate::mqtt::websocket::Origins;
@@ -21,6 +22,8 @@ pub(super) struct Arrival {
     pub(super) user: Option<String>,
     /// What it may send until it is known.
     pub(super) allowance: Option<Allowance>,
+    /// How much of what is written to it waits in the kernel.
+    pub(super) backlog: Option<Backlog>,
 }
 
 /// What a peer has to show before it may say CONNECT.
@@ -147,6 +150,7 @@ mod tests {
             under: live(guarded(true)),
             user: None,
             allowance: None,
+            backlog: None,
         };
         let (plain, by_tls, web) = (place(PLAIN, false, false), place(FAR, true, false), place(NEAR, false, true));
         let same = Settings { max_queued: 7, ..guarded(true) };

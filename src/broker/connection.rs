@@ -1,14 +1,18 @@
 //! One connection: a task that reads, writes and waits. What the bytes mean is `conversation`'s.
 
+mod taking;
+mod writing;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::sync::Notify;
 
+use self::taking::Taking;
+use self::writing::{push, say_last};
 use super::access::Access;
 use super::arrival::{Arrival, Entry};
 use super::conversation::{Conversation, Ending};
@@ -21,6 +25,7 @@ use super::session::Attachment;
 use super::shared::{Live, Shared, count, room};
 use crate::limits;
 use crate::model::Moment;
+use crate::mqtt::backlog::Backlog;
 use crate::mqtt::framing::{self, FrameError};
 use crate::mqtt::reason::Reason;
 use crate::mqtt::server::{self, Connect, Refusal, Version, Welcome};
@@ -153,7 +158,10 @@ where
     });
     let keep_alive = Duration::from_millis(u64::from(keep_alive_s) * 1_500);
     let input = Input::from(input);
-    let mut line = Line { shared, conversation, reader, writer, input, unflushed: false, keep_alive, wake };
+    let taking = Taking::new(limits::WRITE_STALL_MAX, shared.clock.now());
+    let backlog = arrival.backlog;
+    let mut line =
+        Line { shared, conversation, reader, writer, input, unflushed: false, keep_alive, wake, taking, backlog };
     let cut = match line.run().await {
         Err(cut) => cut,
         Ok(never) => match never {},
@@ -309,6 +317,9 @@ struct Line<R, W> {
     /// Longest silence; zero for any.
     keep_alive: Duration,
     wake: Arc<Notify>,
+    taking: Taking,
+    /// Of its socket, where it is one.
+    backlog: Option<Backlog>,
 }
 
 impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Line<R, W> {
@@ -318,8 +329,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Line<R, W> {
         let (stopped, cut_off) = (stopping.cancelled(), killed.cancelled());
         tokio::pin!(stopped, cut_off);
         let mut heard = clock.now();
-        let mut written = heard;
-        let alarm = tokio::time::sleep(self.patience(heard, heard, heard));
+        let alarm = tokio::time::sleep(self.patience(heard, heard));
         tokio::pin!(alarm);
         loop {
             // Looked at each time: among branches that are all ready, the one that stops might be passed over for many turns.
@@ -334,7 +344,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Line<R, W> {
             self.conversation.speak()?;
             let has_unsent = self.has_unsent();
             if has_unsent && !had_unsent {
-                written = clock.now();
+                self.taking.moved(clock.now());
             }
             let is_listening = self.conversation.is_listening();
             if !is_listening {
@@ -342,7 +352,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Line<R, W> {
                 heard = clock.now();
             }
             let limit = self.packet_max();
-            let Self { conversation, reader, writer, input, unflushed, wake, shared, .. } = self;
+            let Self { conversation, reader, writer, input, unflushed, wake, shared, taking, backlog, .. } = self;
             let accepted = &shared.traffic.bytes_sent;
             // The output is lent to the writer while the conversation waits for its promises.
             let mut output = std::mem::take(&mut conversation.output);
@@ -352,7 +362,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Line<R, W> {
                 () = &mut stopped => {}
                 outcome = push(writer, &mut output, unflushed, accepted), if has_unsent => {
                     outcome?;
-                    written = clock.now();
+                    taking.moved(clock.now());
                     output.tidy();
                 }
                 outcome = reader.read_buf(input.room(limit)), if is_listening => match outcome? {
@@ -367,7 +377,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Line<R, W> {
                 outcome = conversation.settle() => settled = outcome,
                 () = &mut alarm => {
                     let now = clock.now();
-                    if has_unsent && now.since(written) >= limits::WRITE_STALL_MAX {
+                    if has_unsent && taking.is_over(|| backlog.and_then(Backlog::bytes), now) {
                         return Err(Cut::Stalled);
                     }
                     if !self.keep_alive.is_zero() && is_listening && now.since(heard) >= self.keep_alive {
@@ -381,7 +391,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Line<R, W> {
             self.conversation.output = output;
             settled?;
             if alarm.is_elapsed() || has_unsent != had_unsent {
-                let patience = self.patience(clock.now(), heard, written);
+                let patience = self.patience(clock.now(), heard);
                 alarm.set(tokio::time::sleep(patience));
             }
         }
@@ -393,9 +403,9 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Line<R, W> {
     }
 
     /// How long nothing need be checked.
-    fn patience(&self, now: Moment, heard: Moment, written: Moment) -> Duration {
+    fn patience(&self, now: Moment, heard: Moment) -> Duration {
         let silence = if self.keep_alive.is_zero() { FOREVER } else { heard + self.keep_alive - now };
-        let stall = if self.has_unsent() { written + limits::WRITE_STALL_MAX - now } else { FOREVER };
+        let stall = if self.has_unsent() { self.taking.next_look() - now } else { FOREVER };
         silence.min(stall).max(Duration::from_millis(10))
     }
 
@@ -453,41 +463,6 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Line<R, W> {
             say_last(&mut self.reader, &mut self.writer, &mut output).await;
         }
     }
-}
-
-/// Writes some, and all that lies between here and the socket once there is no more. Nothing is lost when it is broken off.
-async fn push<W: AsyncWrite + Unpin>(
-    writer: &mut W,
-    output: &mut Output,
-    unflushed: &mut bool,
-    sent: &AtomicU64,
-) -> std::io::Result<()> {
-    if !output.is_empty() {
-        count(sent, writer.write_buf(output).await? as u64);
-        *unflushed = true;
-    }
-    if output.is_empty() {
-        writer.flush().await?;
-        *unflushed = false;
-    }
-    Ok(())
-}
-
-/// Writes what is left and closes, within a moment: nobody waits long for a peer that is being shown out. What the peer still sends is read
-/// and dropped until it closes too, since a socket closed over unread bytes takes the last words back (RFC 1122, 4.2.2.13).
-async fn say_last<R, W>(reader: &mut R, writer: &mut W, output: &mut impl Buf)
-where
-    R: AsyncRead + Unpin,
-    W: AsyncWrite + Unpin,
-{
-    let part = async {
-        writer.write_all_buf(output).await?;
-        writer.flush().await?;
-        writer.shutdown().await?;
-        tokio::io::copy(reader, &mut tokio::io::sink()).await
-    };
-    // The peer may be gone already: there is nobody left to tell.
-    let _ = tokio::time::timeout(limits::LAST_WORDS, part).await;
 }
 
 const CONNECT: u8 = 0x10;

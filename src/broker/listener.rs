@@ -19,6 +19,7 @@ use crate::health::{Health, Pulse, Supervised};
 use crate::limits;
 use crate::model::Moment;
 use crate::mqtt::accept::{AcceptError, Terms, accept as shake_hands};
+use crate::mqtt::backlog::Backlog;
 use crate::mqtt::tls_server::Shown;
 
 /// A bound socket and the task that accepts on it.
@@ -130,8 +131,9 @@ impl Entrance {
         } else {
             self.tasks.spawn(async move {
                 let _seat = seat;
+                let backlog = Some(Backlog::of(&stream));
                 let (reader, writer) = stream.into_split();
-                let arrival = Arrival { peer, place, under: live, user: None, allowance: None };
+                let arrival = Arrival { peer, place, under: live, user: None, allowance: None, backlog };
                 connection::serve(shared, reader, writer, arrival).await;
             });
         }
@@ -142,6 +144,7 @@ impl Entrance {
 async fn arrive(shared: Arc<Shared>, live: Arc<Live>, place: Place, stream: TcpStream, peer: SocketAddr) {
     let Some(terms) = terms(&live, place, shared.clock.now()) else { return };
     let takes_name = live.settings.tls.as_ref().is_some_and(|tls| tls.user_from_cert);
+    let backlog = Some(Backlog::of(&stream));
     let shaken = tokio::select! {
         shaken = tokio::time::timeout(limits::HANDSHAKE_WAIT, shake_hands(stream, terms)) => shaken,
         () = shared.stopping.cancelled() => return,
@@ -167,7 +170,7 @@ async fn arrive(shared: Arc<Shared>, live: Arc<Live>, place: Place, stream: TcpS
         _ => None,
     };
     let (reader, writer) = tokio::io::split(accepted.stream);
-    let arrival = Arrival { peer, place, under: live, user, allowance: accepted.allowance };
+    let arrival = Arrival { peer, place, under: live, user, allowance: accepted.allowance, backlog };
     connection::serve(shared, reader, writer, arrival).await;
 }
 

@@ -2,6 +2,7 @@
 
 pub mod accept;
 pub mod aliases;
+pub mod backlog;
 pub mod certificate;
 pub mod client;
 pub mod dial;

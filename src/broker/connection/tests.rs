@@ -1,6 +1,7 @@
 //! A connection's loop over streams that a test holds in its hands.
 
 use tokio::io::{BufWriter, DuplexStream, ReadHalf, WriteHalf};
+use tokio::net::{TcpListener, TcpSocket};
 
 use super::super::core::Core;
 use super::super::fanout::Trie;
@@ -20,7 +21,14 @@ fn shared(settings: Settings) -> Arc<Shared> {
 
 fn arrival(live: &Arc<Live>) -> Arrival {
     let place = live.settings.places()[0];
-    Arrival { peer: "127.0.0.1:5".parse().unwrap(), place, under: live.clone(), user: None, allowance: None }
+    Arrival {
+        peer: "127.0.0.1:5".parse().unwrap(),
+        place,
+        under: live.clone(),
+        user: None,
+        allowance: None,
+        backlog: None,
+    }
 }
 
 fn decoded(bytes: &[u8]) -> Connect {
@@ -28,8 +36,8 @@ fn decoded(bytes: &[u8]) -> Connect {
     server::decode_connect(header, &bytes[header.header_len..]).unwrap()
 }
 
-/// A client that is connected and has sent a PINGREQ, and its other end.
-fn line() -> (Line<ReadHalf<DuplexStream>, Holding>, DuplexStream) {
+/// A client that is connected, and has sent a PINGREQ.
+fn over<R, W>(reader: R, writer: W) -> Line<R, W> {
     let shared = shared(harness::settings(Routing::Trie));
     let connect = decoded(&harness::connect(Version::V5, "c", 0x02, &[], &[]));
     let live = shared.live();
@@ -37,11 +45,52 @@ fn line() -> (Line<ReadHalf<DuplexStream>, Holding>, DuplexStream) {
     let access = Arc::new(Access::All);
     let (mut conversation, wake, _) = open(&shared, &connect, &"c".into(), access, &live, entry).unwrap();
     conversation.output = Output::default();
+    let input = Input::from(BytesMut::from(&[0xc0, 0][..]));
+    let keep_alive = Duration::ZERO;
+    let taking = Taking::new(limits::WRITE_STALL_MAX, shared.clock.now());
+    let backlog = None;
+    Line { shared, conversation, reader, writer, input, unflushed: false, keep_alive, wake, taking, backlog }
+}
+
+/// The same, and its other end.
+fn line() -> (Line<ReadHalf<DuplexStream>, Holding>, DuplexStream) {
     let (peer, ours) = tokio::io::duplex(1 << 10);
     let (reader, writer) = tokio::io::split(ours);
-    let input = Input::from(BytesMut::from(&[0xc0, 0][..]));
-    let (writer, keep_alive) = (BufWriter::new(writer), Duration::ZERO);
-    (Line { shared, conversation, reader, writer, input, unflushed: false, keep_alive, wake }, peer)
+    (over(reader, BufWriter::new(writer)), peer)
+}
+
+#[tokio::test]
+async fn a_client_that_takes_little_is_waited_for_and_one_that_takes_nothing_is_not() {
+    const LONGEST: Duration = Duration::from_secs(1);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let peer = TcpSocket::new_v4().unwrap();
+    // What the client's kernel takes for it is little beside what ours takes.
+    peer.set_recv_buffer_size(16 << 10).unwrap();
+    let mut peer = peer.connect(listener.local_addr().unwrap()).await.unwrap();
+    let (ours, _) = listener.accept().await.unwrap();
+    let backlog = Some(Backlog::of(&ours));
+    let (reader, writer) = ours.into_split();
+    let mut line = over(reader, writer);
+    line.backlog = backlog;
+    line.taking = Taking::new(LONGEST, line.shared.clock.now());
+    line.conversation.output.share(vec![7; 64 << 20].into());
+    let began = tokio::time::Instant::now();
+    let mut taken = 0;
+    let reading = async {
+        let mut bytes = [0; 1 << 10];
+        while began.elapsed() < 3 * LONGEST {
+            taken += peer.read(&mut bytes).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let mut running = std::pin::pin!(line.run());
+    tokio::select! {
+        cut = &mut running => panic!("{cut:?} after {:?}", began.elapsed()),
+        () = reading => {}
+    }
+    assert!(taken < 1 << 20, "no more than our kernel had taken at once: {taken}");
+    let cut = tokio::time::timeout(PATIENCE, running).await.expect("it ends");
+    assert!(matches!(cut, Err(Cut::Stalled)), "{cut:?}");
 }
 
 #[tokio::test]
