@@ -355,7 +355,7 @@ pub const QOS2_REFUSALS: u8 = 3;
 
 // ---- broker ----
 
-/// A client that takes none of what is written to it for so long is closed: its socket is dead, or it is.
+/// A client that takes none of what is written to it for so long, by what the kernel still holds of it, is closed: its socket is dead, or it is.
 pub const WRITE_STALL_MAX: Duration = Duration::from_secs(30);
 /// What one read takes from a socket at most, bytes, but for packets of [`LARGE_PACKET_BYTES`]. Idle connections hold no more than that.
 pub const READ_BYTES: usize = 8 << 10;
@@ -381,8 +381,6 @@ pub const TOPIC_LEVELS_MAX: usize = 128;
 pub const RETAINED_READ_MAX: usize = 64;
 /// See [`RETAINED_READ_MAX`]; about 50 µs.
 pub const RETAINED_SCAN_MAX: usize = 512;
-/// What a retained message is charged beyond topic and payload, bytes: its place in the set.
-pub const RETAINED_OVERHEAD_BYTES: u64 = 128;
 /// Topics remembered for [`ECHO_WAIT`] that their retained message is gone, 24 bytes each: an older one that another gateway pushes late does not bring it
 /// back. Beyond, the oldest is forgotten.
 pub const RETAINED_GONE_MAX: usize = 4_096;
@@ -397,7 +395,7 @@ pub const INTAKE_QUEUE: usize = 1_024;
 /// Messages of local clients that wait for the commit their acknowledgement hangs on, over all clients. When full, the client is refused,
 /// its connection ends without the acknowledgement, and it sends the message again.
 pub const INTAKE_QUEUE_CLIENTS: usize = 16_384;
-/// Bytes of payload that wait for a commit, over all. When full, as above.
+/// What the messages that wait for a commit may weigh, over all, bytes. When full, as above.
 pub const INTAKE_BYTES: usize = 16 << 20;
 /// Rows that make a commit due before its linger is over: 3.7 bytes written for each byte stored, against 11 with ten rows.
 pub const COMMIT_ROWS: usize = 256;

@@ -158,7 +158,7 @@ impl Shared {
         let mut bytes = 0;
         let mut unstored = 0;
         for offered in taken {
-            bytes += offered.message.payload.len();
+            bytes += offered.message.weight();
             unstored += usize::from(offered.qos == Qos::AtMostOnce);
             each(offered);
         }
@@ -175,7 +175,7 @@ impl Shared {
                 queue.offered.drain(..).partition(|offered| offered.qos == Qos::AtMostOnce);
             queue.offered = stays.into();
             queue.unstored = 0;
-            queue.bytes -= unstored.iter().map(|offered| offered.message.payload.len()).sum::<usize>();
+            queue.bytes -= unstored.iter().map(|offered| offered.message.weight()).sum::<usize>();
             unstored.into_iter().for_each(&mut each);
         }
         std::mem::take(&mut queue.dropped)
@@ -252,7 +252,7 @@ impl Shared {
         let mut queue = self.queue();
         queue.refused += u64::from(waits && queue.refusal.is_some());
         let limit = if waits { INTAKE_QUEUE_CLIENTS } else { INTAKE_QUEUE };
-        let bytes = offered.message.payload.len();
+        let bytes = offered.message.weight();
         if waits && let Some(refusal) = &queue.refusal {
             return Err(refusal.clone());
         }
@@ -286,6 +286,7 @@ mod tests {
     use super::*;
     use crate::bridge::core::tests::settings;
     use crate::clock::FakeClock;
+    use crate::model::Properties;
 
     fn shared() -> Shared {
         let settings = settings(std::path::Path::new("/nowhere"));
@@ -352,6 +353,21 @@ mod tests {
         let dropped = shared.take(usize::MAX, |offered| last = Some(offered.topic.to_string()));
         assert_eq!((dropped, last.as_deref()), (3, Some("b")));
         assert!(shared.is_empty());
+    }
+
+    #[test]
+    fn properties_fill_the_queue_as_payloads_do() {
+        let shared = shared();
+        let properties = Properties { correlation_data: Some(vec![0; 60_000].into()), ..Properties::default() };
+        let mut large = Arc::unwrap_or_clone(message("a", Origin::Sensor, Qos::AtLeastOnce));
+        large.properties = Some(Arc::new(properties));
+        let large = Arc::new(large);
+        for _ in 0..INTAKE_QUEUE {
+            let _ = shared.accept(&large);
+        }
+        let mut taken = 0;
+        let dropped = shared.take(usize::MAX, |_| taken += 1);
+        assert!(taken > 0 && taken * 60_000 <= INTAKE_BYTES && dropped > 0, "{taken} taken, {dropped} dropped");
     }
 
     #[test]

@@ -103,7 +103,7 @@ pub(super) struct Core {
     targets: Vec<Target>,
     /// Where sessions that outlive the process are written; `None` where none do.
     desk: Option<Arc<Desk>>,
-    /// Payload bytes in all queues, each message once.
+    /// What is in all queues, each message once.
     queued: Arc<Queued>,
     queued_bytes_max: u64,
 }

@@ -24,7 +24,7 @@ pub(super) enum Pushed {
 pub(super) struct Room {
     /// Messages.
     pub(super) messages: usize,
-    /// Payload bytes.
+    /// Bytes, as messages weigh.
     pub(super) bytes: usize,
 }
 
@@ -54,14 +54,14 @@ impl Queue {
         self.waiting.len()
     }
 
-    /// Payload bytes that wait.
+    /// What all that wait weigh.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
     }
 
     /// Takes a message in.
     pub(super) fn push(&mut self, delivery: Delivery, diary: &mut Diary) -> Pushed {
-        let bytes = delivery.message.payload.len();
+        let bytes = delivery.weighs();
         let mut displaced = 0;
         while self.is_full(bytes) {
             if self.loose.is_empty() && delivery.qos == Qos::AtMostOnce {
@@ -79,7 +79,7 @@ impl Queue {
 
     /// Puts a message behind the others, whatever room there is.
     pub(super) fn put(&mut self, delivery: Delivery) {
-        self.bytes += delivery.message.payload.len();
+        self.bytes += delivery.weighs();
         self.pushed += 1;
         let line = if delivery.qos == Qos::AtMostOnce { &mut self.loose } else { &mut self.waiting };
         line.push_back((self.pushed, delivery));
@@ -88,7 +88,7 @@ impl Queue {
     /// Drops the oldest message, QoS 0 first. Returns whether there was one.
     pub(super) fn drop_oldest(&mut self, diary: &mut Diary) -> bool {
         let Some((_, oldest)) = self.loose.pop_front().or_else(|| self.waiting.pop_front()) else { return false };
-        self.bytes -= oldest.message.payload.len();
+        self.bytes -= oldest.weighs();
         self.dropped_since_empty += 1;
         diary.gone(oldest.row, Some(&oldest));
         true
@@ -121,7 +121,7 @@ impl Queue {
                 (None, _) => self.loose.pop_front(),
             };
             let (_, delivery) = next?;
-            self.bytes -= delivery.message.payload.len();
+            self.bytes -= delivery.weighs();
             if !delivery.is_expired(now) {
                 return Some(delivery);
             }
@@ -132,7 +132,7 @@ impl Queue {
     /// The next of QoS 1 and 2 that is still worth sending.
     pub(super) fn pop_waiting(&mut self, now: Moment, diary: &mut Diary) -> Option<Delivery> {
         while let Some((_, delivery)) = self.waiting.pop_front() {
-            self.bytes -= delivery.message.payload.len();
+            self.bytes -= delivery.weighs();
             if !delivery.is_expired(now) {
                 return Some(delivery);
             }
@@ -155,7 +155,7 @@ impl Queue {
     /// Drops what does not wait for an absent client.
     pub(super) fn clear_loose(&mut self) {
         for (_, delivery) in self.loose.drain(..) {
-            self.bytes -= delivery.message.payload.len();
+            self.bytes -= delivery.weighs();
         }
     }
 

@@ -233,7 +233,7 @@ fn earliest(one: Option<Moment>, other: Option<Moment>) -> Option<Moment> {
 
 /// What a message is charged for, bytes.
 fn cost(message: &Message) -> u64 {
-    (message.topic.as_str().len() + message.payload.len()) as u64 + limits::RETAINED_OVERHEAD_BYTES
+    message.weight() as u64
 }
 
 #[cfg(test)]
@@ -292,7 +292,7 @@ mod tests {
 
     #[test]
     fn a_large_set_is_read_whole_in_bounded_steps() {
-        let mut retained = Retained::new(1 << 20);
+        let mut retained = Retained::new(1 << 24);
         let topics: Vec<_> = (0..5_000).map(|n| format!("t/{n:04}")).collect();
         for topic in &topics {
             retained.set(&message(topic, "x"), 1, None, Moment::ZERO);
@@ -313,20 +313,20 @@ mod tests {
 
     #[test]
     fn an_empty_payload_clears_and_the_cap_is_exact() {
-        let mut retained = Retained::new(2 * (2 + limits::RETAINED_OVERHEAD_BYTES));
+        let mut retained = Retained::new(2 * cost(&message("a", "1")));
         assert_eq!(retained.set(&message("a", "1"), 1, None, Moment::ZERO), Outcome::Kept);
         assert_eq!(retained.set(&message("b", "1"), 2, None, Moment::ZERO), Outcome::Kept);
         assert_eq!(retained.set(&message("c", "1"), 3, None, Moment::ZERO), Outcome::Full);
         assert_eq!(retained.set(&message("a", ""), 4, None, Moment::ZERO), Outcome::Cleared);
         assert_eq!(retained.set(&message("a", ""), 5, None, Moment::ZERO), Outcome::Nothing);
         assert_eq!(retained.set(&message("c", "1"), 6, None, Moment::ZERO), Outcome::Kept);
-        assert_eq!((retained.len(), retained.bytes()), (2, 2 * (2 + limits::RETAINED_OVERHEAD_BYTES)));
+        assert_eq!((retained.len(), retained.bytes()), (2, 2 * cost(&message("a", "1"))));
     }
 
     #[test]
     fn what_was_told_before_the_topic_s_last_word_does_not_take_its_place() {
         let at = |seconds| Moment::at(Duration::from_secs(seconds));
-        let mut retained = Retained::new(2 * (2 + limits::RETAINED_OVERHEAD_BYTES));
+        let mut retained = Retained::new(2 * cost(&message("a", "1")));
         let late = |retained: &mut Retained, payload, told| {
             retained.set_late(&message("a", payload), 1, None, at(told), at(50))
         };
@@ -366,7 +366,7 @@ mod tests {
 
     #[test]
     fn what_has_expired_makes_room_for_others() {
-        let mut retained = Retained::new(2 + limits::RETAINED_OVERHEAD_BYTES);
+        let mut retained = Retained::new(cost(&message("a", "1")));
         let later = Moment::at(Duration::from_secs(1));
         assert_eq!(retained.set(&message("a", "1"), 1, Some(later), Moment::ZERO), Outcome::Kept);
         assert_eq!(retained.set(&message("b", "1"), 2, None, Moment::ZERO), Outcome::Full);

@@ -46,6 +46,11 @@ pub(super) struct Delivery {
 }
 
 impl Delivery {
+    /// What its message weighs, bytes.
+    pub(super) fn weighs(&self) -> usize {
+        self.weight.as_ref().map_or_else(|| self.message.weight(), Weight::bytes)
+    }
+
     pub(super) fn is_expired(&self, now: Moment) -> bool {
         self.expires.is_some_and(|expires| expires <= now)
     }
@@ -230,7 +235,7 @@ impl Session {
         }
     }
 
-    /// Messages that wait, and the bytes of their payloads.
+    /// Messages that wait, and what they weigh.
     pub(super) fn queued(&self) -> (usize, usize) {
         (self.queue.len(), self.queue.bytes())
     }
@@ -241,7 +246,7 @@ impl Session {
         self.queue.len() + self.wire.len()
     }
 
-    /// Payload bytes that wait.
+    /// What all that wait weigh.
     pub(super) fn queued_bytes(&self) -> usize {
         self.queue.bytes()
     }

@@ -30,11 +30,11 @@ pub struct Settings {
     pub caps: Caps,
     /// Most messages waiting for one client; the oldest goes when one more comes, counted.
     pub max_queued: usize,
-    /// Most payload bytes waiting for one client; likewise.
+    /// What the messages that wait for one client may weigh, bytes; likewise.
     pub max_queued_bytes: u64,
-    /// Most payload bytes in all queues, each message once; the oldest of the fullest queue go, counted.
+    /// What all queues together may weigh, bytes, each message once; the oldest of the fullest queue go, counted.
     pub max_queued_bytes_total: u64,
-    /// Caps the payloads and topics of retained messages together, bytes; a new topic beyond it is not retained, counted.
+    /// What all retained messages together may weigh, bytes; a new topic beyond it is not retained, counted.
     pub max_retained_bytes: u64,
     /// Who may connect. Empty: anyone, which `plan` allows on loopback only unless said twice.
     pub users: Vec<User>,

@@ -64,7 +64,7 @@ pub(super) struct Wire {
     releases: VecDeque<u16>,
     turns: i64,
     next_id: u16,
-    /// Payload bytes.
+    /// Of their contents.
     bytes: usize,
 }
 
@@ -261,7 +261,7 @@ fn on_wire(delivery: Delivery) -> Delivery {
 }
 
 fn bytes(delivery: &Delivery) -> usize {
-    delivery.message.payload.len()
+    delivery.message.contents()
 }
 
 /// Fewer ids than a whole turn of 65,535 by more than any window: within so many allocations no id comes twice.

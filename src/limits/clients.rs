@@ -6,7 +6,7 @@ pub const LARGE_PACKET_BYTES: usize = 64 << 10;
 /// A payload of so many bytes is not copied for each client that gets it, but written from where all share it. Below, one more piece costs more
 /// than the copy.
 pub const SHARED_PAYLOAD_BYTES: usize = 16 << 10;
-/// Payload bytes on the wire to one client and not acknowledged; with so many, or with one larger message, the next waits in its queue. What is on
+/// Bytes of topics, payloads and properties on the wire to one client and not acknowledged; with so many, or with one larger message, the next waits in its queue. What is on
 /// the wire cannot be dropped, so that `max_inflight` messages of `max_packet` must not be: this is what a client can make the broker keep by
 /// acknowledging nothing, and fills a link of 10 MB/s at 100 ms.
 pub const WIRE_BYTES_MAX: usize = 1 << 20;

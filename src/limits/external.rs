@@ -15,9 +15,9 @@ pub const EXTERNAL_SESSION_S: u32 = 7 * 24 * 3_600;
 /// Messages that wait for it, while it is away or slow. Beyond, the oldest goes that is not retained, then the oldest, counted: the bridges have
 /// what they forward, and local subscribers would be told of what is over.
 pub const EXTERNAL_QUEUE: usize = 10_000;
-/// Bytes of topics and payloads that wait for it, likewise.
+/// What they may weigh, bytes, likewise.
 pub const EXTERNAL_QUEUE_BYTES: usize = 16 << 20;
-/// Retained messages of the gateway itself, topics and payloads, that are remembered to be told again after each reconnection, since that broker
+/// What the retained messages of the gateway itself may weigh, bytes, that are remembered to be told again after each reconnection, since that broker
 /// may have lost them. One of a new topic beyond it is not remembered, and it is told.
 pub const EXTERNAL_KEPT_BYTES: usize = 16 << 20;
 /// Messages of QoS 1 and 2 towards it that are unacknowledged. Packet ids of QoS 2 are these first ones: after a kill of the gateway it may hold
@@ -26,7 +26,7 @@ pub const EXTERNAL_WINDOW: u16 = 100;
 /// Messages of QoS 1 and 2 from it that wait for the bridges' commits; beyond that number it is not read from until one is done. Told to it as Receive
 /// Maximum where it speaks MQTT 5.
 pub const EXTERNAL_RECEIVE: u16 = 200;
-/// Bytes of such messages, likewise.
+/// What such messages may weigh, bytes, likewise.
 pub const EXTERNAL_RECEIVE_BYTES: usize = 16 << 20;
 /// A message that a bridge could not take is offered again after so long. It is not acknowledged meanwhile, nor is what comes after it.
 pub const EXTERNAL_AGAIN: Duration = Duration::from_secs(1);

@@ -17,11 +17,9 @@ pub const SUBSCRIBE_WAIT: Duration = Duration::from_secs(10);
 pub const ANSWER_WAIT: Duration = Duration::from_secs(20);
 /// Connections in a row that ended before `reconnect.stable` from which on it is told as what it is: another client with our id, mostly.
 pub const SHORT_CONNECTIONS: u32 = 3;
-/// Bytes of messages from the cloud, and of answers to it, that wait for a commit which does not succeed. At that the connection is not read any
+/// What messages from the cloud weigh, and answers to it, that wait for a commit which does not succeed. At that the connection is not read any
 /// further: the cloud keeps the rest, and what has come is not acknowledged. What was read already may exceed it, by one packet at most.
 pub const DOWN_WAITING_BYTES: usize = 1 << 20;
-/// What such a message takes of it beyond its payload.
-pub const DOWN_MESSAGE_BYTES: usize = 256;
 /// Messages sent to a 3.1.1 cloud that it will send back, since our own subscriptions match them: each is remembered by 16 bytes until it comes.
 /// Beyond it the oldest is forgotten, and told locally when it comes after all.
 pub const ECHOES_MAX: usize = 4_096;

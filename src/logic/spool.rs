@@ -51,10 +51,6 @@ impl Default for Spool {
     }
 }
 
-fn size(message: &Message) -> usize {
-    message.topic.as_str().len() + message.payload.len()
-}
-
 impl Spool {
     /// Takes a message in, behind all that wait. Returns how many went for it.
     pub fn push(&mut self, message: Arc<Message>) -> u64 {
@@ -130,7 +126,7 @@ impl Spool {
     }
 
     fn put(&mut self, place: i64, message: Arc<Message>) {
-        self.bytes += size(&message);
+        self.bytes += message.weight();
         if message.retain {
             let newest = self.newest.entry(message.topic.clone()).or_insert(place);
             *newest = place.max(*newest);
@@ -142,7 +138,7 @@ impl Spool {
 
     fn remove(&mut self, place: i64) -> Option<Arc<Message>> {
         let message = self.waiting.remove(&place)?;
-        self.bytes -= size(&message);
+        self.bytes -= message.weight();
         self.plain.remove(&place);
         if self.newest.get(&message.topic) == Some(&place) {
             self.newest.remove(&message.topic);
@@ -154,8 +150,8 @@ impl Spool {
 impl Kept {
     fn take(&mut self, message: &Arc<Message>) {
         let place = self.places.get(&message.topic).copied();
-        let before = place.and_then(|place| self.messages.get(&place)).map_or(0, |message| size(message));
-        let bytes = self.bytes - before + size(message);
+        let before = place.and_then(|place| self.messages.get(&place)).map_or(0, |message| message.weight());
+        let bytes = self.bytes - before + message.weight();
         if bytes > EXTERNAL_KEPT_BYTES {
             // An old state of the topic must not be told anew either.
             place.map(|place| self.messages.remove(&place));
@@ -177,7 +173,7 @@ impl Kept {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Qos;
+    use crate::model::{Properties, Qos};
 
     fn message(topic: &str, payload: &str, retain: bool, origin: Origin) -> Arc<Message> {
         let topic = TopicName::parse(topic).unwrap();
@@ -228,13 +224,34 @@ mod tests {
         }
         assert_eq!(drained(&mut spool)[0], "1", "where all are retained, the oldest");
 
-        let mut small = Spool { bytes_max: 100, ..Spool::default() };
+        let mut small = Spool { bytes_max: 2 * event(&"x".repeat(50)).weight(), ..Spool::default() };
         for number in 0..4 {
             small.push(event(&format!("{number}{}", "x".repeat(40))));
         }
         assert_eq!((small.len(), small.dropped()), (2, 2));
         small.push(event(&"y".repeat(200)));
         assert_eq!(small.len(), 1, "one always has its place");
+    }
+
+    #[test]
+    fn properties_fill_it_as_payloads_do() {
+        let properties = Properties { correlation_data: Some(vec![0; 60_000].into()), ..Properties::default() };
+        let properties = Some(Arc::new(properties));
+        let large = |mut message: Arc<Message>| {
+            Arc::make_mut(&mut message).properties.clone_from(&properties);
+            message
+        };
+        let mut spool = Spool::default();
+        for _ in 0..400 {
+            spool.push(large(event("")));
+        }
+        assert!((1..=EXTERNAL_QUEUE_BYTES / 60_000).contains(&spool.len()), "{}", spool.len());
+        for number in 0..400 {
+            spool.push(large(state(&number.to_string(), "x")));
+            drained(&mut spool);
+        }
+        let kept = spool.kept(|_| false).len();
+        assert!((1..=EXTERNAL_KEPT_BYTES / 60_000).contains(&kept), "{kept}");
     }
 
     #[test]
@@ -267,7 +284,8 @@ mod tests {
     fn what_is_too_much_to_remember_is_told_once_and_not_told_anew_by_an_old_state() {
         let mut spool = Spool::default();
         spool.push(state("a", "old"));
-        spool.push(state("b", &"x".repeat(EXTERNAL_KEPT_BYTES - 10)));
+        let most = EXTERNAL_KEPT_BYTES - state("a", "old").weight() - state("b", "").weight();
+        spool.push(state("b", &"x".repeat(most)));
         assert!(!spool.is_over_kept());
         spool.push(state("a", "far too long a state"));
         assert!(spool.is_over_kept() && !spool.is_over_kept());

@@ -39,7 +39,7 @@ pub struct ClientOverview {
     pub subscriptions: u64,
     /// Messages that wait to be sent to it.
     pub queued: u64,
-    /// Their payloads, bytes.
+    /// What they weigh, bytes ([`crate::model::Message::weight`]).
     pub queued_bytes: u64,
     /// Messages of QoS 1 and 2 that were sent to it and that it has not acknowledged.
     pub in_flight: u64,

@@ -14,6 +14,7 @@ pub mod reading;
 pub mod secret;
 pub mod time;
 pub mod topic;
+pub mod weight;
 
 pub use command::{Ack, ActuatorView, Command, CommandId, CommandOrigin, Outcome, Setting};
 pub use id::{ActuatorId, BridgeId, BusId, GatewayId, IdError, SensorId, Seq};
@@ -25,3 +26,4 @@ pub use reading::{LineTotals, OWN_LEVELS, OWN_NAMES, Quality, Reading, Sample, V
 pub use secret::Secret;
 pub use time::{BootId, Moment, Timestamp};
 pub use topic::{TopicError, TopicFilter, TopicName};
+pub use weight::{MESSAGE_BYTES, QUEUE_ENTRY_BYTES};

@@ -47,6 +47,7 @@ pub fn decode(bytes: &[u8]) -> Result<(PublishProperties, usize), PropertyError>
     for property in list {
         take(&mut found, property)?;
     }
+    found.message.user.shrink_to_fit();
     Ok((found, consumed))
 }
 

@@ -42,3 +42,4 @@ mod takeover;
 mod tls;
 mod users;
 mod websocket;
+mod weight;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use bytes::BytesMut;
 
 use crate::bridge::settings::InRule;
-use crate::limits::{DOWN_MESSAGE_BYTES, PING_ANSWER, TOKEN_GRACE};
+use crate::limits::{PING_ANSWER, TOKEN_GRACE};
 use crate::logic::flight::Claim;
 use crate::logic::keepalive::KeepAlive;
 use crate::model::{Message, Moment, Qos, TopicFilter, TopicName};
@@ -184,8 +184,7 @@ impl Link {
 
     /// Bytes that wait for a commit, since the cloud said something.
     pub(super) fn waiting_bytes(&self) -> usize {
-        let told = self.deliver.iter().map(|message| message.payload.len() + DOWN_MESSAGE_BYTES);
-        self.replies.len() + told.sum::<usize>()
+        self.replies.len() + self.deliver.iter().map(Message::weight).sum::<usize>()
     }
 
     pub(super) fn is_online(&self) -> bool {

@@ -14,25 +14,30 @@ use crate::broker::queue::Room;
 use crate::broker::session::{Delivery, Found, Hunger, RetainedCursor, Session};
 use crate::broker::subscribers::Slot;
 use crate::limits;
-use crate::model::{Message, Moment};
+use crate::model::{Message, Moment, QUEUE_ENTRY_BYTES};
 
 /// What a message weighs, once, however many it is for. A clone is for one more of them.
 #[derive(Debug, Clone)]
 pub(in crate::broker) struct Weight {
     held: Arc<Held>,
     /// While it waits in a queue; what is on the wire cannot be dropped to make room.
-    waiting: Option<Arc<Waiting>>,
+    waiting: Option<Entry>,
 }
 
 #[derive(Debug)]
 struct Held {
-    bytes: u64,
+    weight: u64,
+    payload_bytes: u64,
     all: Arc<Queued>,
 }
 
+/// Its entry in one queue, which each queue has of its own.
+#[derive(Debug)]
+struct Entry(Arc<Waiting>);
+
 #[derive(Debug)]
 struct Waiting {
-    bytes: u64,
+    weight: u64,
     all: Arc<Queued>,
 }
 
@@ -43,24 +48,29 @@ pub(in crate::broker) struct Queued {
     pub(in crate::broker) messages: AtomicU64,
     /// Their payloads.
     pub(in crate::broker) bytes: AtomicU64,
-    /// Payloads of those that are in queues.
+    /// What those weigh that are in queues, and their entries there.
     waiting_bytes: AtomicU64,
 }
 
 impl Weight {
     fn of(message: &Message, all: &Arc<Queued>) -> Self {
-        let bytes = message.payload.len() as u64;
+        let (weight, payload_bytes) = (message.weight() as u64, message.payload.len() as u64);
         all.messages.fetch_add(1, Ordering::Relaxed);
-        all.bytes.fetch_add(bytes, Ordering::Relaxed);
-        Self { held: Arc::new(Held { bytes, all: all.clone() }), waiting: None }.in_queue()
+        all.bytes.fetch_add(payload_bytes, Ordering::Relaxed);
+        Self { held: Arc::new(Held { weight, payload_bytes, all: all.clone() }), waiting: None }.in_queue()
+    }
+
+    /// What the message weighs.
+    pub(in crate::broker) fn bytes(&self) -> usize {
+        usize::try_from(self.held.weight).unwrap_or(usize::MAX)
     }
 
     /// The same in a queue again.
     pub(super) fn in_queue(mut self) -> Self {
-        let Held { bytes, all } = &*self.held;
+        let Held { weight, all, .. } = &*self.held;
         self.waiting.get_or_insert_with(|| {
-            all.waiting_bytes.fetch_add(*bytes, Ordering::Relaxed);
-            Arc::new(Waiting { bytes: *bytes, all: all.clone() })
+            all.waiting_bytes.fetch_add(*weight, Ordering::Relaxed);
+            Entry::of(Arc::new(Waiting { weight: *weight, all: all.clone() }))
         });
         self
     }
@@ -71,18 +81,39 @@ impl Weight {
     }
 }
 
+impl Entry {
+    fn of(waiting: Arc<Waiting>) -> Self {
+        waiting.all.waiting_bytes.fetch_add(ENTRY_BYTES, Ordering::Relaxed);
+        Self(waiting)
+    }
+}
+
+impl Clone for Entry {
+    fn clone(&self) -> Self {
+        Self::of(self.0.clone())
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.0.all.waiting_bytes.fetch_sub(ENTRY_BYTES, Ordering::Relaxed);
+    }
+}
+
 impl Drop for Held {
     fn drop(&mut self) {
         self.all.messages.fetch_sub(1, Ordering::Relaxed);
-        self.all.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.all.bytes.fetch_sub(self.payload_bytes, Ordering::Relaxed);
     }
 }
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        self.all.waiting_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.all.waiting_bytes.fetch_sub(self.weight, Ordering::Relaxed);
     }
 }
+
+const ENTRY_BYTES: u64 = QUEUE_ENTRY_BYTES as u64;
 
 impl Core {
     /// A session that is locked by nobody yet; one that is to outlive its connection outlives the process.
@@ -230,7 +261,7 @@ impl Core {
 
     /// What a message weighs that comes to queues, after what waits longest in the fullest of them made room for it.
     pub(super) fn weigh(&mut self, message: &Message) -> Weight {
-        let more = message.payload.len() as u64;
+        let more = message.weight() as u64 + ENTRY_BYTES * self.targets.len() as u64;
         let total = |core: &Self| core.queued.waiting_bytes.load(Ordering::Relaxed);
         let most = self.queued_bytes_max;
         if total(self) + more > most && self.targets.iter().any(|target| target.slot.session().takes(target.qos)) {

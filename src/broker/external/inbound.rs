@@ -95,7 +95,7 @@ impl Inbound {
         self.next += 1;
         self.held.insert(pkid, Held { serial, qos, mark });
         self.owed.push_back((pkid, serial));
-        self.bytes += size(&message);
+        self.bytes += message.weight();
         // Behind one that was refused: it must not overtake it.
         let offered = self.again.is_none();
         self.open.insert(serial, Open { message: Arc::clone(&message), before: None, offered });
@@ -124,7 +124,7 @@ impl Inbound {
         match outcome {
             Ok(()) => {
                 if let Some(open) = self.open.remove(&serial) {
-                    self.bytes -= size(&open.message);
+                    self.bytes -= open.message.weight();
                 }
                 if self.open.values().all(Open::is_in_order) {
                     self.again = None;
@@ -212,16 +212,12 @@ impl Inbound {
     }
 }
 
-fn size(message: &Message) -> usize {
-    message.topic.as_str().len() + message.payload.len()
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::model::{Origin, TopicName};
+    use crate::model::{Origin, Properties, TopicName};
 
     fn message(payload: &str, qos: Qos) -> Message {
         Message::new(TopicName::parse("t").unwrap(), payload.as_bytes(), qos, false, Origin::Client)
@@ -365,5 +361,21 @@ mod tests {
         assert!(!inbound.has_room());
         inbound.settled(0, Ok(()), at(0));
         assert!(inbound.has_room());
+    }
+
+    #[test]
+    fn properties_take_room_as_payloads_do() {
+        let mut inbound = Inbound::default();
+        let properties = Properties { correlation_data: Some(vec![0; 60_000].into()), ..Properties::default() };
+        let properties = Some(Arc::new(properties));
+        let mut taken = 0;
+        while inbound.has_room() {
+            taken += 1;
+            assert!(taken * 60_000 <= EXTERNAL_RECEIVE_BYTES + 60_000, "{taken}");
+            let pkid = u16::try_from(taken).unwrap();
+            // Past its number, as a broker that does not keep to it sends them.
+            inbound.open.clear();
+            inbound.came(Message { properties: properties.clone(), ..message("", ONE) }, pkid, pkid.into());
+        }
     }
 }

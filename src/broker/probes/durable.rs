@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::harness::{Raw, eventually, publish, routings, settings, start};
 use crate::broker::{Broker, Settings};
 use crate::model::Qos::{AtLeastOnce, AtMostOnce, ExactlyOnce};
+use crate::model::{Message, Origin, QUEUE_ENTRY_BYTES, TopicName};
 use crate::mqtt::server::Version::{self, V5, V311};
 
 const FOR_EVER: [u8; 5] = [0x11, 0xff, 0xff, 0xff, 0xff];
@@ -260,7 +261,9 @@ async fn a_queue_that_overflows_is_as_short_on_disk() {
 #[tokio::test]
 async fn all_queues_together_have_a_cap_and_the_fullest_pays() {
     let directory = tempfile::tempdir().unwrap();
-    let broker = start(Settings { max_queued_bytes_total: 10_000, ..kept(directory.path()) }).await;
+    let message = Message::new(TopicName::parse("much").unwrap(), [0; 1_000], AtLeastOnce, false, Origin::Client);
+    let most = 10 * (message.weight() + QUEUE_ENTRY_BYTES) as u64;
+    let broker = start(Settings { max_queued_bytes_total: most, ..kept(directory.path()) }).await;
     absent(&broker, V311, "full", &[("much", 1)]).await;
     absent(&broker, V311, "small", &[("little", 1)]).await;
     let mut publisher = Raw::connect(&broker, V311, "pub").await;

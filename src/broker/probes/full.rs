@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use super::harness::{Raw, publish, routings, settings, start};
 use crate::broker::{Broker, Settings};
 use crate::model::Qos::AtLeastOnce;
+use crate::model::{Message, Origin, QUEUE_ENTRY_BYTES, TopicName};
 use crate::mqtt::server::Version::{V5, V311};
 
 async fn absent(broker: &Broker, client: &str, filter: &str) {
@@ -25,6 +26,13 @@ fn state(broker: &Broker, client: &str) -> (usize, u64) {
     let slot = core.slots().find(|slot| *slot.client == *client).unwrap();
     let waiting = slot.session().queued().0;
     (waiting, slot.presence.dropped.load(Ordering::Relaxed))
+}
+
+/// What a message of 1,000 bytes takes of the cap where so many queues have it.
+fn weight(topic: &str, queues: usize) -> u64 {
+    let topic = TopicName::parse(topic).unwrap();
+    let message = Message::new(topic, [0; 1_000], AtLeastOnce, false, Origin::Client);
+    (message.weight() + queues * QUEUE_ENTRY_BYTES) as u64
 }
 
 #[tokio::test]
@@ -48,7 +56,10 @@ async fn a_client_that_acknowledges_nothing_costs_the_others_nothing() {
 
 #[tokio::test]
 async fn queues_that_hold_the_same_messages_lose_them_together_and_no_more_than_has_to_be() {
-    let broker = start(Settings { max_queued_bytes_total: 8_500, ..settings(routings()[0]) }).await;
+    // Four for two clients, four for one, and half of one more.
+    let (shared, own) = (weight("shared", 2), weight("own", 1));
+    let most = 4 * shared + 4 * own + own / 2;
+    let broker = start(Settings { max_queued_bytes_total: most, ..settings(routings()[0]) }).await;
     for (client, filter) in [("one", "shared"), ("two", "shared"), ("other", "own")] {
         absent(&broker, client, filter).await;
     }

@@ -12,3 +12,4 @@ mod promises;
 mod restored;
 mod rude;
 mod visitors;
+mod weight;

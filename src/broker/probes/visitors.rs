@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::harness::{Raw, connect, eventually, routings, settings, start};
 use crate::broker::{Broker, Settings};
+use crate::model::MESSAGE_BYTES;
 use crate::model::Qos::AtLeastOnce;
 use crate::model::clients::{ClientOverview, Kick, KickRefusal, KickReport};
 use crate::mqtt::server::Version::{self, V5, V311};
@@ -67,7 +68,8 @@ async fn a_client_is_told_with_its_connection_its_session_and_what_waits_for_it(
         publisher.expect(&[0x40, 2, 0, u8::try_from(id).unwrap()]).await;
     }
     let away = one(&broker, "mortal").unwrap();
-    assert_eq!((away.queued, away.queued_bytes, away.in_flight, away.dropped), (2, 10, 1, 1), "{away:?}");
+    let bytes = 2 * (MESSAGE_BYTES + "a/1".len() + 5) as u64;
+    assert_eq!((away.queued, away.queued_bytes, away.in_flight, away.dropped), (2, bytes, 1, 1), "{away:?}");
     assert!(away.ends_ms.is_some_and(|left| left <= 3_600_000) && away.for_ms.is_some(), "{away:?}");
     assert_eq!(away.address, here.address, "where it was last");
     let ids =

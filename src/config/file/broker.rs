@@ -39,9 +39,9 @@ block! {
         max_inflight: Whole => default(256), 1 to 65_535;
         /// Most messages waiting for one client; the oldest goes when one more comes, and is counted.
         max_queued: Whole => default(1000), 1 to 1_000_000;
-        /// Most payload bytes waiting for one client; likewise.
+        /// Most bytes of messages waiting for one client; likewise.
         max_queued_bytes: Size => default("64MiB"), "64KiB" to "4GiB";
-        /// Most payload bytes in all queues together, each message once; the oldest of the fullest queue go, and are counted.
+        /// Most bytes of messages in all queues together, each message once; the oldest of the fullest queue go, and are counted.
         max_queued_bytes_total: Size => default("128MiB"), "64KiB" to "16GiB";
         /// Most bytes of all retained messages together; a new topic beyond it is not retained, and counted.
         max_retained: Size => default("64MiB"), "64KiB" to "4GiB";
