@@ -109,6 +109,7 @@ impl Engine {
         let settings = self.shared.settings();
         if !Arc::ptr_eq(&settings, &self.settings) {
             let same = same_connection(&self.settings, &settings);
+            let same_broker = (&self.settings.url, &self.settings.client_id) == (&settings.url, &settings.client_id);
             self.settings = Arc::clone(&settings);
             self.session.apply(settings);
             if !same {
@@ -117,6 +118,9 @@ impl Engine {
                 self.backoff.reset();
                 // The will goes with it, and the birth comes with the next one.
                 self.end(now).await;
+                if !same_broker {
+                    self.session.moved(&mut self.shared.spool());
+                }
                 self.online_since = None;
                 self.tell(Some((State::Connecting, None)));
             }

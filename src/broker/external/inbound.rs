@@ -78,6 +78,12 @@ impl Inbound {
         }
     }
 
+    /// The next broker is another one, whose packet ids are its own. What is not taken yet is offered all the same.
+    pub(super) fn moved(&mut self) {
+        self.held.clear();
+        self.over.iter_mut().for_each(VecDeque::clear);
+    }
+
     /// A message came. `mark` is what it is known by beside its packet id. Returns what is to be offered at once.
     pub(super) fn came(&mut self, message: Message, pkid: u16, mark: u64) -> Option<Offer> {
         let qos = message.qos;

@@ -87,6 +87,12 @@ impl Outbound {
         spool.put_back(flown.map(|flying| flying.message));
     }
 
+    /// The next broker is another one: it has nothing of what flew, and may hold packet ids of an earlier life with it.
+    pub(super) fn moved(&mut self, spool: &mut Spool) {
+        spool.put_back(std::mem::take(&mut self.flying).into_iter().map(|flying| flying.message));
+        self.swept = false;
+    }
+
     /// Writes what may be written. `said` is told of each message that is said for the first time.
     pub(super) fn fill(
         &mut self,

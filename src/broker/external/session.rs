@@ -168,6 +168,16 @@ impl Session {
         self.refused.retain(|(filter, _)| self.settings.filters.contains(filter));
     }
 
+    /// The next connection is to another broker. Of the filters that one was subscribed to none is forgotten: it may have been ours before, and taking
+    /// back what is not there does no harm.
+    pub(super) fn moved(&mut self, spool: &mut Spool) {
+        self.disconnected(spool);
+        self.outbound.moved(spool);
+        self.inbound.moved();
+        self.echoes = Echoes::default();
+        self.refused.clear();
+    }
+
     /// Says goodbye once all is said and acknowledged.
     pub(super) fn leave(&mut self) {
         self.leaving = true;

@@ -372,6 +372,50 @@ fn a_session_after_a_fault_says_what_flew_and_the_gateway_s_own_states_again() {
 }
 
 #[test]
+fn another_broker_knows_nothing_of_what_was_half_done_with_the_one_before() {
+    let mut desk = Desk::new(Version::V5, &["t"]);
+    let said = desk.connect(false);
+    desk.hear(&[0x90, 4, said[0][2], said[0][3], 0, 0x87]);
+    assert!(desk.session.complaint().is_some());
+    for (payload, qos) in [("m1", Qos::AtLeastOnce), ("m2", Qos::ExactlyOnce)] {
+        desk.spool.push(message("t", payload, qos, false));
+    }
+    assert_eq!(payloads(&desk.says()), ["m1", "m2"]);
+    desk.hear(&[0x50, 2, 0, 1]);
+    // One that is over, one that is not.
+    for (serial, pkid) in [(0, 1), (1, 2)] {
+        desk.publish(0x34, "t", Some(pkid), "d1");
+        desk.session.settled(serial, Ok(()), desk.now);
+    }
+    desk.hear(&[0x62, 2, 0, 1]);
+    desk.says();
+    desk.session.moved(&mut desk.spool);
+    assert_eq!(desk.session.complaint(), None);
+    let said = desk.connect(true);
+    let pubrels = kinds(&said).iter().filter(|kind| **kind == 6).count();
+    let published: Vec<_> = said.into_iter().filter(|packet| packet[0] >> 4 == PUBLISH).collect();
+    assert_eq!(pubrels, 100, "it may hold what an earlier life left there");
+    assert_eq!((payloads(&published), published[0][0]), (vec!["m1".into()], 0x32), "new to it");
+    for pkid in 1..=100 {
+        desk.hear(&[0x70, 3, 0, pkid, 0x92]);
+    }
+    let said = desk.says();
+    assert_eq!((payloads(&said), said[0][0]), (vec!["m2".into()], 0x34), "the one before had it, this one has not");
+    for (first, pkid) in [(0x3c, 1), (0x34, 2)] {
+        desk.publish(first, "t", Some(pkid), "d1");
+        assert_eq!(desk.turn().1.len(), 1, "its packet id {pkid} is another's");
+    }
+    let mut desk = Desk::new(Version::V311, &["t"]);
+    desk.connect(false);
+    desk.spool.push(message("t", "m1", Qos::AtMostOnce, false));
+    assert_eq!(payloads(&desk.says()), ["m1"]);
+    desk.session.moved(&mut desk.spool);
+    desk.connect(true);
+    desk.publish(0x32, "t", Some(1), "m1");
+    assert_eq!(desk.turn().1.len(), 1, "it was not said there");
+}
+
+#[test]
 fn a_subscription_is_held_until_the_broker_says_that_it_is_gone() {
     let mut desk = Desk::new(Version::V5, &["a"]);
     desk.connect(false);
