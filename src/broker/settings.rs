@@ -22,7 +22,7 @@ pub struct Settings {
     pub tls: Option<Tls>,
     /// How messages find their subscribers.
     pub routing: Routing,
-    /// Largest packet taken or sent, bytes, 1 KiB to 256 MiB.
+    /// Largest packet taken or sent, bytes, 1 KiB to [`Settings::PACKET_MAX`].
     pub max_packet: u32,
     /// Most connections at one time. One more is closed before its CONNECT is read, and one from elsewhere while [`limits::LOCAL_SEATS`] are left.
     pub max_connections: usize,
@@ -65,7 +65,7 @@ pub struct External {
     pub keep_alive: Duration,
     /// TLS, where the URL asks for it.
     pub tls: Option<ClientTls>,
-    /// Largest packet taken or sent, bytes, 1 KiB to 256 MiB.
+    /// Largest packet taken or sent, bytes, 1 KiB to [`Settings::PACKET_MAX`].
     pub max_packet: u32,
     /// `tidegate/<gateway>/status`: the topic of the will.
     pub status_topic: TopicName,
@@ -127,6 +127,9 @@ pub struct Place {
 }
 
 impl Settings {
+    /// Bytes of the largest packet that MQTT has: 4 more than 256 MiB [MQTT-2.1.4].
+    pub const PACKET_MAX: u32 = crate::mqtt::framing::PACKET_MAX;
+
     /// Everywhere it listens: plain TCP first, then WebSockets, TLS, and WebSockets in TLS.
     pub fn places(&self) -> Vec<Place> {
         let (secure, secure_web) = match &self.tls {

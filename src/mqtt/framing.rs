@@ -6,6 +6,8 @@ use bytes::{BufMut, BytesMut};
 
 /// Largest remaining length the encoding can hold [MQTT-2.1.4].
 pub const REMAINING_LENGTH_MAX: u32 = 268_435_455;
+/// Bytes of the largest packet there is: type, four bytes of length, and that. Four more than 256 MiB.
+pub const PACKET_MAX: u32 = 1 + 4 + REMAINING_LENGTH_MAX;
 
 /// The start of a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -39,7 +39,7 @@ impl Planner<'_> {
             websocket_listen: addresses(&broker.websocket_listen.value),
             tls: self.broker_tls(),
             routing,
-            max_packet: number(broker.max_packet.value.0),
+            max_packet: packet(broker),
             max_connections: number(broker.max_connections.value.0),
             caps: caps(broker),
             max_queued: number(broker.max_queued.value.0),
@@ -232,6 +232,12 @@ pub(super) fn same_port(a: SocketAddr, b: SocketAddr) -> bool {
     let overlap = a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified();
     // Port 0 asks for any free port.
     a.port() != 0 && a.port() == b.port() && overlap
+}
+
+/// Bytes of the largest packet. 256 MiB, the most that may be said, is meant as MQTT's own limit, which is a little more.
+pub(super) fn packet(broker: &file::Broker) -> u32 {
+    let bytes: u32 = number(broker.max_packet.value.0);
+    if bytes < 256 << 20 { bytes } else { broker::Settings::PACKET_MAX }
 }
 
 /// A number whose bounds the config has checked.

@@ -1,6 +1,6 @@
 //! The broker that is there already, in place of the gateway's own.
 
-use super::brokers::number;
+use super::brokers::packet;
 use super::rules::{covers, intersect};
 use super::{ActuatorPlan, Planner};
 use crate::bridge;
@@ -64,7 +64,7 @@ impl<'a> Planner<'a> {
             password,
             keep_alive: written.keep_alive.value.0,
             tls,
-            max_packet: number(broker.max_packet.value.0),
+            max_packet: packet(broker),
             status_topic: self.status_topic.clone(),
             filters: apart(commands.chain(out).collect()),
         })

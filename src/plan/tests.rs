@@ -364,3 +364,10 @@ fn a_broker_at_another_address_of_this_machine_is_not_our_own() {
         assert_eq!(planned.is_err_and(|report| report.render(false).contains("own broker")), is_own, "{host}");
     }
 }
+
+#[test]
+fn the_largest_packet_that_may_be_asked_for_is_the_largest_that_mqtt_has() {
+    for (asked, bytes) in [("1KiB", 1024), ("255MiB", 255 << 20), ("256MiB", 268_435_460)] {
+        assert_eq!(plan_of(&format!("[broker]\nmax_packet = \"{asked}\"\n")).broker.max_packet, bytes, "{asked}");
+    }
+}

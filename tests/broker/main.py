@@ -9,7 +9,7 @@ from pathlib import Path
 
 from stand.section import SKIPPED, Section, Skipped
 
-PARTS = ["01-paho", "02-probes", "03-tools", "04-libraries", "05-figures", "06-hour", "07-routing"]
+PARTS = ["01-paho", "02-probes", "03-tools", "04-libraries", "05-figures", "06-hour", "07-routing", "08-large"]
 
 
 def main() -> int:

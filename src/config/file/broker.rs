@@ -23,7 +23,7 @@ block! {
         tls: BrokerTls => optional;
         /// How messages find their subscribers.
         routing: Routing => default("trie");
-        /// Largest packet taken or sent.
+        /// Largest packet taken or sent, bytes in all. `"256MiB"` takes the largest that MQTT has, which is 4 bytes more.
         max_packet: Size => default("1MiB"), "1KiB" to "256MiB";
         /// Most clients at one time, over all listeners; 16 of them, or a quarter where that is less, are kept for plain connections from this machine.
         max_connections: Whole => default(1000), 1 to 100_000;
