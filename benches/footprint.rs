@@ -247,6 +247,7 @@ fn record() -> NewRecord<'static> {
         expires_ms: None,
         properties: None,
         stamp: None,
+        exchange: None,
     }
 }
 

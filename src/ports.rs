@@ -15,7 +15,7 @@ use std::sync::Arc;
 use crate::model::chore::{Chore, ChoreReport};
 use crate::model::clients::{ClientsOverview, Kick, KickRefusal, KickReport};
 use crate::model::overview::{Event, HealthReport, Overview, StageOverview};
-use crate::model::{Ack, ActuatorId, ActuatorView, Command, LineTotals, Message, Moment, SensorId, TopicName};
+use crate::model::{Ack, ActuatorId, ActuatorView, Command, ExchangeId, LineTotals, Message, Moment, SensorId, TopicName};
 
 /// Takes messages that come from inside the process. Never blocks and never waits.
 pub trait Publish: Send + Sync + 'static {
@@ -90,6 +90,18 @@ pub trait Uplink: Send + Sync + 'static {
     fn settled(&self, message: &Arc<Message>) -> Option<Acceptance> {
         let _ = message;
         None
+    }
+
+    /// The publisher of a QoS 2 message frees its packet id: what was noted of it goes. Resolves once that is on disk; the publisher must not be told before,
+    /// since the next message under that packet id would be taken for this one and be lost. `None` when there is nothing to wait for.
+    fn release(&self, exchange: ExchangeId) -> Option<Acceptance> {
+        let _ = exchange;
+        None
+    }
+
+    /// A session is over: none of its packet ids comes again.
+    fn session_over(&self, session: i64) {
+        let _ = session;
     }
 
     /// What it is called, where it is one of several.

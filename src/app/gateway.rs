@@ -24,6 +24,7 @@ use crate::sensing::{Sensing, SensorView};
 use crate::store::{StateFile, StoreError};
 
 use super::board::{self, Board, BridgePart, Frame, Parts};
+use super::eras::Eras;
 use super::hub::Hub;
 use super::link;
 use super::local::Local;
@@ -62,6 +63,7 @@ pub struct Gateway {
     hub: Arc<Hub>,
     local: Local,
     bridges: Vec<Running>,
+    eras: Eras,
     links: Option<tokio::task::JoinHandle<()>>,
     sensing: Sensing,
     actuating: Actuating,
@@ -73,9 +75,9 @@ pub struct Gateway {
 }
 
 /// A bridge and what it was last told to be.
-struct Running {
+pub(super) struct Running {
     settings: bridge::Settings,
-    bridge: Bridge,
+    pub(super) bridge: Bridge,
 }
 
 impl Gateway {
@@ -104,6 +106,8 @@ impl Gateway {
         actuating.apply(&plan.actuators).await;
         hub.join_commands(actuating.commands());
         let uplink = Arc::clone(&hub) as Arc<dyn Uplink>;
+        // Until the bridges are there.
+        hub.let_free(false);
         let local = match Local::start(&plan, uplink, Arc::clone(&clock), &health, state.desk()).await {
             Ok(local) => local,
             Err(error) => {
@@ -142,6 +146,7 @@ impl Gateway {
             hub,
             local,
             bridges,
+            eras: Eras::default(),
             links,
             sensing,
             actuating,
@@ -279,6 +284,9 @@ impl Gateway {
                 None => gone.push(running),
             }
         }
+        if !started.is_empty() || !gone.is_empty() || self.eras.is_none() {
+            self.eras.begin(&self.local, &self.hub, &self.bridges, &started);
+        }
         self.bridges.extend(started);
         self.hub.join_bridges(self.bridges.iter().map(|running| Arc::new(running.bridge.intake()) as Arc<dyn Uplink>));
         self.watch_links();
@@ -367,7 +375,7 @@ impl Gateway {
     /// Stops in stages, each with its budget (docs/house.md). When `hurry` resolves, the rest is cut short: what is committed stays committed.
     pub async fn stop(self, hurry: impl Future<Output = ()>) {
         self.health.set_ready(false);
-        let Self { plan, hub, local, bridges, links, mut sensing, actuating, state, server, .. } = self;
+        let Self { plan, hub, local, bridges, links, mut sensing, actuating, state, server, mut eras, .. } = self;
         tokio::pin!(hurry);
         let hurried = tokio::select! {
             // The ports with actuators stay open: those are told their safe states next.
@@ -380,6 +388,7 @@ impl Gateway {
         if let Some(links) = links {
             links.abort();
         }
+        eras.end();
         let stages = async {
             hub.publish(status::status(&plan.status_topic, false));
             stop_bridges(bridges).await;

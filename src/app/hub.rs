@@ -3,13 +3,13 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use crate::clock::Clock;
 use crate::logic::chronicle::Chronicle;
 use crate::logic::echo::{Doubles, Echoes};
 use crate::logic::{marks, restamp};
-use crate::model::{Message, Moment, Origin, TopicName};
+use crate::model::{ExchangeId, Message, Moment, Origin, TopicName};
 use crate::ports::{Acceptance, Commands, LocalBus, NotAccepted, Publish, Uplink};
 
 /// The crossing. It exists before the rooms it joins, since each of them is given it at start.
@@ -20,19 +20,35 @@ pub struct Hub {
     local: RwLock<Option<Arc<dyn LocalBus>>>,
     commands: RwLock<Option<Arc<dyn Commands>>>,
     bridges: RwLock<Bridges>,
+    /// Whether clients may hear that packet ids are free: not while it is being written down which bridges hear of it.
+    frees: watch::Sender<bool>,
 }
 
 enum Bridges {
-    /// Nobody knows yet whether a message must be stored: what clients publish waits here, in its order.
+    /// Nobody knows yet whether a message must be stored: what clients publish waits here, in its order, and what they free.
     Awaited(Vec<Early>),
     /// They are there.
     Joined(Arc<[Arc<dyn Uplink>]>),
 }
 
-/// A message that came before the bridges. There are at most as many as clients may have unacknowledged.
+/// What came before the bridges. There is at most as much as clients may have unacknowledged.
 struct Early {
-    message: Arc<Message>,
+    what: What,
     offered: oneshot::Sender<Option<Acceptance>>,
+}
+
+enum What {
+    Message(Arc<Message>),
+    Release(ExchangeId),
+}
+
+impl What {
+    fn ask(&self, intakes: &[Arc<dyn Uplink>]) -> Option<Acceptance> {
+        match self {
+            Self::Message(message) => offer(intakes, message, &[], Uplink::accept),
+            Self::Release(exchange) => release(intakes, *exchange),
+        }
+    }
 }
 
 impl Hub {
@@ -45,6 +61,7 @@ impl Hub {
             local: RwLock::new(None),
             commands: RwLock::new(None),
             bridges: RwLock::new(Bridges::Awaited(Vec::new())),
+            frees: watch::Sender::new(true),
         })
     }
 
@@ -79,10 +96,15 @@ impl Hub {
         if let Bridges::Awaited(waiting) = &mut *bridges {
             for early in waiting.drain(..) {
                 // Nobody listens any more when the client has gone; its message was never acknowledged, and is offered all the same.
-                let _ = early.offered.send(offer(&intakes, &early.message, &[], Uplink::accept));
+                let _ = early.offered.send(early.what.ask(&intakes));
             }
         }
         *bridges = Bridges::Joined(intakes);
+    }
+
+    /// No client hears that a packet id is free until this is said again with `true`.
+    pub fn let_free(&self, frees: bool) {
+        self.frees.send_replace(frees);
     }
 
     fn joined(&self) -> Option<Arc<[Arc<dyn Uplink>]>> {
@@ -151,6 +173,31 @@ impl Uplink for Hub {
         offer(&self.joined()?, message, &[], Uplink::settled)
     }
 
+    fn release(&self, exchange: ExchangeId) -> Option<Acceptance> {
+        let released = self.ask(What::Release(exchange));
+        let mut frees = self.frees.subscribe();
+        if released.is_none() && *frees.borrow() {
+            return None;
+        }
+        Some(Box::pin(async move {
+            if let Some(released) = released {
+                released.await?;
+            }
+            if frees.wait_for(|frees| *frees).await.is_err() {
+                // The crossing is gone.
+                std::future::pending::<()>().await;
+            }
+            Ok(())
+        }))
+    }
+
+    fn session_over(&self, session: i64) {
+        // Before they are there they know of none.
+        for intake in self.joined().iter().flat_map(|intakes| intakes.iter()) {
+            intake.session_over(session);
+        }
+    }
+
     fn keeps(&self, topic: &TopicName) -> bool {
         self.commands().is_none_or(|commands| !commands.takes(topic))
     }
@@ -169,17 +216,21 @@ impl Hub {
     }
 
     fn to_bridges(&self, message: &Arc<Message>) -> Option<Acceptance> {
+        self.ask(What::Message(Arc::clone(message)))
+    }
+
+    fn ask(&self, what: What) -> Option<Acceptance> {
         if let Some(intakes) = self.joined() {
-            return offer(&intakes, message, &[], Uplink::accept);
+            return what.ask(&intakes);
         }
         // The broker may listen before the bridges are there. A client that comes so early waits: acknowledged and not stored would be lost.
         let mut bridges = self.bridges.write().unwrap_or_else(PoisonError::into_inner);
         let waiting = match &mut *bridges {
-            Bridges::Joined(intakes) => return offer(intakes, message, &[], Uplink::accept),
+            Bridges::Joined(intakes) => return what.ask(intakes),
             Bridges::Awaited(waiting) => waiting,
         };
         let (offered, told) = oneshot::channel();
-        waiting.push(Early { message: Arc::clone(message), offered });
+        waiting.push(Early { what, offered });
         Some(Box::pin(async move {
             match told.await {
                 Ok(Some(acceptance)) => acceptance.await,
@@ -200,6 +251,11 @@ fn both(one: Option<Acceptance>, other: Option<Acceptance>) -> Option<Acceptance
         })),
         (one, other) => one.or(other),
     }
+}
+
+/// Has everyone who may know it forget a message. Waits for all of them.
+fn release(intakes: &[Arc<dyn Uplink>], exchange: ExchangeId) -> Option<Acceptance> {
+    intakes.iter().filter_map(|intake| intake.release(exchange)).fold(None, |all, one| both(all, Some(one)))
 }
 
 type Ask = fn(&dyn Uplink, &Arc<Message>) -> Option<Acceptance>;

@@ -1,5 +1,6 @@
 //! The local broker: the gateway's own, or one that is there already.
 
+use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +13,7 @@ use crate::broker::{Broker, BrokerError, Clients, Counters};
 use crate::clock::Clock;
 use crate::health::Health;
 use crate::limits::COMMAND_NOTED;
+use crate::model::Era;
 use crate::model::overview::BrokerOverview;
 use crate::plan::Plan;
 use crate::ports::{LocalBus, Uplink};
@@ -58,6 +60,30 @@ impl Local {
         match self {
             Self::Embedded(broker) => broker.link(),
             Self::External(client) => client.link(),
+        }
+    }
+
+    /// The first era of this life, where packet ids are kept over restarts.
+    pub(super) fn first_era(&self) -> Option<Era> {
+        match self {
+            Self::Embedded(broker) => broker.first_era(),
+            Self::External(_) => None,
+        }
+    }
+
+    /// The one after that.
+    pub(super) fn next_era(&self, now: i64) -> Option<Era> {
+        match self {
+            Self::Embedded(broker) => Some(broker.next_era(now)),
+            Self::External(_) => None,
+        }
+    }
+
+    /// Resolves with true once it is on disk that it is this one.
+    pub(super) fn note_era(&self, era: i64) -> Option<impl Future<Output = bool> + Send + use<>> {
+        match self {
+            Self::Embedded(broker) => Some(broker.note_era(era)),
+            Self::External(_) => None,
         }
     }
 

@@ -1,7 +1,8 @@
 //! Builds the rooms, joins them, supervises; decides nothing that a room could decide.
 
 mod board;
-pub mod gateway;
+mod eras;
+mod gateway;
 pub mod hub;
 mod link;
 mod local;

@@ -3,6 +3,8 @@
 //! It owns the socket and the store, and nobody else touches either. It decides nothing about messages; what it decides is when to try
 //! again, with which version of the protocol, and when to give up waiting.
 
+mod exchanges;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -47,6 +49,8 @@ pub(super) struct Engine {
     stopping: Option<Stopping>,
     /// The connection ended for a new token, and the next one is no event.
     renewing: bool,
+    /// The local broker waits to hear that its era is written down.
+    era_begins: bool,
 }
 
 struct Stopping {
@@ -84,6 +88,7 @@ impl Engine {
             down_since: now,
             stopping: None,
             renewing: false,
+            era_begins: false,
         }
     }
 
@@ -108,6 +113,7 @@ impl Engine {
             self.teller.tell(&self.core, &self.settings, &*self.publish, now, wall);
         }
         self.core.close(now, wall);
+        self.shared.held.end();
         if let Some(done) = done {
             let _ = done.send(());
         }
@@ -120,6 +126,7 @@ impl Engine {
             }
             self.dial_when_due().await;
             let turn = self.turn();
+            self.answer_for_exchanges();
             self.refuse_or_accept();
             if self.carry_out(turn).await {
                 return;
@@ -159,7 +166,7 @@ impl Engine {
         let old = std::mem::replace(&mut self.settings, Arc::new(settings));
         self.shared.set_settings(Arc::clone(&self.settings));
         self.backoff = Backoff::new(self.settings.reconnect.min, self.settings.reconnect.max);
-        let same_link = same_connection(&old, &self.settings);
+        let same_link = self.settings.keep_connection_of(&old);
         if !same_link {
             self.version = first_version(self.settings.version);
             self.silent = 0;
@@ -208,6 +215,7 @@ impl Engine {
             core.drops.add_unstored(Cause::IntakeFull, dropped, wall);
         }
         core.missed(dropped, self.shared.take_refused());
+        self.hear_of_exchanges();
         self.leave_when_done(now);
         self.core.turn(now, wall, self.link.unsent())
     }
@@ -475,23 +483,4 @@ fn other(version: Version) -> Version {
         Version::V5 => Version::V311,
         Version::V311 => Version::V5,
     }
-}
-
-/// Whether a running connection may stay under the new settings.
-fn same_connection(old: &Settings, new: &Settings) -> bool {
-    // Listed by what may change without the cloud noticing, so that a field added later ends the connection until someone thinks of it.
-    let quiet = Settings {
-        connect_timeout: old.connect_timeout,
-        reconnect: old.reconnect,
-        window: old.window,
-        on_session_loss: old.on_session_loss,
-        out: old.out.clone(),
-        outbox: old.outbox.clone(),
-        state_topic: old.state_topic.clone(),
-        event_topic: old.event_topic.clone(),
-        local_status_topic: old.local_status_topic.clone(),
-        never_out: old.never_out.clone(),
-        ..new.clone()
-    };
-    quiet == *old
 }

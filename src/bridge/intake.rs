@@ -7,13 +7,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use tokio::sync::{Notify, oneshot};
 
+use super::held::Held;
 use super::rules::{OutRules, Upward};
 use super::settings::Settings;
 use crate::clock::Clock;
 use crate::limits::{INTAKE_BYTES, INTAKE_QUEUE, INTAKE_QUEUE_CLIENTS};
 use crate::logic::{marks, restamp};
 use crate::model::chore::{Chore, ChoreReport};
-use crate::model::{BridgeId, GatewayId, Message, Moment, Origin, Priority, Qos, RuleId, Timestamp, TopicName};
+use crate::model::{BridgeId, ExchangeId, GatewayId, Message, Moment, Origin, Priority, Qos, RuleId, Timestamp, TopicName};
 use crate::ports::{Acceptance, NotAccepted};
 
 /// A message that a rule wants up.
@@ -53,6 +54,8 @@ pub(super) struct Shared {
     orders: Mutex<Orders>,
     clock: Arc<dyn Clock>,
     circle_told: AtomicBool,
+    /// Messages of local clients that are half handed over.
+    pub(super) held: Held,
     /// Rings when there is something in the queue, or an order.
     pub(super) bell: Notify,
 }
@@ -96,6 +99,7 @@ impl Shared {
             orders: Mutex::default(),
             clock,
             circle_told: AtomicBool::new(false),
+            held: Held::default(),
             bell: Notify::new(),
         }
     }
@@ -238,7 +242,13 @@ impl Shared {
             Arc::make_mut(&mut message).properties.as_mut().map(marks::without_id);
         }
         let offered = Offered { topic, qos, retain, priority, rule: Some(rule), message, at, is_here, answer };
-        match (self.push(offered, waits), committed) {
+        // Known before it can be committed, and so before its publisher can free its packet id.
+        let exchange = offered.message.exchange.filter(|_| waits).filter(|exchange| self.held.offer(*exchange));
+        let pushed = self.push(offered, waits);
+        if let Some(exchange) = exchange.filter(|_| pushed.is_err()) {
+            self.held.take_back(exchange);
+        }
+        match (pushed, committed) {
             (Err(refusal), _) => Some(Box::pin(std::future::ready(Err(refusal)))),
             (Ok(()), None) => Some(Box::pin(std::future::ready(Ok(())))),
             (Ok(()), Some(committed)) => {
@@ -246,6 +256,17 @@ impl Shared {
                 Some(Box::pin(async move { committed.await.unwrap_or(Err(NotAccepted::Stopping { bridge })) }))
             }
         }
+    }
+
+    /// As [`crate::ports::Uplink::release`].
+    pub(super) fn release(&self, exchange: ExchangeId) -> Option<Acceptance> {
+        let freed = match self.held.release(exchange, self.name())? {
+            Ok(freed) => freed,
+            Err(refusal) => return Some(Box::pin(std::future::ready(Err(refusal)))),
+        };
+        self.bell.notify_one();
+        let bridge = self.bridge.to_string();
+        Some(Box::pin(async move { freed.await.unwrap_or(Err(NotAccepted::Stopping { bridge })) }))
     }
 
     fn push(&self, offered: Offered, waits: bool) -> Result<(), NotAccepted> {

@@ -1,6 +1,7 @@
 //! The bridge to the cloud: one engine thread a bridge, which owns its connection and its store.
 //!
-//! - `intake` is where messages come in, on whatever thread they come from; `rules` says which, and under which topic
+//! - `intake` is where messages come in, on whatever thread they come from; `rules` says which, and under which topic; `held` is what the local broker says
+//!   of QoS 2 messages that are half handed over to it
 //! - `engine` is the thread's loop (its socket is `mqtt::link`), `state` and `words` what it tells, `supervisor` what starts it again after a panic
 //! - `presets` are the clouds that are known, as data
 //! - `signers` make user name and password where they are made of a key
@@ -11,6 +12,7 @@ mod core;
 #[cfg(test)]
 mod dialing_tests;
 mod engine;
+mod held;
 mod hints;
 mod intake;
 pub mod presets;
@@ -36,7 +38,7 @@ use crate::clock::Clock;
 use crate::health::{Health, Supervised};
 use crate::limits::PULSE_LIMIT_DISK;
 use crate::model::chore::Chore;
-use crate::model::{Message, Timestamp};
+use crate::model::{Era, ExchangeId, Message, Timestamp};
 use crate::ports::{Acceptance, ChoreDone, Publish, Uplink};
 use crate::store::{Condition, StoreError};
 pub use settings::{
@@ -165,6 +167,14 @@ impl Uplink for Intake {
         self.0.settled(message)
     }
 
+    fn release(&self, exchange: ExchangeId) -> Option<Acceptance> {
+        self.0.release(exchange)
+    }
+
+    fn session_over(&self, session: i64) {
+        self.0.held.session_over(session);
+    }
+
     fn name(&self) -> &str {
         self.0.name()
     }
@@ -255,6 +265,14 @@ impl Bridge {
     /// Takes new settings: reconnects when it must, keeps store and intake.
     pub fn apply(&self, settings: Settings) {
         self.shared.order(|orders| orders.settings = Some(settings));
+    }
+
+    /// Says which era of the local broker it is, before anything of it is offered. Ready once that is written down, or cannot be: then nothing that the store
+    /// knows of messages half handed over counts any more.
+    pub fn begin_era(&self, era: Era) -> oneshot::Receiver<()> {
+        let begun = self.shared.held.begin_era(era);
+        self.shared.bell.notify_one();
+        begun
     }
 
     /// Forgets the back-off and tries at once (a person asked, or the network came up).

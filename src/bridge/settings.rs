@@ -74,6 +74,25 @@ impl Settings {
         }
     }
 
+    /// Whether a connection that runs by the old settings may stay under these.
+    pub(super) fn keep_connection_of(&self, old: &Self) -> bool {
+        // Listed by what may change without the cloud noticing, so that a field added later ends the connection until someone thinks of it.
+        let quiet = Self {
+            connect_timeout: old.connect_timeout,
+            reconnect: old.reconnect,
+            window: old.window,
+            on_session_loss: old.on_session_loss,
+            out: old.out.clone(),
+            outbox: old.outbox.clone(),
+            state_topic: old.state_topic.clone(),
+            event_topic: old.event_topic.clone(),
+            local_status_topic: old.local_status_topic.clone(),
+            never_out: old.never_out.clone(),
+            ..self.clone()
+        };
+        quiet == *old
+    }
+
     /// File of its store.
     pub fn store_path(&self) -> PathBuf {
         self.outbox.dir.join(format!("outbox-{}.db", self.id))

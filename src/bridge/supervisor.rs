@@ -29,6 +29,7 @@ impl Parts {
         loop {
             // What the engine before it may have left standing.
             self.shared.refuse(None);
+            self.shared.held.tell_again();
             let engine = Engine::new(
                 core,
                 Arc::clone(&self.shared),

@@ -10,8 +10,6 @@ use super::access::Access;
 use super::arrival::Entry;
 use super::core::{Attached, Farewell};
 use super::door::Guests;
-use super::journal::Receipt;
-use super::keeper::Urgency;
 use super::output::Output;
 use super::owed::{Answer, Ledger, Owed};
 use super::promise::{Broken, Pending};
@@ -139,16 +137,7 @@ impl Conversation {
                 self.current()?.pubcomp(id);
                 Ok(())
             }
-            Incoming::Pubrel(id) => {
-                let mut receipt = Receipt::new(Urgency::Now);
-                let known = self.current()?.release(id, &mut receipt);
-                let reason = if known { Reason::Success } else { Reason::PacketIdNotFound };
-                match receipt.pending() {
-                    None => self.acknowledge(PUBCOMP, id, reason),
-                    pending => self.owe(Answer::Acknowledgement(PUBCOMP, id, reason), pending),
-                }
-                Ok(())
-            }
+            Incoming::Pubrel(id) => self.hear_pubrel(id),
             Incoming::Subscribe(id, identifier, asks) => self.hear_subscribe(id, identifier, &asks),
             Incoming::Unsubscribe(id, filters) => self.hear_unsubscribe(id, &filters),
             Incoming::Pingreq => {

@@ -27,6 +27,7 @@ use crate::limits;
 use crate::logic::marks;
 use crate::model::{GatewayId, Message, Moment, TopicFilter};
 use crate::mqtt::server::Will;
+use crate::ports::Uplink;
 
 /// Message counts, read by `$SYS`.
 #[derive(Debug, Default)]
@@ -103,6 +104,8 @@ pub(super) struct Core {
     targets: Vec<Target>,
     /// Where sessions that outlive the process are written; `None` where none do.
     desk: Option<Arc<Desk>>,
+    /// Who is told that a session on disk is over.
+    uplink: Option<Arc<dyn Uplink>>,
     /// What is in all queues, each message once.
     queued: Arc<Queued>,
     queued_bytes_max: u64,
@@ -129,6 +132,7 @@ impl Core {
             found: Vec::new(),
             targets: Vec::new(),
             desk: None,
+            uplink: None,
             queued: Arc::default(),
             queued_bytes_max: u64::MAX,
         }
@@ -137,6 +141,11 @@ impl Core {
     /// Sessions that outlive their connection are written there from here on.
     pub(super) fn write_to(&mut self, desk: Option<&Arc<Desk>>) {
         self.desk = desk.cloned();
+    }
+
+    /// Sessions on disk that are over are told of here.
+    pub(super) fn tell_ends(&mut self, uplink: &Arc<dyn Uplink>) {
+        self.uplink = Some(uplink.clone());
     }
 
     pub(super) fn set_queued_bytes_max(&mut self, queued_bytes_max: u64) {
@@ -273,6 +282,9 @@ impl Core {
         }
         let (subscriptions, left) = {
             let mut session = life.slot.session();
+            if let (Some(uplink), Some(id)) = (&self.uplink, session.id()) {
+                uplink.session_over(id);
+            }
             let left = session.end();
             (std::mem::take(&mut session.subscriptions), left)
         };

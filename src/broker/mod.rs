@@ -40,6 +40,7 @@ mod subscribers;
 mod sys;
 mod wire;
 
+use std::future::Future;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock, Weak};
@@ -65,7 +66,8 @@ use self::shared::{AtHome, Shared};
 pub use self::sys::Counters;
 use crate::clock::Clock;
 use crate::health::{Health, Pulse, Supervised};
-use crate::limits::{PULSE_EVERY, PULSE_LIMIT};
+use crate::limits::{PULSE_EVERY, PULSE_LIMIT, RETAINED_RETRY};
+use crate::model::Era;
 use crate::mqtt::tls::TlsError;
 use crate::mqtt::tls_server::TlsServer;
 use crate::ports::{LocalBus, Uplink};
@@ -121,6 +123,8 @@ pub struct Broker {
     room: Arc<Room>,
     tasks: TaskTracker,
     health: Arc<Health>,
+    /// The last era that the file tells of.
+    era_before: Option<i64>,
     /// The house-keeping's place in the book. It takes the core's lock, so that a lock which is never given back is noticed.
     _supervised: Supervised,
 }
@@ -145,10 +149,13 @@ impl Broker {
         let home = Arc::new(OnceLock::new());
         let mut core = Core::new(router(settings.routing, &home)?, settings.max_retained_bytes);
         core.set_queued_bytes_max(settings.max_queued_bytes_total);
+        core.tell_ends(&uplink);
+        let mut era_before = None;
         let keeper = match &settings.store {
             None => Keeper::default(),
             Some(directory) => {
                 let (keeper, mut past) = Keeper::open(directory, clock.clone(), health).await?;
+                era_before = past.era;
                 for found in past.retained.drain(..) {
                     core.retained.restore(found.message, found.expires);
                 }
@@ -170,12 +177,40 @@ impl Broker {
             .into_iter()
             .map(|(asked, bound)| Listener::serve(asked, bound, shared.clone(), room.clone(), &tasks, health))
             .collect();
-        Ok(Self { shared, listeners, room, tasks, health: Arc::clone(health), _supervised: supervised })
+        Ok(Self { shared, listeners, room, tasks, health: Arc::clone(health), era_before, _supervised: supervised })
     }
 
     /// The in-process door.
     pub fn link(&self) -> Arc<dyn LocalBus> {
         self.shared.clone()
+    }
+
+    /// The first era of this life, if there is something to keep by it: its number is chosen here.
+    pub fn first_era(&self) -> Option<Era> {
+        self.shared.keeper.desk()?;
+        let sessions = Arc::new(self.shared.core().numbers());
+        Some(Era { before: self.era_before, now: keeper::new_id(), sessions: Some(sessions) })
+    }
+
+    /// The era that comes after that one.
+    pub fn next_era(&self, now: i64) -> Era {
+        Era { before: Some(now), now: keeper::new_id(), sessions: None }
+    }
+
+    /// Resolves once it is on disk that it is this era: packet ids may become free in it from here on. False where it ends before that.
+    pub fn note_era(&self, era: i64) -> impl Future<Output = bool> + Send + use<> {
+        let shared = self.shared.clone();
+        async move {
+            loop {
+                let Some(noted) = shared.keeper.note_era(era) else { return false };
+                match noted.await {
+                    Ok(()) => return true,
+                    Err(promise::Broken::Stopping) => return false,
+                    // A disk that takes nothing, which its owner tells of.
+                    Err(_) => tokio::time::sleep(RETAINED_RETRY).await,
+                }
+            }
+        }
     }
 
     /// What it counts.

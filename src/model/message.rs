@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{BridgeId, Moment, Payload, Timestamp, TopicName};
+use super::{BridgeId, ExchangeId, Moment, Payload, Timestamp, TopicName};
 
 /// Quality of service of a delivery [MQTT-4.3].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -85,12 +85,14 @@ pub struct Message {
     /// When the time was taken that the payload begins with, where that was before the clock was set: it may be mended (`logic::restamp`).
     /// Only what the gateway itself wrote has one.
     pub stamp: Option<Moment>,
+    /// What its publisher would say it again under after a crash, where it is to go up once all the same.
+    pub exchange: Option<ExchangeId>,
 }
 
 impl Message {
     /// A message without properties.
     pub fn new(topic: TopicName, payload: impl Into<Payload>, qos: Qos, retain: bool, origin: Origin) -> Self {
-        Self { topic, payload: payload.into(), qos, retain, origin, properties: None, stamp: None }
+        Self { topic, payload: payload.into(), qos, retain, origin, properties: None, stamp: None, exchange: None }
     }
 
     /// The same, for a payload that begins with this time, as `logic::restamp` writes it.

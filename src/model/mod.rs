@@ -3,6 +3,7 @@
 pub mod chore;
 pub mod clients;
 pub mod command;
+pub mod exchange;
 pub mod id;
 pub mod message;
 pub mod overview;
@@ -17,6 +18,7 @@ pub mod topic;
 pub mod weight;
 
 pub use command::{Ack, ActuatorView, Command, CommandId, CommandOrigin, Outcome, Setting};
+pub use exchange::{Era, ExchangeId};
 pub use id::{ActuatorId, BridgeId, BusId, GatewayId, IdError, SensorId, Seq};
 pub use message::{Message, Origin, Properties, Qos};
 pub use payload::Payload;

@@ -20,6 +20,7 @@ mod chore;
 mod count;
 mod dead;
 mod durability;
+mod exchanges;
 mod handshakes;
 mod room;
 mod salvaging;
@@ -42,6 +43,7 @@ const SCHEMA: Schema = Schema {
         include_str!("migrations/outbox_0001.sql"),
         include_str!("migrations/outbox_0002.sql"),
         include_str!("migrations/outbox_0003.sql"),
+        include_str!("migrations/outbox_0004.sql"),
     ],
     salvaged: true,
 };

@@ -105,9 +105,18 @@ impl Core {
         let mut left = outbox.intake_max().min(outbox.log_left());
         let (mut newest, mut too_large) = (Dropped::default(), Dropped::default());
         for offered in self.waiting.iter().take(COMMIT_ROWS_MAX) {
+            let key = self.exchanges.key(offered);
+            if key.is_some_and(|key| self.exchanges.knows(key, &attempt.noted)) {
+                // Its publisher says it again after a crash.
+                attempt.taken += 1;
+                continue;
+            }
             if offered.is_here {
                 // It lies before this one, or in the file.
                 attempt.taken += 1;
+                if let Some(key) = key {
+                    self.exchanges.hold(outbox, &mut attempt.noted, key)?;
+                }
                 continue;
             }
             let travelling = offered.message.properties.as_deref();
@@ -158,6 +167,9 @@ impl Core {
                 properties: block.as_deref(),
                 stamp: offered.message.stamp,
             })?;
+            if let Some(key) = key {
+                self.exchanges.hold(outbox, &mut attempt.noted, key)?;
+            }
             self.lanes.added(offered.priority);
             attempt.taken += 1;
             attempt.pushed += 1;

@@ -336,6 +336,7 @@ impl Core {
             origin: Origin::Bridge(self.settings.id.clone()),
             properties,
             stamp: None,
+            exchange: None,
         });
     }
 }

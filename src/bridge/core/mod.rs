@@ -8,7 +8,7 @@
 //! - `turn` is the transaction: deletions, releases, new records; `fill` what the window has room for; `fault` what a failed one means.
 //! - `connecting` is how a connection begins and ends, `subscribing` what is asked to come down; `incoming` is what the cloud's packets mean,
 //!   `doubt` what `on_session_loss = "no-loss"` does, `refused` what becomes of a message that the cloud does not take.
-//! - `caps` is what comes in and what goes at a limit, `shares` the limits of single rules, `pacing` how fast it goes up, `durability` what it survives.
+//! - `exchanges` is what makes QoS 2 of local clients go up once; `caps` is what comes in and what goes at a limit, `shares` the limits of single rules, `pacing` how fast it goes up, `durability` what it survives.
 //! - `link` is the state of one connection, `drops` what has to be counted and told, `counting` how many wait, `chores` what a person has
 //!   done with the store.
 
@@ -20,6 +20,7 @@ mod dead;
 mod doubt;
 mod drops;
 mod durability;
+mod exchanges;
 mod fault;
 mod fill;
 mod incoming;
@@ -168,6 +169,7 @@ pub(super) struct Core {
     new_store: bool,
     aliases: numbers::Numbers,
     caps: caps::Caps,
+    exchanges: exchanges::Exchanges,
     pacing: pacing::Pacing,
     /// When what was committed is to be flushed; `None` while all of it is on disk.
     flush_at: Option<Moment>,
@@ -248,6 +250,7 @@ impl Core {
             new_store: false,
             aliases: numbers::Numbers::default(),
             caps: caps::Caps::new(settings),
+            exchanges: exchanges::Exchanges::default(),
             pacing: pacing::Pacing::new(settings.outbox.rate),
             flush_at: None,
             relaxed: false,
@@ -292,6 +295,7 @@ impl Core {
             id
         });
         self.doubtful.clear();
+        self.exchanges.load(outbox, may_lack_commits)?;
         self.choose_durability();
         self.caps.look_anew();
         self.keep_within();
@@ -331,7 +335,7 @@ impl Core {
         let finished = self.finished_since.map(|since| since + ACKNOWLEDGED_LINGER);
         let sweep = self.sweeps().then_some(self.sweep_at);
         // What a store that fails has to do is done when it is tried again.
-        let [finished, sweep] = [finished, sweep].map(|due| due.map(|due| fault.map_or(due, |retry| due.max(retry))));
+        let [finished, sweep, released] = [finished, sweep, self.exchanges.due()].map(|due| due.map(|due| fault.map_or(due, |retry| due.max(retry))));
         let greeted = self.link.as_ref().filter(|link| link.phase != Phase::Greeting);
         let keep_alive = greeted.and_then(|link| link.keep_alive.next());
         let gather = self.gather_since.map(|since| since + GATHER).filter(|_| fault.is_none());
@@ -353,6 +357,7 @@ impl Core {
             count,
             told,
             pace,
+            released,
             self.flush_at,
         ]
         .into_iter()
@@ -452,6 +457,7 @@ impl Core {
             let (bridge, messages) = (self.settings.id.as_str(), self.waiting.len());
             tracing::warn!(bridge, messages, "the store did not take in what waited for it");
         }
+        self.answer_freed();
         for offered in self.waiting.drain(..) {
             if let Some(answer) = offered.answer {
                 let _ = answer.send(Err(NotAccepted::Stopping { bridge: self.settings.id.to_string() }));

@@ -8,6 +8,7 @@ mod cloud;
 mod clouds;
 mod dead;
 mod durable;
+mod exchanges;
 mod forgets;
 mod full;
 mod lanes;

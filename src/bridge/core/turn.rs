@@ -2,6 +2,7 @@
 
 use bytes::BytesMut;
 
+use super::exchanges::Noted;
 use super::incoming::Close;
 use super::link::Phase;
 use super::{Cause, Core, Turn};
@@ -46,6 +47,8 @@ pub(super) struct Attempt {
     /// Records that may yet be looked at for what may go.
     pub(super) looks: usize,
     pub(super) drops: Vec<(Cause, Dropped)>,
+    /// Of messages that are half handed over to us.
+    pub(super) noted: Noted,
     swept: bool,
     pace: Pace,
 }
@@ -67,6 +70,7 @@ impl Core {
         if self.commit_wanted(now, unsent) && self.may_try(now) {
             self.commit(now, wall, unsent);
         }
+        self.exchanges.begun();
         self.salvage(now, wall);
         if let Some(link) = &mut self.link {
             turn.bytes = link.unstored.split();
@@ -154,6 +158,7 @@ impl Core {
             || (self.fault.is_none() && (self.intake_due(now) || self.clock_news))
             || self.finished_since.is_some_and(|since| now >= since + ACKNOWLEDGED_LINGER)
             || self.sweep_due(now)
+            || self.exchanges.is_due(now)
             || (self.fault.is_none() && (self.caps.behind || self.makes_room()))
             || (self.link_work(unsent) && self.gathered(now))
     }
@@ -206,6 +211,7 @@ impl Core {
             buried: 0,
             looks: LOOK_ROWS,
             drops: Vec::new(),
+            noted: Noted::default(),
             swept: false,
             pace: self.pacing.records,
         };
@@ -235,6 +241,7 @@ impl Core {
     ) -> Result<(), StoreError> {
         outbox.begin()?;
         outbox.learn(wall)?;
+        self.exchanges.write_first(outbox, &mut attempt.noted)?;
         // Deletions first: what follows may use their packet ids.
         for claim in &self.finished {
             // What comes in has its share, however much goes.
@@ -262,6 +269,9 @@ impl Core {
         }
         if with_intake {
             self.take_in(outbox, attempt)?;
+            if attempt.taken == self.waiting.len() {
+                self.exchanges.write_last(outbox, &mut attempt.noted)?;
+            }
             self.keep_within_caps(outbox, attempt)?;
         }
         if self.sweep_due(now) {
@@ -321,6 +331,7 @@ impl Core {
             self.flight.remove(claim.pkid);
             self.end_as_dead(claim, Cause::TooLarge);
         }
+        self.committed_exchanges(attempt.noted);
         self.committed_caps();
         if let Some(outbox) = self.outbox.as_ref().filter(|_| attempt.shortened) {
             outbox.fold_back();

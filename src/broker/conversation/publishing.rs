@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
-use super::{Conversation, Ending, PUBACK, PUBREC, refuse};
+use super::{Conversation, Ending, PUBACK, PUBCOMP, PUBREC, refuse};
+use crate::broker::journal::Receipt;
 use crate::broker::keeper::Urgency;
 use crate::broker::owed::Answer;
 use crate::broker::promise::{Broken, Pending, Promise, Teller};
 use crate::broker::shared::{Exchange, count};
 use crate::limits;
 use crate::logic::marks;
-use crate::model::{Message, Moment, Origin, Qos, TopicName};
+use crate::model::{ExchangeId, Message, Moment, Origin, Qos, TopicName};
 use crate::mqtt::reason::Reason;
 use crate::mqtt::server::{Publish, Version};
 use crate::ports::{Acceptance, NotAccepted};
@@ -54,6 +55,7 @@ impl Conversation {
             origin: Origin::Client,
             properties: publish.properties,
             stamp: None,
+            exchange: self.exchange(publish.qos, packet_id)?,
         };
         let peer = self.current()?.peer().cloned();
         let is_from_peer = peer.is_some();
@@ -81,6 +83,31 @@ impl Conversation {
                 Ok(())
             }
         }
+    }
+
+    /// What a QoS 2 message is known by at the bridges: where its session outlives the process, it is said again after a crash.
+    fn exchange(&self, qos: Qos, packet_id: u16) -> Result<Option<ExchangeId>, Ending> {
+        if qos != Qos::ExactlyOnce {
+            return Ok(None);
+        }
+        Ok(self.current()?.id().map(|session| ExchangeId { session, packet_id }))
+    }
+
+    /// The client frees a packet id. It hears that it has once nobody holds it on disk any more, here or at a bridge.
+    pub(super) fn hear_pubrel(&mut self, packet_id: u16) -> Result<(), Ending> {
+        let mut receipt = Receipt::new(Urgency::Now);
+        let (known, session) = {
+            let mut session = self.current()?;
+            (session.release(packet_id, &mut receipt), session.id())
+        };
+        let exchange = session.map(|session| ExchangeId { session, packet_id });
+        let released = exchange.and_then(|exchange| self.shared.uplink.release(exchange));
+        let reason = if known { Reason::Success } else { Reason::PacketIdNotFound };
+        match join(released, receipt.pending(), Broken::Bridge) {
+            None => self.acknowledge(PUBCOMP, packet_id, reason),
+            pending => self.owe(Answer::Acknowledgement(PUBCOMP, packet_id, reason), pending),
+        }
+        Ok(())
     }
 
     /// Holds a QoS 2 message before anybody has it. Another connection that takes the session while it is told finds the promise there, and

@@ -1,6 +1,6 @@
 //! Sessions that outlive the process: how they begin, how they come back, and what all queues together may hold.
 
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::{BinaryHeap, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -245,6 +245,11 @@ impl Core {
         let life = Life { slot: slot.clone(), user, will: None, will_due: None, ends };
         self.lives.insert(client, life);
         slot
+    }
+
+    /// The numbers of those that are on disk.
+    pub(in crate::broker) fn numbers(&self) -> HashSet<i64> {
+        self.lives.values().filter_map(|life| life.slot.session().id()).collect()
     }
 
     /// Notes everything anew, for a file that knows nothing of it.

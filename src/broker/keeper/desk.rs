@@ -1,7 +1,7 @@
 //! Where changes are laid down for the thread that commits them, and when it has to.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, oneshot};
@@ -64,6 +64,8 @@ pub(in crate::broker) struct Desk {
     pub(super) clock: Arc<dyn Clock>,
     /// The last commit that succeeded. What could not be written before is in it.
     committed: AtomicU64,
+    /// The era that is to be in the file; 0 for none.
+    era: AtomicI64,
 }
 
 impl std::fmt::Debug for Desk {
@@ -121,7 +123,8 @@ impl Desk {
             is_stopping: false,
             is_killed: false,
         };
-        Arc::new(Self { tray: Mutex::new(tray), changed: Condvar::new(), clock, committed: AtomicU64::new(0) })
+        let (committed, era) = (AtomicU64::new(0), AtomicI64::new(0));
+        Arc::new(Self { tray: Mutex::new(tray), changed: Condvar::new(), clock, committed, era })
     }
 
     pub(super) fn tray(&self) -> MutexGuard<'_, Tray> {
@@ -187,6 +190,16 @@ impl Desk {
         for message in waited {
             tray.sessions.let_go(Some(message), &mut tray.bodies);
         }
+    }
+
+    /// From here on it is this era. See [`Self::flushed`].
+    pub(super) fn note_era(&self, era: i64) {
+        self.era.store(era, Ordering::Release);
+    }
+
+    /// The era that is to be in the file.
+    pub(super) fn era(&self) -> Option<i64> {
+        Some(self.era.load(Ordering::Acquire)).filter(|era| *era != 0)
     }
 
     /// Resolves when all that lies here is on disk.

@@ -105,6 +105,7 @@ impl Keeper {
             path: path.clone(),
             had_one: false,
             stale: Stale::default(),
+            era: None,
             failed: 0,
         };
         let thread = std::thread::Builder::new()
@@ -227,6 +228,12 @@ impl Keeper {
         Some(self.desk.as_ref()?.flushed())
     }
 
+    /// Resolves with whether it is on disk that it is this era. `None` where nothing is kept.
+    pub(super) fn note_era(&self, era: i64) -> Option<Pending> {
+        self.desk.as_ref()?.note_era(era);
+        self.flushed()
+    }
+
     /// Writes what is left and closes the file.
     pub(super) async fn stop(&self) {
         self.end(|tray| tray.is_stopping = true).await;
@@ -281,6 +288,8 @@ struct Work {
     had_one: bool,
     /// What could not be taken out of the file when it was read: the next commit does.
     stale: Stale,
+    /// The era that the file names.
+    era: Option<i64>,
     /// Commits that failed in a row.
     failed: u64,
 }
@@ -365,14 +374,16 @@ impl Work {
             self.store = None;
         }
         if let Some(store) = &mut self.store {
-            if !batch.retained.is_empty() || !batch.sessions.is_empty() {
-                rows::write(store, &self.stale, batch)?;
+            let era = self.desk.era().filter(|era| self.era != Some(*era));
+            if !batch.retained.is_empty() || !batch.sessions.is_empty() || era.is_some() {
+                rows::write(store, &self.stale, batch, era)?;
                 self.stale = Stale::default();
+                self.era = era.or(self.era);
             }
             return Ok(Written::All);
         }
         let (store, mut past) = self.read(pulse)?;
-        self.store = Some(store);
+        (self.store, self.era) = (Some(store), None);
         self.stale = std::mem::take(&mut past.stale);
         past.retained.retain(|found| !batch.retained.contains_key(&found.message.topic));
         let had_one = std::mem::replace(&mut self.had_one, true);
@@ -403,7 +414,7 @@ impl Work {
         match damaged.quarantine(reason) {
             Ok((store, how)) => {
                 tell_quarantine(&how, &self.path);
-                self.store = Some(store);
+                (self.store, self.era) = (Some(store), None);
                 if let Some(home) = self.home.get() {
                     home.say_again();
                     self.desk.hurry();

@@ -41,6 +41,8 @@ pub(in crate::broker) struct Past {
     /// The messages that wait in their queues: number, message, in how many.
     pub(super) bodies: Vec<FoundBody>,
     pub(super) stale: Stale,
+    /// The last era in which packet ids became free.
+    pub(in crate::broker) era: Option<i64>,
 }
 
 /// What a file holds for nobody.
@@ -73,8 +75,9 @@ pub(super) fn read(path: &Path, clock: &dyn Clock, pulse: &Pulse) -> Result<(Ses
     tell_quarantine(&opened, path);
     let mut reader = Reader { clock, pulse, sessions: HashMap::new(), bodies: HashMap::new(), gone: Vec::new() };
     let mut topics = Vec::new();
-    match retained(&store, clock, pulse, &mut topics).and_then(|retained| Ok((retained, reader.read(&store)?))) {
-        Ok((retained, ())) => {
+    let found = retained(&store, clock, pulse, &mut topics);
+    match found.and_then(|retained| Ok((retained, reader.read(&store)?, store.era()?))) {
+        Ok((retained, (), era)) => {
             let (sessions, bodies) = reader.finish();
             let mut stale = Stale { topics, rows: reader.gone };
             if !stale.is_empty() {
@@ -85,7 +88,7 @@ pub(super) fn read(path: &Path, clock: &dyn Clock, pulse: &Pulse) -> Result<(Ses
                     }
                 }
             }
-            Ok((store, Past { retained, sessions, bodies, stale }))
+            Ok((store, Past { retained, sessions, bodies, stale, era }))
         }
         Err(error) if error.is_damage() => {
             let (store, opened) = store.quarantine(error.to_string())?;

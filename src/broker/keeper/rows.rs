@@ -13,10 +13,16 @@ use crate::store::{
 };
 
 /// Writes a batch in one commit, and takes out before what is for nobody.
-pub(super) fn write(store: &mut Sessions, stale: &Stale, batch: &Batch) -> Result<(), StoreError> {
+pub(super) fn write(
+    store: &mut Sessions,
+    stale: &Stale,
+    batch: &Batch,
+    era: Option<i64>,
+) -> Result<(), StoreError> {
     let kept = Kept::of(&batch.sessions);
     let retained = stale.retained().chain(retained(&batch.retained));
-    store.write(retained, stale.sessions().chain(changes(&batch.sessions, &kept)))
+    let era = era.map(SessionChange::Era);
+    store.write(retained, stale.sessions().chain(changes(&batch.sessions, &kept)).chain(era))
 }
 
 fn retained(changes: &Changes) -> impl Iterator<Item = RetainedChange<'_>> {

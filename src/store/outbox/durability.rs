@@ -60,6 +60,10 @@ impl Outbox {
     }
 
     fn note_relaxed(&mut self, wait: bool, note: Option<(&str, &str)>) -> Result<(), StoreError> {
+        if self.may_lack_commits()? {
+            // Among them those that made packet ids free.
+            self.forget_exchanges()?;
+        }
         if let Some((key, text)) = note {
             self.set_meta(key, text)?;
         }

@@ -1,6 +1,6 @@
 //! The rows of sessions: who they are, what they subscribe to, what waits for them.
 
-use rusqlite::{Connection, Row, Transaction, params};
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
 use super::Sessions;
 use crate::model::Qos;
@@ -118,6 +118,8 @@ pub enum SessionChange<'a> {
     Received(i64, u16),
     /// It has released it.
     Forgotten(i64, u16),
+    /// From here on packet ids become free in this era ([`crate::model::Era`]).
+    Era(i64),
 }
 
 const NO_LOCAL: i64 = 4;
@@ -190,6 +192,7 @@ pub(super) fn write<'a>(
             SessionChange::Forgotten(session, id) => {
                 run("DELETE FROM received WHERE session = ?1 AND pkid = ?2", params![session, id])?
             }
+            SessionChange::Era(era) => run("INSERT OR REPLACE INTO meta(k, v) VALUES ('era', ?1)", params![era])?,
         };
     }
     Ok(())
@@ -319,5 +322,14 @@ impl Sessions {
             show(row.get(0)?, row.get(1)?);
             Ok(Ok(()))
         })
+    }
+
+    /// The era that was noted last.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn era(&self) -> Result<Option<i64>, StoreError> {
+        let mut statement = self.store.connection().prepare_cached("SELECT v FROM meta WHERE k = 'era'")?;
+        Ok(statement.query_row([], |row| row.get(0)).optional()?)
     }
 }

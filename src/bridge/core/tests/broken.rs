@@ -85,7 +85,7 @@ fn a_store_of_a_later_version_keeps_the_bridge_offline_until_it_is_replaced() {
     bench.turn(0);
     assert_eq!(bench.events("store-fault").len(), 1, "told once: {:?}", bench.events("store-fault"));
 
-    of_a_later_version(&bench, 4);
+    of_a_later_version(&bench, 5);
     bench.core.missed(3, 2);
     bench.clock.advance(STORE_RETRY);
     bench.turn(0);

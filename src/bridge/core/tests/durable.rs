@@ -11,7 +11,7 @@ use crate::clock::Clock;
 use crate::limits::FLUSH_EVERY;
 use crate::model::Qos;
 
-fn process(settings: &mut Settings) {
+pub(super) fn process(settings: &mut Settings) {
     settings.outbox.durability = Durability::Process;
 }
 
@@ -38,7 +38,7 @@ fn files(dir: &Path) -> Vec<PathBuf> {
 }
 
 /// The machine dies and starts anew on what was photographed.
-fn after_a_power_cut(mut bench: Bench, photograph: &Path, change: impl FnOnce(&mut Settings)) -> Bench {
+pub(super) fn after_a_power_cut(mut bench: Bench, photograph: &Path, change: impl FnOnce(&mut Settings)) -> Bench {
     let idle = Bench::new();
     drop(std::mem::replace(&mut bench.core, idle.core));
     bench.cloud.cut();
