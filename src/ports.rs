@@ -15,7 +15,9 @@ use std::sync::Arc;
 use crate::model::chore::{Chore, ChoreReport};
 use crate::model::clients::{ClientsOverview, Kick, KickRefusal, KickReport};
 use crate::model::overview::{Event, HealthReport, Overview, StageOverview};
-use crate::model::{Ack, ActuatorId, ActuatorView, Command, ExchangeId, LineTotals, Message, Moment, SensorId, TopicName};
+use crate::model::{
+    Ack, ActuatorId, ActuatorView, Command, ExchangeId, LineTotals, Message, Moment, SensorId, TopicName,
+};
 
 /// Takes messages that come from inside the process. Never blocks and never waits.
 pub trait Publish: Send + Sync + 'static {

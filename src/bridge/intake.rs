@@ -14,7 +14,9 @@ use crate::clock::Clock;
 use crate::limits::{INTAKE_BYTES, INTAKE_QUEUE, INTAKE_QUEUE_CLIENTS};
 use crate::logic::{marks, restamp};
 use crate::model::chore::{Chore, ChoreReport};
-use crate::model::{BridgeId, ExchangeId, GatewayId, Message, Moment, Origin, Priority, Qos, RuleId, Timestamp, TopicName};
+use crate::model::{
+    BridgeId, ExchangeId, GatewayId, Message, Moment, Origin, Priority, Qos, RuleId, Timestamp, TopicName,
+};
 use crate::ports::{Acceptance, NotAccepted};
 
 /// A message that a rule wants up.

@@ -18,6 +18,7 @@ mod crash;
 mod damage;
 mod demo;
 mod disk_faults;
+mod exact;
 mod external;
 mod far_side;
 mod first_light;

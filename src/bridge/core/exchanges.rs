@@ -85,8 +85,7 @@ impl Exchanges {
     /// What a message is known by.
     pub(super) fn key(&self, offered: &Offered) -> Option<(ExchangeId, u64)> {
         // One that is being freed is a client's that does not wait for it.
-        let exchange =
-            offered.message.exchange.filter(|id| self.era.is_some() && !self.released.contains_key(id))?;
+        let exchange = offered.message.exchange.filter(|id| self.era.is_some() && !self.released.contains_key(id))?;
         Some((exchange, Echoes::mark(offered.message.topic.as_str(), &offered.message.payload)))
     }
 

@@ -335,7 +335,8 @@ impl Core {
         let finished = self.finished_since.map(|since| since + ACKNOWLEDGED_LINGER);
         let sweep = self.sweeps().then_some(self.sweep_at);
         // What a store that fails has to do is done when it is tried again.
-        let [finished, sweep, released] = [finished, sweep, self.exchanges.due()].map(|due| due.map(|due| fault.map_or(due, |retry| due.max(retry))));
+        let [finished, sweep, released] =
+            [finished, sweep, self.exchanges.due()].map(|due| due.map(|due| fault.map_or(due, |retry| due.max(retry))));
         let greeted = self.link.as_ref().filter(|link| link.phase != Phase::Greeting);
         let keep_alive = greeted.and_then(|link| link.keep_alive.next());
         let gather = self.gather_since.map(|since| since + GATHER).filter(|_| fault.is_none());
@@ -458,10 +459,8 @@ impl Core {
             tracing::warn!(bridge, messages, "the store did not take in what waited for it");
         }
         self.answer_freed();
-        for offered in self.waiting.drain(..) {
-            if let Some(answer) = offered.answer {
-                let _ = answer.send(Err(NotAccepted::Stopping { bridge: self.settings.id.to_string() }));
-            }
+        for answer in self.waiting.drain(..).filter_map(|offered| offered.answer) {
+            let _ = answer.send(Err(NotAccepted::Stopping { bridge: self.settings.id.to_string() }));
         }
         if let Some(outbox) = self.outbox.take()
             && let Err(error) = outbox.close()

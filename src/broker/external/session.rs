@@ -277,7 +277,8 @@ impl Session {
             }
             return self.inbound.came_for_nobody(qos, pkid, mark);
         }
-        let message = Message { topic, payload, qos, retain, origin: Origin::Client, properties, stamp: None, exchange: None };
+        let message =
+            Message { topic, payload, qos, retain, origin: Origin::Client, properties, stamp: None, exchange: None };
         self.offers.extend(self.inbound.came(message, pkid, mark));
     }
 

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::tell_quarantine;
+use super::{new_id, tell_quarantine};
 use crate::broker::conversation::subscribing::take_apart;
 use crate::broker::journal::{About, Sent};
 use crate::broker::session::{Delivery, Found, Hunger, Subscription};
@@ -88,6 +88,7 @@ pub(super) fn read(path: &Path, clock: &dyn Clock, pulse: &Pulse) -> Result<(Ses
                     }
                 }
             }
+            let era = era.or_else(|| first_era(&mut store));
             Ok((store, Past { retained, sessions, bodies, stale, era }))
         }
         Err(error) if error.is_damage() => {
@@ -97,6 +98,13 @@ pub(super) fn read(path: &Path, clock: &dyn Clock, pulse: &Pulse) -> Result<(Ses
         }
         Err(error) => Err(error),
     }
+}
+
+/// A file that tells of no era begins with one that no bridge knows: what is noted before the next is written down then counts from the first message on.
+fn first_era(store: &mut Sessions) -> Option<i64> {
+    let era = new_id();
+    // A disk that takes nothing is met again, and told of, with the first commit.
+    store.write([], [SessionChange::Era(era)]).ok().map(|()| era)
 }
 
 fn retained(

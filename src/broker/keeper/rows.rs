@@ -13,12 +13,7 @@ use crate::store::{
 };
 
 /// Writes a batch in one commit, and takes out before what is for nobody.
-pub(super) fn write(
-    store: &mut Sessions,
-    stale: &Stale,
-    batch: &Batch,
-    era: Option<i64>,
-) -> Result<(), StoreError> {
+pub(super) fn write(store: &mut Sessions, stale: &Stale, batch: &Batch, era: Option<i64>) -> Result<(), StoreError> {
     let kept = Kept::of(&batch.sessions);
     let retained = stale.retained().chain(retained(&batch.retained));
     let era = era.map(SessionChange::Era);

@@ -4,6 +4,7 @@ mod basics;
 mod caps;
 mod doors;
 mod durable;
+mod exchanges;
 mod failing;
 mod full;
 pub(super) mod harness;

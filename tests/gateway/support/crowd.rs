@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use super::receiver::Sent;
 use super::receiver::wire::{
     CONNACK, CONNECT, DISCONNECT, PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL, Packet, Publish, SUBACK, SUBSCRIBE,
     acknowledged, put_block,
@@ -25,14 +26,15 @@ const COME_AND_GO: u8 = 0;
 const STAY: u8 = 1;
 const END: u8 = 2;
 
-struct Talk {
+/// One connection of a client of 3.1.1 with a session that outlives it.
+pub(crate) struct Talk {
     stream: TcpStream,
     pending: Vec<u8>,
 }
 
 impl Talk {
     /// Connects; whether the session was there.
-    fn open(port: u16, id: &str) -> std::io::Result<(Self, bool)> {
+    pub(crate) fn open(port: u16, id: &str) -> std::io::Result<(Self, bool)> {
         let stream = TcpStream::connect(("127.0.0.1", port))?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(LOOK))?;
@@ -50,12 +52,12 @@ impl Talk {
         }
     }
 
-    fn say(&mut self, kind: u8, flags: u8, body: &[u8]) -> std::io::Result<()> {
+    pub(crate) fn say(&mut self, kind: u8, flags: u8, body: &[u8]) -> std::io::Result<()> {
         self.stream.write_all(&Packet::bytes(kind, flags, body))
     }
 
     /// The next packet, if there is one within [`LOOK`].
-    fn look(&mut self) -> std::io::Result<Option<Packet>> {
+    pub(crate) fn look(&mut self) -> std::io::Result<Option<Packet>> {
         let mut chunk = [0; 16_384];
         loop {
             if let Some(packet) = Packet::take(&mut self.pending).map_err(std::io::Error::other)? {
@@ -72,7 +74,7 @@ impl Talk {
         }
     }
 
-    fn answer(&mut self) -> std::io::Result<Packet> {
+    pub(crate) fn answer(&mut self) -> std::io::Result<Packet> {
         for _ in 0..1_000 {
             if let Some(packet) = self.look()? {
                 return Ok(packet);
@@ -184,6 +186,11 @@ impl Crowd {
 
     /// Lets publishers come to their end and subscribers stay until they have everything, or nothing has come for `stuck`.
     pub(crate) fn settle(self, stuck: Duration) -> Tale {
+        self.settle_all(stuck).0
+    }
+
+    /// The same, with all that was sent, which is acknowledged.
+    pub(crate) fn settle_all(self, stuck: Duration) -> (Tale, Vec<Sent>) {
         self.publishing.store(END, Ordering::Relaxed);
         self.mood.store(STAY, Ordering::Relaxed);
         let mut sent = BTreeMap::new();
@@ -222,7 +229,8 @@ impl Crowd {
             tale.repeated += one.repeated;
             tale.forgotten += one.forgotten;
         }
-        tale
+        let sent = sent.into_iter().map(|(topic, (qos, count))| Sent::new(&topic, qos, 1..=count));
+        (tale, sent.collect())
     }
 }
 

@@ -308,7 +308,7 @@ static int flushed(int fd, int (*flush)(int)) {
         return outcome;
     }
     int64_t delay = word(SYNC_DELAY_MS);
-    if (delay > 0) {
+    if (delay > 0 && strstr(file->name, (const char *)control + MATCH_AT)) {
         struct timespec pause = {delay / 1000, delay % 1000 * 1000000};
         nanosleep(&pause, NULL);
     }
