@@ -124,12 +124,14 @@ mod tests {
     async fn a_client_that_offers_mqtt_is_welcome_and_its_bytes_come_through_both_ways() {
         for offers in ["mqtt", "mqttv3.1, mqtt", "amqp\r\nSec-WebSocket-Protocol: mqtt"] {
             let request = format!("{ASKS}Sec-WebSocket-Protocol: {offers}\r\n\r\n");
-            let (answer, outcome) = answered(Origins::ThisMachine, &request).await;
-            assert!(outcome.is_ok(), "{offers}: {outcome:?}");
-            assert!(
-                answer.starts_with("HTTP/1.1 101 ") && answer.contains("sec-websocket-protocol: mqtt\r\n"),
-                "{answer}"
-            );
+            for request in [request.replace('\r', ""), format!("\r\n{request}"), request] {
+                let (answer, outcome) = answered(Origins::ThisMachine, &request).await;
+                assert!(outcome.is_ok(), "{request:?}: {outcome:?}");
+                assert!(
+                    answer.starts_with("HTTP/1.1 101 ") && answer.contains("sec-websocket-protocol: mqtt\r\n"),
+                    "{answer}"
+                );
+            }
         }
         let (ours, theirs) = tokio::io::duplex(64 << 10);
         let (client, server) =

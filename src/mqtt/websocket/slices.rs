@@ -13,8 +13,6 @@ use crate::limits::WEBSOCKET_FRAME_BYTES;
 
 /// Read at a time where a head is looked for; what is known to be payload is read into its place.
 const UNREAD_BYTES: usize = 512;
-/// What ends a request.
-const END: &[u8] = b"\r\n\r\n";
 const FINAL: u8 = 0x80;
 const OPCODE: u8 = 0x0f;
 const CONTINUATION: u8 = 0;
@@ -43,8 +41,8 @@ pub(super) struct Sliced<S> {
 enum At {
     /// Nothing is touched.
     Untouched,
-    /// In the request that comes before the frames: so many bytes of the empty line at its end have come.
-    Request(usize),
+    /// In the request that comes before the frames.
+    Request(Request),
     Head,
     Payload {
         /// What is left of the slice.
@@ -55,6 +53,40 @@ enum At {
     },
 }
 
+/// How far a request has come. The library takes lines that end in a bare line feed, and empty ones before the first (RFC 9112, 2.2): so its end is
+/// where that takes it to be.
+#[derive(Debug, Default)]
+struct Request {
+    has_begun: bool,
+    line: Line,
+}
+
+/// What has come of the line.
+#[derive(Debug, Default, PartialEq, Eq)]
+enum Line {
+    #[default]
+    Nothing,
+    /// A carriage return alone.
+    Return,
+    Text,
+}
+
+impl Request {
+    /// One byte has come; whether it is the last one.
+    fn take(&mut self, byte: u8) -> bool {
+        match byte {
+            b'\n' if self.line == Line::Text => *self = Self { has_begun: true, line: Line::Nothing },
+            b'\n' => {
+                self.line = Line::Nothing;
+                return self.has_begun;
+            }
+            b'\r' if self.line == Line::Nothing => self.line = Line::Return,
+            _ => self.line = Line::Text,
+        }
+        false
+    }
+}
+
 impl<S> Sliced<S> {
     /// Hands on everything as it is.
     pub(super) fn untouched(inner: S) -> Self {
@@ -63,7 +95,7 @@ impl<S> Sliced<S> {
 
     /// A request, and frames after it.
     pub(super) fn behind_request(inner: S) -> Self {
-        Self::new(inner, At::Request(0))
+        Self::new(inner, At::Request(Request::default()))
     }
 
     fn new(inner: S, at: At) -> Self {
@@ -173,13 +205,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for Sliced<S> {
                     }
                     this.unread.extend_from_slice(into.filled());
                 }
-                At::Request(matched) => {
+                At::Request(request) => {
                     let most = this.unread.len().min(buf.remaining());
-                    let end = this.unread[..most].iter().position(|byte| {
-                        let is_next = *byte == END[*matched];
-                        *matched = if is_next { *matched + 1 } else { usize::from(*byte == END[0]) };
-                        *matched == END.len()
-                    });
+                    let end = this.unread[..most].iter().position(|byte| request.take(*byte));
                     let length = end.map_or(most, |end| end + 1);
                     buf.put_slice(&this.unread[..length]);
                     this.unread.advance(length);
@@ -294,6 +322,21 @@ mod tests {
         ]
         .concat();
         assert!(sliced(&came).await.unwrap() == expected);
+    }
+
+    #[tokio::test]
+    async fn a_request_ends_where_the_library_takes_it_to_end() {
+        let frames = whole(0x82, &[7; 20_000]);
+        let slices = [whole(0x82, &[7; 16_384]), whole(0x82, &[7; 20_000 - 16_384])].concat();
+        for request in [
+            "GET / HTTP/1.1\nHost: x\n\n",
+            "GET / HTTP/1.1\r\nHost: x\n\r\n",
+            "GET / HTTP/1.1\nHost: x\r\n\n",
+            "\r\n\n\r\nGET / HTTP/1.1\r\nHost: x\r\n\r\n",
+        ] {
+            let came = sliced(&[request.as_bytes(), &frames].concat()).await.unwrap();
+            assert!(came == [request.as_bytes(), &slices].concat(), "{request:?}");
+        }
     }
 
     #[tokio::test]
