@@ -14,14 +14,14 @@ pub const CONNECT_BYTES_MAX: usize = 6 * 65_536;
 pub const WEBSOCKET_UNKNOWN_BYTES: usize = CONNECT_BYTES_MAX + (64 << 10);
 /// First and longest pause after accept(2) fails (no file descriptors left); doubled in between.
 pub const ACCEPT_PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
-/// Answer to a first failed login from an address waits so long, doubled with each further one up to the second figure.
+/// Answer to a first failed login from an address, of IPv6 from its /64, waits so long, doubled with each further one up to the second figure.
 pub const LOGIN_DELAY_MIN: Duration = Duration::from_millis(50);
 /// See [`LOGIN_DELAY_MIN`]. A guesser gets one answer in this time and connection.
 pub const LOGIN_DELAY_MAX: Duration = Duration::from_secs(5);
-/// After so long without a failure an address is forgotten.
+/// After so long without a failure a network is forgotten.
 pub const LOGIN_FAILURE_MEMORY: Duration = Duration::from_secs(300);
-/// Addresses whose failures are remembered; those beyond wait the longest delay.
-pub const LOGIN_FAILURE_ADDRESSES_MAX: usize = 1_024;
+/// Networks whose failures are remembered; those beyond wait the longest delay.
+pub const LOGIN_FAILURE_NETWORKS_MAX: usize = 1_024;
 /// A client that is shown out gets so long to take the last words, DISCONNECT among them.
 pub const LAST_WORDS: Duration = Duration::from_secs(1);
 /// Longest a login waits for the passwords before it to be verified, one at a time: forty of them on a board that takes half a second for each. Then
