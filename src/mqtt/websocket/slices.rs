@@ -326,7 +326,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_request_ends_where_the_library_takes_it_to_end() {
-        let frames = whole(0x82, &[7; 20_000]);
+        let frames = whole(0x82, &vec![7; 20_000]);
         let slices = [whole(0x82, &[7; 16_384]), whole(0x82, &[7; 20_000 - 16_384])].concat();
         for request in [
             "GET / HTTP/1.1\nHost: x\n\n",
