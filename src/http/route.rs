@@ -269,7 +269,7 @@ fn kick(shared: &Shared, value: Value) -> Answer {
     match shared.watch.kick(&kick) {
         Ok(report) => answer::json(StatusCode::OK, &report),
         Err(refusal) => {
-            let unknown = refusal == KickRefusal::Unknown;
+            let unknown = matches!(refusal, KickRefusal::Unknown(_));
             answer::error(if unknown { StatusCode::NOT_FOUND } else { StatusCode::CONFLICT }, &refusal.to_string())
         }
     }

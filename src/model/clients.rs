@@ -72,14 +72,14 @@ pub struct KickReport {
 }
 
 /// Why it was not done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KickRefusal {
     /// The gateway runs no broker.
     #[error("the gateway has no local broker of its own")]
     NoBroker,
     /// Neither a connection nor a session has the client id.
-    #[error("there is no client of that id")]
-    Unknown,
+    #[error("there is no client `{}`", .0.escape_debug())]
+    Unknown(String),
     /// There is no connection to end.
     #[error("the client is away, and only its session is there; `--forget` ends that")]
     Away,

@@ -69,7 +69,7 @@ fn clients_are_listed_shown_out_and_forgotten_beside_the_running_gateway() {
     assert_eq!((code, report), (0, serde_json::json!({"was_connected": false, "is_forgotten": true})), "{told}");
     assert!(list(&gateway, "stays").is_empty());
     let (code, _, told) = run(&gateway, &["--kick", "stays"]);
-    assert!(code == 64 && told.contains("there is no client of that id"), "{code} {told}");
+    assert!(code == 64 && told.contains("there is no client `stays`"), "{code} {told}");
     assert_eq!(run(&gateway, &["--forget"]).0, 64, "whom?");
     gateway.stop();
     assert_eq!(run(&gateway, &["--kick", "stays"]).0, 69);

@@ -35,7 +35,7 @@ impl Core {
 
     /// Takes a client's connection off its session, and has that connection end; `forget` ends the session too.
     pub(in crate::broker) fn kick(&mut self, client: &str, forget: bool, now: Moment) -> Result<Kicked, KickRefusal> {
-        let slot = self.lives.get(client).ok_or(KickRefusal::Unknown)?.slot.clone();
+        let slot = self.lives.get(client).ok_or_else(|| KickRefusal::Unknown(client.to_owned()))?.slot.clone();
         let connected = slot.session().connected();
         if connected.is_none() && !forget {
             return Err(KickRefusal::Away);

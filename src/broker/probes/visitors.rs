@@ -130,7 +130,7 @@ async fn a_client_that_is_forgotten_has_nothing_left_and_its_will_does_not_wait(
         client.expect_end().await;
         heir.expect(b"\x30\x07\0\x04gonex").await;
         assert_eq!(one(&broker, "mortal"), None);
-        assert_eq!(kick(&broker, "mortal", true), Err(KickRefusal::Unknown));
+        assert_eq!(kick(&broker, "mortal", true), Err(KickRefusal::Unknown("mortal".into())));
     }
     broker.kill().await;
 }

@@ -100,7 +100,7 @@ impl Watch for Strings {
         match kick.client.as_str() {
             "here" => Ok(KickReport { was_connected: true, is_forgotten: kick.forget }),
             "away" => Err(KickRefusal::Away),
-            _ => Err(KickRefusal::Unknown),
+            _ => Err(KickRefusal::Unknown(kick.client.clone())),
         }
     }
 
