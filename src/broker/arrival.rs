@@ -90,7 +90,7 @@ fn origins_of(place: Place, lets_anyone_in: bool, by_certificate: bool) -> Origi
 #[cfg(test)]
 mod tests {
     use super::super::probes::harness;
-    use super::super::settings::{PasswordHash, Routing, Settings, Tls, TlsKey, User};
+    use super::super::settings::{PasswordHash, Rights, Routing, Settings, Tls, TlsKey, User};
     use super::*;
     use crate::broker::door::Guests;
 
@@ -113,7 +113,7 @@ mod tests {
         let listen = vec![FAR.parse().unwrap()];
         let hash = Some(PasswordHash(String::new()));
         Settings {
-            users: vec![User { name: "ha".into(), hash, publish: Vec::new(), subscribe: Vec::new() }],
+            users: vec![User { name: "ha".into(), hash, rights: Rights::default() }],
             tls: Some(Tls { listen, websocket_listen: Vec::new(), files, user_from_cert, max_connections: None }),
             listen: vec![PLAIN.parse().unwrap()],
             websocket_listen: vec![NEAR.parse().unwrap()],

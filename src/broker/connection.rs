@@ -281,11 +281,12 @@ fn open(
         wake: wake.clone(),
     };
     let now = shared.clock.now();
-    let attached = shared
-        .core_under(live)
-        .ok_or(Reason::ServerBusy)?
-        .attach(client, connect.user.as_deref(), connect.clean_start, connect.will.clone(), attachment, now)
-        .map_err(|_| Reason::ServerBusy)?;
+    let mut core = shared.core_under(live).ok_or(Reason::ServerBusy)?;
+    let (user, will) = (connect.user.as_deref(), connect.will.clone());
+    let attached = core.attach(client, user, connect.clean_start, will, attachment, now);
+    let attached = attached.map_err(|_| Reason::ServerBusy)?;
+    attached.slot.withheld.follow(&access);
+    drop(core);
     for will in &attached.wills {
         shared.publish_will(will);
     }

@@ -436,7 +436,8 @@ impl Core {
     /// Gives what a member of a shared subscription left to another one.
     fn bequeath(&mut self, delivery: Delivery) {
         let Some(by_group) = &delivery.by_group else { return };
-        let heir = self.filters.get_mut(&by_group.filter).and_then(|entry| entry.heir(&by_group.group));
+        let topic = &delivery.message.topic;
+        let heir = self.filters.get_mut(&by_group.filter).and_then(|entry| entry.heir(&by_group.group, topic));
         if let Some((slot, qos)) = heir {
             let qos = delivery.message.qos.min(qos);
             let weight = delivery.weight.clone().map(Weight::in_queue);
@@ -455,7 +456,7 @@ impl Core {
     pub(super) fn feed(&self, slot: &Slot, now: Moment) {
         let mut session = slot.session();
         if let Some(cursor) = session.hungry_cursor() {
-            let (found, done) = self.retained.read(cursor, now);
+            let (found, done) = self.retained.read(cursor, &slot.withheld, now);
             session.fill(found, done);
         }
     }

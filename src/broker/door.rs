@@ -16,7 +16,7 @@ use argon2::password_hash::phc;
 use tokio::sync::Semaphore;
 
 use super::access::Access;
-use super::settings::{PasswordHash, Settings, User};
+use super::settings::{PasswordHash, Rights, Settings, User};
 use crate::limits;
 use crate::logic::failures::Failures;
 use crate::logic::knocks::Knocks;
@@ -28,6 +28,8 @@ use crate::model::Moment;
 pub(super) struct Guests {
     users: HashMap<String, User>,
     anonymous: bool,
+    /// What those may do who are none of the users; `None`: everything.
+    anyone: Option<Rights>,
 }
 
 /// The outcome of a login.
@@ -48,16 +50,22 @@ impl Guests {
         Self {
             users: settings.users.iter().map(|user| (user.name.clone(), user.clone())).collect(),
             anonymous: settings.anonymous || settings.users.is_empty(),
+            anyone: settings.anyone.clone(),
         }
     }
 
     /// The permissions of a client that was let in earlier; `None` when it would not be let in any more.
     pub(super) fn access(&self, user: Option<&str>, client: &str) -> Option<Arc<Access>> {
         match user.and_then(|name| self.users.get(name)) {
-            Some(user) => Some(Access::of(user, client)),
-            None if user.is_none() || self.users.is_empty() => self.anonymous.then(|| Arc::new(Access::All)),
+            Some(user) => Some(Access::of(&user.rights, &user.name, client)),
+            None if user.is_none() || self.users.is_empty() => self.anonymous.then(|| self.anyones(client)),
             None => None,
         }
+    }
+
+    /// The permissions of a client that is none of the users. Nobody vouches for the name that it may give itself: it fills nothing in.
+    fn anyones(&self, client: &str) -> Arc<Access> {
+        self.anyone.as_ref().map_or_else(|| Arc::new(Access::All), |rights| Access::of(rights, "", client))
     }
 
     /// The permissions of a client whose certificate says who it is.
@@ -125,7 +133,7 @@ impl Door {
         client: &str,
     ) -> Login {
         let Some(name) = user.filter(|_| !guests.users.is_empty()) else {
-            return if guests.anonymous { Login::Welcome(Arc::new(Access::All)) } else { Login::Nameless };
+            return if guests.anonymous { Login::Welcome(guests.anyones(client)) } else { Login::Nameless };
         };
         // A user without a password does not come in by one.
         let known = guests.users.get(name).filter(|user| user.hash.is_some());
@@ -146,7 +154,7 @@ impl Door {
         }
         let Some(user) = known else { return Login::Wrong };
         self.lock_verified().insert(name.to_owned(), mark);
-        Login::Welcome(Access::of(user, client))
+        Login::Welcome(Access::of(&user.rights, &user.name, client))
     }
 
     /// `None` when its turn does not come in time.
@@ -201,9 +209,8 @@ mod tests {
         let params = argon2::Params::new(64, 1, 1, None).unwrap();
         let argon2 = Argon2::new(argon2::Algorithm::Argon2id, argon2::Version::V0x13, params);
         let hash = argon2.hash_password_with_salt(password.as_bytes(), b"salt-salt").unwrap().to_string();
-        let user =
-            User { name: "ha".into(), hash: Some(PasswordHash(hash)), publish: Vec::new(), subscribe: Vec::new() };
-        Guests { users: HashMap::from([("ha".into(), user)]), anonymous: false }
+        let user = User { name: "ha".into(), hash: Some(PasswordHash(hash)), rights: Rights::default() };
+        Guests { users: HashMap::from([("ha".into(), user)]), ..Guests::default() }
     }
 
     #[tokio::test]
@@ -221,7 +228,7 @@ mod tests {
     #[tokio::test]
     async fn a_user_without_a_password_comes_in_by_certificate_alone() {
         let mut guests = guests("secret");
-        let pump = User { name: "pump".into(), hash: None, publish: Vec::new(), subscribe: Vec::new() };
+        let pump = User { name: "pump".into(), hash: None, rights: Rights::default() };
         guests.users.insert("pump".into(), pump);
         let door = Door::new();
         for password in [None, Some(Vec::new()), Some(b"secret".to_vec())] {

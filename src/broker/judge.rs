@@ -1,17 +1,29 @@
 //! What a client may do by the settings alone: the running broker's own judgement, for a person who asks beforehand.
 
-use super::access::{Access, fill};
+use super::access::{Access, Scope, fill, fill_widely};
 use super::conversation::subscribing::take_apart;
 use super::door::Guests;
-use super::settings::{FilterTemplate, Settings, User};
+use super::settings::{FilterTemplate, Rights, Settings};
+use crate::logic::filters::intersect;
 use crate::model::{TopicFilter, TopicName};
 
 /// Judges for one client.
 #[derive(Debug)]
 pub struct Judge<'a> {
-    /// `None`: it is no user's client, and nothing is kept from it.
-    user: Option<&'a User>,
+    /// `None`: nothing is kept from the client.
+    rights: Option<&'a Rights>,
+    /// User name; empty for a client that is none of the users.
+    user: &'a str,
     client: &'a str,
+}
+
+/// One of the filters in the settings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Filter {
+    /// Which one of its list, from 0.
+    pub nth: usize,
+    /// The same with the connection's own names filled in.
+    pub means: TopicFilter,
 }
 
 /// What is said of one topic or filter.
@@ -19,14 +31,16 @@ pub struct Judge<'a> {
 pub enum Verdict {
     /// Allowed: nothing is kept from this client.
     Unrestricted,
-    /// Allowed by one of the user's filters.
+    /// Allowed by one of the filters that grant.
     Granted {
-        /// Which one of them, from 0: the first that covers it.
-        nth: usize,
-        /// The same with the connection's own names filled in.
-        means: TopicFilter,
+        /// The first that covers it.
+        by: Filter,
+        /// Denials that mean a part of it: of these topics no message comes.
+        except: Vec<Filter>,
     },
-    /// None of the user's filters covers it.
+    /// Denied, whatever is granted; by the first denial that covers it.
+    Denied(Filter),
+    /// No filter that grants covers it.
     NotGranted,
     /// Nobody publishes to `$SYS`.
     OfTheBroker,
@@ -46,14 +60,18 @@ impl<'a> Judge<'a> {
     pub fn of(settings: &'a Settings, user: Option<&str>, client: &'a str) -> Option<Self> {
         Guests::new(settings).access(user, client)?;
         let user = settings.users.iter().find(|known| Some(known.name.as_str()) == user);
-        Some(Self { user, client })
+        let rights = user.map(|user| &user.rights).or(settings.anyone.as_ref());
+        Some(Self { rights, user: user.map_or("", |user| user.name.as_str()), client })
     }
 
     /// Whether it may publish to the topic.
     pub fn publish(&self, topic: &str) -> Verdict {
         match TopicName::parse(topic) {
-            Ok(topic) if topic.is_sys() => Verdict::OfTheBroker,
-            Ok(topic) => self.judge(|user| &user.publish, |access| access.may_publish(&topic)),
+            Ok(name) if name.is_sys() => Verdict::OfTheBroker,
+            Ok(name) => {
+                let lists = |rights: &'a Rights| (&rights.publish[..], &rights.deny_publish[..]);
+                self.judge(topic, lists, |access| access.may_publish(&name))
+            }
             Err(error) => Verdict::Malformed(error.to_string()),
         }
     }
@@ -61,23 +79,41 @@ impl<'a> Judge<'a> {
     /// Whether it may subscribe with the filter. Of a shared subscription (`$share/<group>/<filter>`) the filter in it is judged.
     pub fn subscribe(&self, filter: &str) -> Verdict {
         match (take_apart(filter), TopicFilter::parse(filter)) {
-            (Some(asked), _) => self.judge(|user| &user.subscribe, |access| access.may_subscribe(&asked.filter)),
+            (Some(asked), _) => {
+                let lists = |rights: &'a Rights| (&rights.subscribe[..], &rights.deny_subscribe[..]);
+                self.judge(asked.filter.as_str(), lists, |access| access.may_subscribe(&asked.filter))
+            }
             (None, Err(error)) => Verdict::Malformed(error.to_string()),
             (None, Ok(_)) => Verdict::Malformed("is no shared subscription, or has too many levels".into()),
         }
     }
 
-    /// Asks the broker's own rules with one grant at a time: any of them is enough there too.
-    fn judge(&self, grants: fn(&User) -> &Vec<FilterTemplate>, allows: impl Fn(&Access) -> bool) -> Verdict {
-        let Some(user) = self.user else {
+    /// Asks the broker's own rules with one grant at a time, since any of them is enough there too, and with one denial at a time against that.
+    fn judge(
+        &self,
+        asked: &str,
+        lists: impl Fn(&'a Rights) -> (&'a [FilterTemplate], &'a [FilterTemplate]),
+        allows: impl Fn(&Access) -> bool,
+    ) -> Verdict {
+        let Some((grants, denials)) = self.rights.map(lists) else {
             return if allows(&Access::All) { Verdict::Unrestricted } else { Verdict::NotGranted };
         };
-        let granted = grants(user).iter().enumerate().find_map(|(nth, template)| {
-            let means = fill(&template.0, &user.name, self.client)?;
-            let alone = Access::Some { publish: vec![means.clone()], subscribe: vec![means.clone()] };
-            allows(&alone).then_some(Verdict::Granted { nth, means })
-        });
-        granted.unwrap_or(Verdict::NotGranted)
+        let with = |grant: &TopicFilter, denial: Option<&TopicFilter>| {
+            let scope = Scope { granted: vec![grant.clone()], denied: denial.into_iter().cloned().collect() };
+            allows(&Access::Some { publish: scope.clone(), subscribe: scope })
+        };
+        let meant = |templates: &'a [FilterTemplate], fill: fn(&TopicFilter, &str, &str) -> Option<TopicFilter>| {
+            let filled = move |(nth, template): (usize, &FilterTemplate)| {
+                fill(&template.0, self.user, self.client).map(|means| Filter { nth, means })
+            };
+            templates.iter().enumerate().filter_map(filled)
+        };
+        let Some(by) = meant(grants, fill).find(|grant| with(&grant.means, None)) else { return Verdict::NotGranted };
+        if let Some(denial) = meant(denials, fill_widely).find(|denial| !with(&by.means, Some(&denial.means))) {
+            return Verdict::Denied(denial);
+        }
+        let is_met = |denial: &Filter| intersect(denial.means.as_str(), asked).is_some();
+        Verdict::Granted { by, except: meant(denials, fill_widely).filter(is_met).collect() }
     }
 }
 
@@ -85,7 +121,7 @@ impl<'a> Judge<'a> {
 mod tests {
     use std::time::Duration;
 
-    use super::super::settings::{Caps, PasswordHash, Routing};
+    use super::super::settings::{Caps, PasswordHash, Routing, User};
     use super::*;
 
     fn filter(text: &str) -> TopicFilter {
@@ -112,6 +148,7 @@ mod tests {
             max_retained_bytes: 1,
             users,
             anonymous,
+            anyone: None,
             store: None,
             sys_interval: Duration::ZERO,
         }
@@ -121,8 +158,12 @@ mod tests {
         User {
             name: "ha".into(),
             hash: Some(PasswordHash(String::new())),
-            publish: templates(&["a/b", "{user}/#", "dev/{client}/+", "$SYS/#"]),
-            subscribe: templates(&["dev/{client}/#", "a/#", "$SYS/broker/+"]),
+            rights: Rights {
+                publish: templates(&["a/b", "{user}/#", "dev/{client}/+", "$SYS/#"]),
+                subscribe: templates(&["dev/{client}/#", "a/#", "$SYS/broker/+"]),
+                deny_publish: templates(&["ha/x/z", "dev/{client}/x/#", "dev/+/y"]),
+                deny_subscribe: templates(&["a/{client}/#", "a/b/c"]),
+            },
         }
     }
 
@@ -130,14 +171,15 @@ mod tests {
     fn it_names_the_first_grant_that_covers_what_is_asked() {
         let settings = settings(vec![ha()], false);
         let judge = Judge::of(&settings, Some("ha"), "c1").unwrap();
-        let granted = |nth, means: &str| Verdict::Granted { nth, means: filter(means) };
+        let the = |nth, means: &str| Filter { nth, means: filter(means) };
+        let granted = |nth, means: &str| Verdict::Granted { by: the(nth, means), except: Vec::new() };
         assert_eq!(judge.publish("a/b"), granted(0, "a/b"));
         assert_eq!(judge.publish("ha/x/y"), granted(1, "ha/#"));
-        assert_eq!(judge.publish("dev/c1/x"), granted(2, "dev/c1/+"));
+        assert_eq!(judge.publish("dev/c1/z"), granted(2, "dev/c1/+"));
         assert_eq!(judge.publish("dev/c2/x"), Verdict::NotGranted);
         assert_eq!(judge.publish("$SYS/x"), Verdict::OfTheBroker, "whatever is granted");
         assert_eq!(judge.subscribe("dev/c1/+/x"), granted(0, "dev/c1/#"));
-        assert_eq!(judge.subscribe("$share/g/a/+"), granted(1, "a/#"));
+        assert_eq!(judge.subscribe("$share/g/a/b"), granted(1, "a/#"));
         assert_eq!(judge.subscribe("+/b"), Verdict::NotGranted, "it means more than is granted");
         assert!(matches!(judge.publish("a/+"), Verdict::Malformed(_)));
         assert!(matches!(judge.subscribe("$share//a"), Verdict::Malformed(_)));
@@ -145,11 +187,45 @@ mod tests {
     }
 
     #[test]
+    fn it_names_the_denial_that_refuses_and_those_that_mean_a_part() {
+        let settings = settings(vec![ha()], false);
+        let judge = Judge::of(&settings, Some("ha"), "c1").unwrap();
+        let the = |nth, means: &str| Filter { nth, means: filter(means) };
+        assert_eq!(judge.publish("ha/x/z"), Verdict::Denied(the(0, "ha/x/z")));
+        assert_eq!(judge.publish("dev/c1/x"), Verdict::Denied(the(1, "dev/c1/x/#")));
+        assert_eq!(judge.publish("dev/c1/y"), Verdict::Denied(the(2, "dev/+/y")));
+        assert_eq!(judge.publish("dev/c2/y"), Verdict::NotGranted, "nor would it be without the denial");
+        assert_eq!(judge.subscribe("a/c1/+"), Verdict::Denied(the(0, "a/c1/#")));
+        let in_part = |except| Verdict::Granted { by: the(1, "a/#"), except };
+        assert_eq!(judge.subscribe("a/#"), in_part(vec![the(0, "a/c1/#"), the(1, "a/b/c")]));
+        assert_eq!(judge.subscribe("$share/g/a/b/+"), in_part(vec![the(1, "a/b/c")]));
+        let judge = Judge::of(&settings, Some("ha"), "x/y").unwrap();
+        assert_eq!(judge.subscribe("a/x/z"), Verdict::Denied(the(0, "a/x/#")), "whatever the name could stand for");
+    }
+
+    #[test]
     fn it_agrees_with_what_a_connection_may_do() {
         let settings = settings(vec![ha()], false);
-        let topics = ["a", "a/b", "a/b/c", "ha", "ha/x", "dev/c1", "dev/c1/x", "dev/+/x", "#", "+/b", "$SYS/broker/x"];
+        let topics = [
+            "a",
+            "a/b",
+            "a/b/c",
+            "ha",
+            "ha/x",
+            "ha/x/z",
+            "dev/c1",
+            "dev/c1/x",
+            "dev/c1/y",
+            "dev/+/x",
+            "a/c1",
+            "a/a",
+            "a/+/c",
+            "#",
+            "+/b",
+            "$SYS/broker/x",
+        ];
         for client in ["c1", "c2", "+", "a/b", ""] {
-            let access = Access::of(&settings.users[0], client);
+            let access = Access::of(&settings.users[0].rights, "ha", client);
             let judge = Judge::of(&settings, Some("ha"), client).unwrap();
             for text in topics {
                 if let Ok(topic) = TopicName::parse(text) {
@@ -171,5 +247,16 @@ mod tests {
             assert_eq!(judge.subscribe("$SYS/#"), Verdict::Unrestricted);
             assert_eq!(judge.publish("$SYS/x"), Verdict::OfTheBroker);
         }
+        let anyone =
+            Rights { publish: templates(&["#"]), deny_publish: templates(&["b/{client}"]), ..Rights::default() };
+        let held = Settings { anyone: Some(anyone), ..settings(vec![ha()], true) };
+        let judge = Judge::of(&held, None, "c").unwrap();
+        assert!(judge.publish("b/d").allows() && !judge.publish("b/c").allows());
+        assert_eq!(judge.subscribe("x"), Verdict::NotGranted);
+        assert_eq!(
+            Judge::of(&held, Some("ha"), "c").unwrap().publish("b/d"),
+            Verdict::NotGranted,
+            "a user is not anyone"
+        );
     }
 }

@@ -72,7 +72,7 @@ use crate::mqtt::tls::TlsError;
 use crate::mqtt::tls_server::TlsServer;
 use crate::ports::{LocalBus, Uplink};
 use crate::store::StoreError;
-pub use settings::{Caps, FilterTemplate, PasswordHash, Routing, Settings, Tls, User};
+pub use settings::{Caps, FilterTemplate, PasswordHash, Rights, Routing, Settings, Tls, User};
 
 /// Why the broker cannot start.
 #[derive(Debug, thiserror::Error)]

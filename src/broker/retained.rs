@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
 use std::sync::Arc;
 
+use super::access::Withheld;
 use super::session::{Delivery, RetainedCursor};
 use crate::limits;
 use crate::logic::echo::Echoes;
@@ -179,9 +180,9 @@ impl Retained {
         }
     }
 
-    /// Reads on from the cursor, which is moved. Looks at a bounded number of topics, so that one reader of a large set does not hold up the
+    /// Reads on from the cursor, which is moved, but for what is withheld from its client. Looks at a bounded number of topics, so that one reader of a large set does not hold up the
     /// broker. Returns what was found and whether that was the end.
-    pub(super) fn read(&self, cursor: &mut RetainedCursor, now: Moment) -> (Vec<Delivery>, bool) {
+    pub(super) fn read(&self, cursor: &mut RetainedCursor, withheld: &Withheld, now: Moment) -> (Vec<Delivery>, bool) {
         let subscription = &cursor.subscription;
         let filter = subscription.filter.as_str();
         let fixed = &filter[..filter.find(['+', '#']).unwrap_or(filter.len())];
@@ -202,7 +203,7 @@ impl Retained {
             looked_at += 1;
             let is_older = kept.number <= subscription.since;
             let is_alive = kept.expires.is_none_or(|expires| expires > now);
-            if is_older && is_alive && subscription.filter.matches(topic) {
+            if is_older && is_alive && subscription.filter.matches(topic) && !withheld.holds(topic) {
                 found.push(Delivery {
                     message: kept.message.clone(),
                     qos: kept.message.qos.min(subscription.qos),
@@ -269,7 +270,7 @@ mod tests {
     fn read_all(retained: &Retained, mut cursor: RetainedCursor) -> Vec<String> {
         let mut all = Vec::new();
         loop {
-            let (found, done) = retained.read(&mut cursor, Moment::ZERO);
+            let (found, done) = retained.read(&mut cursor, &Withheld::default(), Moment::ZERO);
             all.extend(found.iter().map(|delivery| delivery.message.topic.to_string()));
             if done {
                 return all;
@@ -299,7 +300,7 @@ mod tests {
         }
         assert_eq!(read_all(&retained, cursor("t/+", 1)), topics);
         let mut first = cursor("t/+", 1);
-        let (found, done) = retained.read(&mut first, Moment::ZERO);
+        let (found, done) = retained.read(&mut first, &Withheld::default(), Moment::ZERO);
         assert_eq!((found.len(), done), (limits::RETAINED_READ_MAX, false));
     }
 
@@ -378,7 +379,7 @@ mod tests {
     fn an_expired_message_is_not_read() {
         let mut retained = Retained::new(1 << 20);
         retained.set(&message("a", "1"), 1, Some(Moment::at(Duration::from_secs(1))), Moment::ZERO);
-        let (found, _) = retained.read(&mut cursor("a", 1), Moment::at(Duration::from_secs(1)));
+        let (found, _) = retained.read(&mut cursor("a", 1), &Withheld::default(), Moment::at(Duration::from_secs(1)));
         assert!(found.is_empty());
     }
 }

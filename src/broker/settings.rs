@@ -40,6 +40,8 @@ pub struct Settings {
     pub users: Vec<User>,
     /// Whether a client without a user name is let in when there are users.
     pub anonymous: bool,
+    /// What a client may do that is let in without being one of the users; `None`: everything.
+    pub anyone: Option<Rights>,
     /// Directory of `sessions.db`. `None`: nothing is kept over a restart (the demo's cloud).
     pub store: Option<PathBuf>,
     /// How often `$SYS` is told; zero turns it off.
@@ -167,10 +169,21 @@ pub struct User {
     /// Argon2 hash of the password in PHC form. Not a secret in the sense of being reversible, but never logged either. `None`: the user comes
     /// in by certificate alone.
     pub hash: Option<PasswordHash>,
-    /// What the user may publish to; `{client}` and `{user}` are filled in per connection.
+    /// What the user may do.
+    pub rights: Rights,
+}
+
+/// What clients of a kind may do; `{client}` and `{user}` are filled in per connection.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Rights {
+    /// What they may publish to.
     pub publish: Vec<FilterTemplate>,
-    /// What the user may subscribe to, likewise.
+    /// What they may subscribe to.
     pub subscribe: Vec<FilterTemplate>,
+    /// What they may not publish to all the same.
+    pub deny_publish: Vec<FilterTemplate>,
+    /// What they are not sent all the same.
+    pub deny_subscribe: Vec<FilterTemplate>,
 }
 
 /// An argon2 hash in PHC form. Prints as `***`.

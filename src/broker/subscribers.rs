@@ -3,11 +3,12 @@
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::access::Withheld;
 use super::fanout::{Envelope, FilterId};
 use super::keeper::Desk;
 use super::presence::Presence;
 use super::session::{Session, Subscription};
-use crate::model::{Qos, TopicFilter};
+use crate::model::{Qos, TopicFilter, TopicName};
 
 /// A client's place in the broker.
 #[derive(Debug)]
@@ -20,6 +21,8 @@ pub(super) struct Slot {
     desk: Option<Arc<Desk>>,
     /// Whose connection it has, or had last.
     pub(super) presence: Presence,
+    /// What is kept from the client, whatever it subscribes to.
+    pub(super) withheld: Withheld,
     /// Message last routed here, and its place among the targets: how overlapping subscriptions become one delivery.
     marked: AtomicU64,
     place: AtomicUsize,
@@ -28,7 +31,8 @@ pub(super) struct Slot {
 impl Slot {
     pub(super) fn new(client: Arc<str>, key: u64, desk: Option<Arc<Desk>>, session: Session) -> Self {
         let (marked, place) = (AtomicU64::new(0), AtomicUsize::new(0));
-        Self { client, key, session: Mutex::new(session), desk, presence: Presence::default(), marked, place }
+        let (presence, withheld) = (Presence::default(), Withheld::default());
+        Self { client, key, session: Mutex::new(session), desk, presence, withheld, marked, place }
     }
 
     /// Locks the session. A panic elsewhere while it was locked leaves it as it was: each of its operations is complete in itself.
@@ -91,10 +95,11 @@ struct Group {
 }
 
 impl Group {
-    /// The member whose turn it is, connected ones first.
-    fn take_turn(&mut self) -> Option<&Member> {
+    /// The member whose turn it is among those that may have the topic, connected ones first.
+    fn take_turn(&mut self, topic: &TopicName) -> Option<&Member> {
         let count = self.members.len();
         let turn = (0..count).map(|step| (self.next + step) % count);
+        let turn = turn.filter(|&index| !self.members[index].slot.withheld.holds(topic));
         let connected = turn.clone().find(|&index| self.members[index].slot.session().is_connected());
         let index = connected.or_else(|| turn.clone().next())?;
         self.next = (index + 1) % count;
@@ -167,22 +172,23 @@ impl Subscribers {
             return;
         }
         self.last = envelope.number;
-        for member in &self.members {
+        let topic = &envelope.message.topic;
+        for member in self.members.iter().filter(|member| !member.slot.withheld.holds(topic)) {
             aim(targets, envelope, member, None);
         }
         for group in &mut self.groups {
             let name = group.name.clone();
-            if let Some(member) = group.take_turn() {
+            if let Some(member) = group.take_turn(topic) {
                 let by_group = ByGroup { filter, group: name, topics: member.subscription.filter.clone() };
                 aim(targets, envelope, member, Some(by_group));
             }
         }
     }
 
-    /// The member of a group that takes over what another one left, and its QoS.
-    pub(super) fn heir(&mut self, group: &Arc<str>) -> Option<(Arc<Slot>, Qos)> {
+    /// The member of a group that takes over what another one left of a topic, and its QoS.
+    pub(super) fn heir(&mut self, group: &Arc<str>, topic: &TopicName) -> Option<(Arc<Slot>, Qos)> {
         let group = self.groups.iter_mut().find(|other| other.name == *group)?;
-        group.take_turn().map(|member| (member.slot.clone(), member.subscription.qos))
+        group.take_turn(topic).map(|member| (member.slot.clone(), member.subscription.qos))
     }
 }
 

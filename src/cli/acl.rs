@@ -7,9 +7,11 @@ use clap::{ArgAction, Args, ValueEnum};
 use serde_json::{Value, json};
 
 use super::{no_user, place};
-use crate::broker::User;
-use crate::broker::judge::{Judge, Verdict};
-use crate::config::{self, Sources, Span};
+use crate::broker::Rights;
+use crate::broker::judge::{Filter, Judge, Verdict};
+use crate::config::file::{Anyone, User};
+use crate::config::kinds::FilterText;
+use crate::config::{self, At, Sources, Span};
 use crate::exit;
 use crate::model::TopicFilter;
 use crate::plan::{self, Environment, Secrets};
@@ -79,8 +81,39 @@ struct Answer {
     deed: Deed,
     allowed: bool,
     reason: String,
-    /// The filter that allows it, as it is written, what it means here, and where it stands.
-    grant: Option<(String, String, Span)>,
+    /// The filter that allows or denies it.
+    by: Option<Rule>,
+    /// Those that deny a part of it.
+    except: Vec<Rule>,
+}
+
+/// A filter of the config: as it is written, what it means here, and where it stands.
+struct Rule {
+    written: String,
+    means: String,
+    span: Span,
+}
+
+/// What is written of one kind of client in one direction: what is granted and what is denied.
+type Lists<'a> = [&'a [At<FilterText>]; 2];
+
+fn of_user(user: &User, deed: Deed) -> Lists<'_> {
+    match deed {
+        Deed::Publish => [&user.publish.value, &user.deny_publish.value],
+        Deed::Subscribe => [&user.subscribe.value, &user.deny_subscribe.value],
+    }
+}
+
+fn of_anyone(anyone: &Anyone, deed: Deed) -> Lists<'_> {
+    match deed {
+        Deed::Publish => [&anyone.publish.value, &anyone.deny_publish.value],
+        Deed::Subscribe => [&anyone.subscribe.value, &anyone.deny_subscribe.value],
+    }
+}
+
+fn rule(list: &[At<FilterText>], filter: &Filter) -> Option<Rule> {
+    let written = list.get(filter.nth)?;
+    Some(Rule { written: written.value.0.clone(), means: filter.means.as_str().to_owned(), span: written.span })
 }
 
 pub(super) fn run(config: &Path, question: &Question<'_>, json: bool) -> ExitCode {
@@ -90,7 +123,7 @@ pub(super) fn run(config: &Path, question: &Question<'_>, json: bool) -> ExitCod
         return exit::code(exit::USAGE);
     }
     let loaded = config::load(config);
-    let written = loaded.file.broker.users.value.clone();
+    let written = loaded.file.broker.value.clone();
     // Who may do what hangs on no secret.
     let environment = Environment { secrets: Secrets::Ignored, ..Environment::of_process() };
     let (plan, sources) = match plan::plan(loaded, &environment) {
@@ -112,54 +145,58 @@ pub(super) fn run(config: &Path, question: &Question<'_>, json: bool) -> ExitCod
     }
     // A plan has all the users of its file, in their order.
     let nth = users.iter().position(|user| Some(user.name.as_str()) == question.user);
+    let rights = nth.map(|nth| &users[nth].rights).or(plan.broker.anyone.as_ref());
     let mut answers = Vec::new();
     for deed in question.deeds.iter().copied() {
         let Some(judge) = &judge else {
             let reason = "clients without a user name are not let in".to_owned();
-            answers.push(Answer { deed, allowed: false, reason, grant: None });
+            answers.push(Answer { deed, allowed: false, reason, by: None, except: Vec::new() });
             continue;
         };
         let verdict = match deed {
             Deed::Publish => judge.publish(question.topic),
             Deed::Subscribe => judge.subscribe(question.topic),
         };
-        let mut answer = Answer {
-            deed,
-            allowed: verdict.allows(),
-            reason: reason(&verdict, deed, nth.map(|nth| &users[nth]), question),
-            grant: None,
+        let lists = match (nth, &written.anyone) {
+            (Some(nth), _) => of_user(&written.users.value[nth].value, deed),
+            (None, Some(anyone)) => of_anyone(&anyone.value, deed),
+            (None, None) => Lists::default(),
         };
-        if let (Verdict::Granted { nth: grant, means }, Some(nth)) = (&verdict, nth) {
-            let (publish, subscribe) = (&written[nth].publish, &written[nth].subscribe);
-            let filters = if deed == Deed::Publish { publish } else { subscribe };
-            answer.grant =
-                filters.get(*grant).map(|filter| (filter.value.0.clone(), means.as_str().to_owned(), filter.span));
-        }
-        answers.push(answer);
+        let [granted, denied] = lists;
+        let (by, except) = match &verdict {
+            Verdict::Granted { by, except } => {
+                (rule(granted, by), except.iter().filter_map(|filter| rule(denied, filter)).collect())
+            }
+            Verdict::Denied(by) => (rule(denied, by), Vec::new()),
+            _ => (None, Vec::new()),
+        };
+        let reason = reason(&verdict, deed, rights, question);
+        answers.push(Answer { deed, allowed: verdict.allows(), reason, by, except });
     }
     let allowed = answers.iter().any(|answer| answer.allowed);
     let printed = super::print(&if json {
         format!("{:#}\n", object(question, allowed, &answers, &sources))
     } else {
-        answers.iter().map(|answer| line(answer, &sources)).collect()
+        answers.iter().map(|answer| line(answer, question, &sources)).collect()
     });
     if allowed { printed } else { exit::code(exit::FAILED) }
 }
 
-fn reason(verdict: &Verdict, deed: Deed, user: Option<&User>, question: &Question<'_>) -> String {
+fn reason(verdict: &Verdict, deed: Deed, rights: Option<&Rights>, question: &Question<'_>) -> String {
+    let granted = match (rights, deed) {
+        (None, _) => &[][..],
+        (Some(rights), Deed::Publish) => &rights.publish[..],
+        (Some(rights), Deed::Subscribe) => &rights.subscribe[..],
+    };
     match verdict {
         Verdict::Unrestricted if question.user.is_some() => "there are no users: any client may".into(),
         Verdict::Unrestricted => "clients without a user name may".into(),
         Verdict::Granted { .. } => "granted".into(),
+        Verdict::Denied(_) => "denied".into(),
         Verdict::OfTheBroker => "`$SYS` is the broker's own".into(),
         Verdict::Malformed(why) => format!("it {why}"),
         Verdict::NotGranted => {
-            let granted = match (user, deed) {
-                (None, _) => &[][..],
-                (Some(user), Deed::Publish) => &user.publish[..],
-                (Some(user), Deed::Subscribe) => &user.subscribe[..],
-            };
-            let by_client = granted.iter().any(|filter| filter.0.as_str().split('/').any(|level| level == "{client}"));
+            let by_client = granted.iter().any(|filter| is_by_client(filter.0.as_str()));
             let hint = if by_client && question.client.is_none() {
                 "; `{client}` grants by the client id: --client"
             } else {
@@ -174,16 +211,30 @@ fn reason(verdict: &Verdict, deed: Deed, user: Option<&User>, question: &Questio
     }
 }
 
-fn line(answer: &Answer, sources: &Sources) -> String {
+fn is_by_client(filter: &str) -> bool {
+    filter.split('/').any(|level| level == "{client}")
+}
+
+fn line(answer: &Answer, question: &Question<'_>, sources: &Sources) -> String {
     let word = if answer.allowed { "yes" } else { "no" };
-    let why = match &answer.grant {
-        Some((written, means, span)) => {
-            let means = if written == means { String::new() } else { format!(", here `{means}`") };
-            format!("by `{written}`{means} ({})", place(sources, *span).unwrap_or_default())
+    let rule = |Rule { written, means, span }: &Rule| {
+        let means = if written == means { String::new() } else { format!(", here `{means}`") };
+        format!("`{written}`{means} ({})", place(sources, *span).unwrap_or_default())
+    };
+    let why = match &answer.by {
+        Some(by) if answer.allowed => {
+            let except: Vec<String> = answer.except.iter().map(rule).collect();
+            let but = if except.is_empty() { String::new() } else { format!(", but for {}", except.join(" and ")) };
+            format!("by {}{but}", rule(by))
         }
+        Some(by) => format!("`deny_{}` has {}", answer.deed.word(), rule(by)),
         None => answer.reason.clone(),
     };
-    format!("{:<9}  {word:<3}  {}\n", answer.deed.word(), super::table::plain(&why))
+    // Which topics those are that it denies hangs on an id that nobody gave.
+    let denying = answer.except.iter().chain(answer.by.iter().filter(|_| !answer.allowed));
+    let by_client = question.client.is_none() && denying.into_iter().any(|rule| is_by_client(&rule.written));
+    let hint = if by_client { "; `{client}` denies by the client id: --client" } else { "" };
+    format!("{:<9}  {word:<3}  {}{hint}\n", answer.deed.word(), super::table::plain(&why))
 }
 
 fn object(question: &Question<'_>, allowed: bool, answers: &[Answer], sources: &Sources) -> Value {
@@ -193,14 +244,21 @@ fn object(question: &Question<'_>, allowed: bool, answers: &[Answer], sources: &
         "topic": question.topic,
         "allowed": allowed,
     });
+    let rule = |Rule { written, means, span }: &Rule| {
+        let source = sources.find(*span);
+        json!({
+            "filter": written,
+            "means": means,
+            "file": source.map(|source| source.path.display().to_string()),
+            "line": source.map(|source| source.line_column(span.start).0),
+        })
+    };
     for answer in answers {
-        let mut told = json!({ "allowed": answer.allowed, "reason": answer.reason });
-        if let Some((written, means, span)) = &answer.grant {
-            let source = sources.find(*span);
-            told["filter"] = json!(written);
-            told["means"] = json!(means);
-            told["file"] = json!(source.map(|source| source.path.display().to_string()));
-            told["line"] = json!(source.map(|source| source.line_column(span.start).0));
+        let mut told = answer.by.as_ref().map_or_else(|| json!({}), rule);
+        told["allowed"] = json!(answer.allowed);
+        told["reason"] = json!(answer.reason);
+        if !answer.except.is_empty() {
+            told["except"] = answer.except.iter().map(rule).collect();
         }
         object[answer.deed.word()] = told;
     }

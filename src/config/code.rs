@@ -115,7 +115,7 @@ codes! {
     /// The file with certificates or a key cannot be read, or holds none in PEM form.
     BadPem = "G042" "no certificate or key where one should be";
     /// A client certificate and its key go together, as do user name and password; `tls` goes with `mqtts://` and `wss://`; what is asked of
-    /// clients' certificates goes with `client_ca`.
+    /// clients' certificates goes with `client_ca`, and what a client is denied with something that it is granted.
     Incomplete = "G043" "one key without the other";
     /// The `hash` of a user is no argon2 hash in PHC form. `tidegate user hash` makes one.
     BadHash = "G044" "not a password hash";

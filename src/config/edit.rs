@@ -21,6 +21,10 @@ pub struct UserText {
     pub publish: Vec<String>,
     /// Topic filters it may subscribe to.
     pub subscribe: Vec<String>,
+    /// Topic filters it may not publish to all the same.
+    pub deny_publish: Vec<String>,
+    /// Topic filters it is not sent all the same.
+    pub deny_subscribe: Vec<String>,
 }
 
 /// One file's text after a change.
@@ -43,6 +47,8 @@ impl From<&At<file::User>> for UserText {
             hash: user.hash.as_ref().map(|hash| hash.value.0.clone()).unwrap_or_default(),
             publish: filters(&user.publish.value),
             subscribe: filters(&user.subscribe.value),
+            deny_publish: filters(&user.deny_publish.value),
+            deny_subscribe: filters(&user.deny_subscribe.value),
         }
     }
 }
@@ -51,7 +57,12 @@ impl UserText {
     /// Its keys, one a line; empty lists are left out.
     fn lines(&self) -> Vec<String> {
         let mut lines = vec![format!("name = {}", quoted(&self.name)), format!("hash = {}", quoted(&self.hash))];
-        for (key, filters) in [("publish", &self.publish), ("subscribe", &self.subscribe)] {
+        for (key, filters) in [
+            ("publish", &self.publish),
+            ("subscribe", &self.subscribe),
+            ("deny_publish", &self.deny_publish),
+            ("deny_subscribe", &self.deny_subscribe),
+        ] {
             if !filters.is_empty() {
                 let filters: Vec<String> = filters.iter().map(|filter| quoted(filter)).collect();
                 lines.push(format!("{key} = [{}]", filters.join(", ")));

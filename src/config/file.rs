@@ -4,7 +4,7 @@ mod auth;
 mod broker;
 
 pub use auth::{Auth, AuthKind};
-pub use broker::{Anonymous, Broker, BrokerTls, ClientCert, Engine, External, Routing, User};
+pub use broker::{Anonymous, Anyone, Broker, BrokerTls, ClientCert, Engine, External, Routing, User};
 
 use super::block::{block, choice};
 use super::decode::Named;

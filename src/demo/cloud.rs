@@ -45,6 +45,7 @@ impl Cloud {
             max_retained_bytes: 1 << 20,
             users: Vec::new(),
             anonymous: true,
+            anyone: None,
             store: None,
             sys_interval: Duration::ZERO,
         };

@@ -60,9 +60,9 @@ pub fn run(options: Options) -> ExitCode {
     let outcome = runtime.map_err(io("start threads")).and_then(|runtime| {
         let outcome = runtime.block_on(async {
             if options.plain || !std::io::stdout().is_terminal() || !std::io::stdin().is_terminal() {
-                plain::show(options.for_).await
+                Box::pin(plain::show(options.for_)).await
             } else {
-                screen::show(options.for_).await
+                Box::pin(screen::show(options.for_)).await
             }
         });
         runtime.shutdown_background();

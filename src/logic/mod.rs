@@ -9,6 +9,7 @@ pub mod debounce;
 pub mod drain;
 pub mod echo;
 pub mod failures;
+pub mod filters;
 pub mod flight;
 pub mod formula;
 pub mod health;

@@ -14,6 +14,7 @@ use crate::bridge::{
 use crate::config::code::Code;
 use crate::config::kinds::{FilterText, NameOrSecret, SecretRef, TopicText, Url};
 use crate::config::{At, Span, file};
+use crate::logic::filters::intersect;
 use crate::logic::lanes::Order;
 use crate::model::{BridgeId, Priority, Secret, TopicFilter, TopicName};
 use crate::mqtt::endpoint::CloudUrl;
@@ -316,8 +317,7 @@ impl Planner<'_> {
         let mut rules: Vec<(InRule, Span)> = Vec::new();
         for rule in written {
             let Some((from, to)) = self.ends(rule.from.as_ref(), rule.to.as_ref()) else { continue };
-            let overlap =
-                rules.iter().find(|(other, _)| rules::intersect(other.from.as_str(), from.as_str()).is_some());
+            let overlap = rules.iter().find(|(other, _)| intersect(other.from.as_str(), from.as_str()).is_some());
             if let (Some((other, first)), Some(at)) = (overlap, &rule.from) {
                 self.problems
                     .error(Code::RulesOverlap, at.span, format!("`{from}` and `{}` mean topics in common", other.from))

@@ -7,7 +7,7 @@ use argon2::password_hash::phc;
 
 use super::Planner;
 use super::topics::{self, Holes};
-use crate::broker::{self, FilterTemplate, PasswordHash, Routing, User};
+use crate::broker::{self, FilterTemplate, PasswordHash, Rights, Routing, User};
 use crate::config::code::Code;
 use crate::config::decode::OneOrMore;
 use crate::config::file::{self, Anonymous};
@@ -32,6 +32,7 @@ impl Planner<'_> {
                 .help("build with the feature `rumqttd`");
         }
         let users = self.users(&broker.users.value);
+        let anyone = broker.anyone.as_ref().map(|anyone| self.rights(&Lists::from(&anyone.value)));
         self.check_listeners();
         broker::Settings {
             gateway: Some(self.gateway.clone()),
@@ -48,6 +49,7 @@ impl Planner<'_> {
             max_retained_bytes: broker.max_retained.value.0,
             users,
             anonymous: broker.anonymous.value != Anonymous::WithoutUsers,
+            anyone,
             store: Some(self.state_dir.clone()),
             sys_interval: broker.sys_interval.value.0,
         }
@@ -108,7 +110,10 @@ impl Planner<'_> {
                     .error(
                         Code::OpenBroker,
                         address.span,
-                        format!("anyone who reaches `{listener}` could read and write everything"),
+                        match &broker.anyone {
+                            None => format!("anyone who reaches `{listener}` could read and write everything"),
+                            Some(_) => format!("anyone who reaches `{listener}` could do what [broker.anyone] allows"),
+                        },
                     )
                     .label("beyond loopback, and anonymous clients are let in")
                     .help(match (broker.anonymous.value, has_no_users) {
@@ -152,17 +157,36 @@ impl Planner<'_> {
                         .label("this block needs `hash`, unless clients come in by certificate (`user_from_cert`)");
                 }
             }
-            let publish = self.user_filters("publish", &user.publish.value);
-            let subscribe = self.user_filters("subscribe", &user.subscribe.value);
+            let rights = self.rights(&Lists::from(&user.value));
             let Some(name) = &user.name else { continue };
             users.push(User {
                 name: name.value.0.clone(),
                 hash: user.hash.as_ref().map(|hash| PasswordHash(hash.value.0.clone())),
-                publish,
-                subscribe,
+                rights,
             });
         }
         users
+    }
+
+    /// Checks the four lists of one kind of client.
+    fn rights(&mut self, written: &Lists<'_>) -> Rights {
+        for (key, allowed, denied) in [
+            ("publish", written.publish, written.deny_publish),
+            ("subscribe", written.subscribe, written.deny_subscribe),
+        ] {
+            // A value of the wrong type is told of by itself.
+            if allowed.value.is_empty() && !allowed.refused && !denied.value.is_empty() {
+                self.problems
+                    .error(Code::Incomplete, denied.span, format!("`deny_{key}` without `{key}`"))
+                    .label(format!("nothing is allowed that it could deny: add `{key}`, such as `[\"#\"]`"));
+            }
+        }
+        Rights {
+            publish: self.client_filters("publish", written.publish, written.names),
+            subscribe: self.client_filters("subscribe", written.subscribe, written.names),
+            deny_publish: self.client_filters("deny_publish", written.deny_publish, written.names),
+            deny_subscribe: self.client_filters("deny_subscribe", written.deny_subscribe, written.names),
+        }
     }
 
     fn check_hash(&mut self, text: &str, span: Span) {
@@ -180,10 +204,11 @@ impl Planner<'_> {
         self.problems.hide(span);
     }
 
-    fn user_filters(&mut self, key: &str, written: &[At<FilterText>]) -> Vec<FilterTemplate> {
-        let holes = Holes { filled: &[("gateway", self.gateway.as_str())], numbered: 0, later: &["user", "client"] };
+    /// `names`: the holes that are filled in for each connection.
+    fn client_filters(&mut self, key: &str, written: &Filters, names: &[&str]) -> Vec<FilterTemplate> {
+        let holes = Holes { filled: &[("gateway", self.gateway.as_str())], numbered: 0, later: names };
         let mut filters = Vec::new();
-        for text in written {
+        for text in &written.value {
             let Some(filled) = topics::fill(key, &text.value.0, text.span, &holes, self.problems) else { continue };
             if filled.split('/').any(|level| level.contains('{') && level != "{user}" && level != "{client}") {
                 self.problems
@@ -194,6 +219,32 @@ impl Planner<'_> {
             filters.extend(topics::filter(key, &filled, text.span, self.problems).map(FilterTemplate));
         }
         filters
+    }
+}
+
+type Filters = At<Vec<At<FilterText>>>;
+
+/// What is written of one kind of client.
+struct Lists<'a> {
+    publish: &'a Filters,
+    subscribe: &'a Filters,
+    deny_publish: &'a Filters,
+    deny_subscribe: &'a Filters,
+    names: &'static [&'static str],
+}
+
+impl<'a> From<&'a file::User> for Lists<'a> {
+    fn from(user: &'a file::User) -> Self {
+        let file::User { publish, subscribe, deny_publish, deny_subscribe, .. } = user;
+        Self { publish, subscribe, deny_publish, deny_subscribe, names: &["user", "client"] }
+    }
+}
+
+impl<'a> From<&'a file::Anyone> for Lists<'a> {
+    fn from(anyone: &'a file::Anyone) -> Self {
+        let file::Anyone { publish, subscribe, deny_publish, deny_subscribe, .. } = anyone;
+        // Nobody vouches for the user name that such a client may give.
+        Self { publish, subscribe, deny_publish, deny_subscribe, names: &["client"] }
     }
 }
 

@@ -1,13 +1,14 @@
 //! The broker that is there already, in place of the gateway's own.
 
 use super::brokers::packet;
-use super::rules::{covers, intersect};
+use super::rules::covers;
 use super::{ActuatorPlan, Planner};
 use crate::bridge;
 use crate::broker::settings::External;
 use crate::config::code::Code;
 use crate::config::kinds::Url;
 use crate::config::{At, Span, file};
+use crate::logic::filters::intersect;
 use crate::model::TopicFilter;
 use crate::mqtt::endpoint::{CloudUrl, VersionChoice};
 
@@ -85,7 +86,7 @@ impl<'a> Planner<'a> {
 }
 
 /// The keys of the gateway's own broker, and where each stands; one that was left out stands where its block does.
-fn own_keys(broker: &file::Broker) -> [(&'static str, Span); 17] {
+fn own_keys(broker: &file::Broker) -> [(&'static str, Span); 18] {
     fn place<T>(key: Option<&At<T>>, broker: &file::Broker) -> Span {
         key.map_or(broker.span, |key| key.span)
     }
@@ -108,6 +109,7 @@ fn own_keys(broker: &file::Broker) -> [(&'static str, Span); 17] {
         ("max_retained", broker.max_retained.span),
         ("sys_interval", broker.sys_interval.span),
         ("anonymous", broker.anonymous.span),
+        ("anyone", place(broker.anyone.as_ref(), broker)),
         ("users", users),
     ]
 }

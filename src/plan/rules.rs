@@ -5,6 +5,7 @@
 
 use crate::config::Span;
 use crate::limits::RULE_STEPS_MAX;
+use crate::logic::filters::intersect;
 use crate::model::TopicFilter;
 
 /// One rule of one bridge, with its holes filled.
@@ -24,38 +25,6 @@ pub(super) struct Rule {
     pub to: Option<String>,
     /// Where it stands.
     pub span: Span,
-}
-
-/// The topics both filters mean; `None` when there are none.
-pub(super) fn intersect(a: &str, b: &str) -> Option<String> {
-    // A leading wildcard does not see `$` topics [MQTT-4.7.2-1].
-    let hidden = |wild: &str, name: &str| wild.starts_with(['+', '#']) && name.starts_with('$');
-    if hidden(a, b) || hidden(b, a) {
-        return None;
-    }
-    let (mut a, mut b) = (a.split('/').peekable(), b.split('/').peekable());
-    let mut levels = Vec::new();
-    loop {
-        match (a.peek().copied(), b.peek().copied()) {
-            (None, None) => break,
-            // `#` stands for what the other has left, nothing included.
-            (Some("#"), _) => {
-                levels.extend(b);
-                break;
-            }
-            (_, Some("#")) => {
-                levels.extend(a);
-                break;
-            }
-            (Some(one), Some("+")) => levels.push(one),
-            (Some("+"), Some(other)) => levels.push(other),
-            (Some(one), Some(other)) if one == other => levels.push(one),
-            _ => return None,
-        }
-        a.next();
-        b.next();
-    }
-    Some(levels.join("/"))
 }
 
 /// Whether every topic of `inner` is one of `outer`.
@@ -186,14 +155,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn filters_intersect_as_sets_of_topics() {
-        let both = |a, b| intersect(a, b);
-        assert_eq!(both("a/#", "a/b/+"), Some("a/b/+".into()));
-        assert_eq!(both("a/#", "a"), Some("a".into()));
-        assert_eq!(both("+/b", "a/+"), Some("a/b".into()));
-        assert_eq!(both("a/+", "a/b/c"), None);
-        assert_eq!(both("#", "$SYS/x"), None);
-        assert_eq!(both("#", "#"), Some("#".into()));
+    fn a_rule_covers_what_it_takes() {
         assert!(covers("a/+/set", "a/b/set"));
         assert!(covers("a/#", "a/#"));
         assert!(!covers("a/+", "a/#"));

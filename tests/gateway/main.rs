@@ -17,6 +17,7 @@ mod config_errors;
 mod crash;
 mod damage;
 mod demo;
+mod denied;
 mod disk_faults;
 mod exact;
 mod external;

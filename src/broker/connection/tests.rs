@@ -8,7 +8,7 @@ use super::super::fanout::Trie;
 use super::super::keeper::Keeper;
 use super::super::probes::harness::{self, NoUplink, PATIENCE};
 use super::*;
-use crate::broker::{PasswordHash, Routing, Settings, User};
+use crate::broker::{PasswordHash, Rights, Routing, Settings, User};
 use crate::clock::SystemClock;
 
 /// A writer that keeps everything until it is flushed, as TLS and WebSockets may.
@@ -132,7 +132,7 @@ async fn what_the_stream_holds_back_is_flushed_when_there_is_no_more_to_say() {
 async fn a_client_whose_login_waits_too_long_is_told_that_the_server_is_busy() {
     let hash = "$argon2id$v=19$m=64,t=1,p=1$c2FsdC1zYWx0$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
     let hash = Some(PasswordHash(hash.into()));
-    let users = vec![User { name: "ha".into(), hash, publish: Vec::new(), subscribe: Vec::new() }];
+    let users = vec![User { name: "ha".into(), hash, rights: Rights::default() }];
     let mut shared = shared(Settings { users, ..harness::settings(Routing::Trie) });
     // Nobody's turn comes.
     Arc::get_mut(&mut shared).unwrap().door.patience = Duration::ZERO;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use argon2::password_hash::PasswordHasher;
 
 use super::harness::{Raw, connect, eventually, publish, routings, settings, start, subscribe};
-use crate::broker::{Broker, BrokerError, FilterTemplate, PasswordHash, Settings, User};
+use crate::broker::{Broker, BrokerError, FilterTemplate, PasswordHash, Rights, Settings, User};
 use crate::model::Qos::{AtLeastOnce, AtMostOnce, ExactlyOnce};
 use crate::model::{Message, Origin, TopicFilter, TopicName};
 use crate::mqtt::server::Version::{self, V5, V311};
@@ -20,8 +20,11 @@ fn user(name: &str, password: &str) -> User {
     User {
         name: name.into(),
         hash: Some(PasswordHash(hash)),
-        publish: vec![filter("from/{client}/#")],
-        subscribe: vec![filter("from/#"), filter("to/{user}/+")],
+        rights: Rights {
+            publish: vec![filter("from/{client}/#")],
+            subscribe: vec![filter("from/#"), filter("to/{user}/+")],
+            ..Rights::default()
+        },
     }
 }
 
@@ -101,7 +104,7 @@ async fn a_reload_moves_the_listener_and_shows_out_whom_it_took_the_user_from() 
     assert_eq!(broker.addresses(), before, "a reload that fails changes nothing");
     client.expect_silence().await;
     let mut more = user("ha", "secret");
-    more.subscribe.push(FilterTemplate(TopicFilter::parse("new/#").unwrap()));
+    more.rights.subscribe.push(FilterTemplate(TopicFilter::parse("new/#").unwrap()));
     broker.apply(Settings { users: vec![more], ..closed() }).await.unwrap();
     assert_eq!(broker.addresses(), before, "a listener that stays is not touched");
     eventually("the new filter is in force", async || {
@@ -224,7 +227,7 @@ fn from_inside(topic: &str) -> Arc<Message> {
 
 #[tokio::test]
 async fn another_user_does_not_get_the_session_of_a_client_id() {
-    let stranger = User { subscribe: Vec::new(), ..user("stranger", "secret") };
+    let stranger = User { rights: Rights::default(), ..user("stranger", "secret") };
     let broker = start(Settings { users: vec![user("ha", "secret"), stranger], ..closed() }).await;
     let (mut owner, _) = resume(&broker, "c1", "ha").await;
     owner.subscribe("from/#", 1).await;
@@ -257,7 +260,7 @@ async fn a_reload_ends_the_subscriptions_it_does_not_allow_any_more() {
     away.send(&[0xe0, 0]).await;
     away.expect_end().await;
     let mut less = user("ha", "secret");
-    less.subscribe.remove(0);
+    less.rights.subscribe.remove(0);
     broker.apply(Settings { users: vec![less], ..closed() }).await.unwrap();
     broker.link().deliver(from_inside("from/1"));
     broker.link().deliver(from_inside("to/ha/1"));

@@ -45,6 +45,7 @@ pub(in crate::broker) fn settings(routing: Routing) -> Settings {
         max_retained_bytes: 64 << 20,
         users: Vec::new(),
         anonymous: false,
+        anyone: None,
         store: None,
         sys_interval: Duration::ZERO,
     }

@@ -2,6 +2,7 @@
 
 mod basics;
 mod caps;
+mod denied;
 mod doors;
 mod durable;
 mod exchanges;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::harness::{NoUplink, PATIENCE, Raw, eventually, publish, routings, settings, start, subscribe};
-use crate::broker::{Broker, FilterTemplate, Settings, User};
+use crate::broker::{Broker, FilterTemplate, Rights, Settings, User};
 use crate::clock::FakeClock;
 use crate::health::Health;
 use crate::model::Qos::{self, AtLeastOnce, AtMostOnce, ExactlyOnce};
@@ -109,7 +109,7 @@ async fn a_session_comes_back_with_what_its_user_is_allowed_by_now_and_not_at_al
         ],
     );
     let subscribe = vec![FilterTemplate(TopicFilter::parse("a/#").unwrap())];
-    let user = User { name: "ha".into(), hash: None, publish: Vec::new(), subscribe };
+    let user = User { name: "ha".into(), hash: None, rights: Rights { subscribe, ..Rights::default() } };
     let users = || Settings { users: vec![user.clone()], ..kept(directory.path()) };
     let broker = start(users()).await;
     eventually("the file says so", async || found(directory.path()) == [1, 1, 0, 0]).await;
@@ -129,7 +129,7 @@ async fn a_reload_that_takes_a_user_away_ends_the_sessions_it_left() {
             raw.send(&[0xe0, 0]).await;
             raw.expect_end().await;
         } else {
-            let user = User { name: "ha".into(), hash: None, publish: Vec::new(), subscribe: Vec::new() };
+            let user = User { name: "ha".into(), hash: None, rights: Rights::default() };
             broker.apply(Settings { users: vec![user], ..kept(directory.path()) }).await.unwrap();
             assert_eq!(raw.packet().await.map(|packet| packet[0]), Some(0xe0), "nameless, it is not let in any more");
         }

@@ -27,6 +27,12 @@ pub(in crate::cli) struct Add {
     /// A topic filter the user may subscribe to, likewise
     #[arg(long, value_name = "FILTER")]
     subscribe: Vec<String>,
+    /// A topic filter the user may not publish to, though a wider one allows it, likewise
+    #[arg(long, value_name = "FILTER")]
+    deny_publish: Vec<String>,
+    /// A topic filter whose messages the user is not sent, though a wider one allows it, likewise
+    #[arg(long, value_name = "FILTER")]
+    deny_subscribe: Vec<String>,
     /// Change no file: print the block to paste
     #[arg(long, conflicts_with = "reload")]
     print: bool,
@@ -110,6 +116,8 @@ fn added(add: &Add) -> Result<ExitCode, Failure> {
         hash: hash.to_owned(),
         publish: add.publish.clone(),
         subscribe: add.subscribe.clone(),
+        deny_publish: add.deny_publish.clone(),
+        deny_subscribe: add.deny_subscribe.clone(),
     };
     if add.print {
         check(config::load_text(Path::new("the block"), &user(STAND_IN).block()))?;

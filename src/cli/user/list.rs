@@ -38,20 +38,32 @@ pub(super) fn run(config: &Path, json: bool) -> ExitCode {
     }
     let mut table = Table::new(&["user", "comes in by", "may publish to", "may subscribe to", "at"]);
     for Listed { text: user, by_password, span } in &users {
-        let filters = |filters: &[String]| if filters.is_empty() { "-".into() } else { filters.join(", ") };
+        let filters = |granted: &[String], denied: &[String]| match (granted, denied) {
+            ([], _) => "-".into(),
+            (granted, []) => granted.join(", "),
+            (granted, denied) => format!("{}, not {}", granted.join(", "), denied.join(", ")),
+        };
         let at = place(&sources, *span).unwrap_or_default();
         let by = if *by_password { "password" } else { "certificate alone" };
-        table.row([user.name.clone(), by.into(), filters(&user.publish), filters(&user.subscribe), at]);
+        let (publish, subscribe) =
+            (filters(&user.publish, &user.deny_publish), filters(&user.subscribe, &user.deny_subscribe));
+        table.row([user.name.clone(), by.into(), publish, subscribe, at]);
     }
     let table = if table.is_empty() { String::new() } else { table.to_string() };
-    let others = match (broker.anonymous.value, users.is_empty()) {
+    let who = match (broker.anonymous.value, users.is_empty()) {
         (Anonymous::WithoutUsers, true) => {
-            "there are no users: clients on this machine, and those with a certificate where one is demanded, are let in and may do everything"
+            "there are no users: clients on this machine, and those with a certificate where one is demanded, are let in"
         }
         (Anonymous::WithoutUsers, false) => "clients without a user name are not let in",
-        (Anonymous::Loopback, _) => "clients without a user name are let in from this machine, and may do everything",
-        (Anonymous::BeyondLoopback, _) => "clients without a user name are let in from anywhere, and may do everything",
+        (Anonymous::Loopback, _) => "clients without a user name are let in from this machine",
+        (Anonymous::BeyondLoopback, _) => "clients without a user name are let in from anywhere",
     };
+    let what = match &broker.anyone {
+        _ if broker.anonymous.value == Anonymous::WithoutUsers && !users.is_empty() => String::new(),
+        None => " and may do everything".to_owned(),
+        Some(anyone) => format!(" and may do what {} says", place(&sources, anyone.span).unwrap_or_default()),
+    };
+    let others = format!("{who}{what}");
     crate::cli::print(&format!("{table}{others}\n"))
 }
 
@@ -70,6 +82,8 @@ fn object(user: &Listed, sources: &Sources) -> Value {
         "password": by_password,
         "publish": user.publish,
         "subscribe": user.subscribe,
+        "deny_publish": user.deny_publish,
+        "deny_subscribe": user.deny_subscribe,
         "file": source.map(|source| source.path.display().to_string()),
         "line": source.map(|source| source.line_column(span.start).0),
     })

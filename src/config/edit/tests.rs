@@ -6,11 +6,19 @@ use super::*;
 use crate::config::{load, load_text, load_with};
 
 fn bob() -> UserText {
-    UserText { name: "bob".into(), hash: "$h".into(), publish: vec!["b/#".into()], subscribe: Vec::new() }
+    let (publish, deny_publish) = (vec!["b/#".into()], vec!["b/c".into()]);
+    UserText {
+        name: "bob".into(),
+        hash: "$h".into(),
+        publish,
+        subscribe: Vec::new(),
+        deny_publish,
+        deny_subscribe: Vec::new(),
+    }
 }
 
-const BLOCK: &str = "[[broker.users]]\nname = \"bob\"\nhash = \"$h\"\npublish = [\"b/#\"]\n";
-const INLINE: &str = "{ name = \"bob\", hash = \"$h\", publish = [\"b/#\"] }";
+const BLOCK: &str = "[[broker.users]]\nname = \"bob\"\nhash = \"$h\"\npublish = [\"b/#\"]\ndeny_publish = [\"b/c\"]\n";
+const INLINE: &str = "{ name = \"bob\", hash = \"$h\", publish = [\"b/#\"], deny_publish = [\"b/c\"] }";
 /// A user that is there already, without the end of its last line.
 const ANN: &str = "[[broker.users]]\nname = 'ann'\nhash = 'h' # hers";
 
@@ -104,9 +112,13 @@ fn a_change_that_does_more_than_it_should_is_noticed() {
     let text = "[broker]\nmax_queued = 7\n";
     let before = load_text(Path::new("x.toml"), text);
     let edit = add_user(&before, &bob()).unwrap();
-    for spoilt in
-        [edit.text.replace('7', "8"), edit.text.replace("b/#", "#"), format!("{}]", edit.text), text.to_owned()]
-    {
+    for spoilt in [
+        edit.text.replace('7', "8"),
+        edit.text.replace("b/#", "#"),
+        edit.text.replace("b/c", "b/d"),
+        format!("{}]", edit.text),
+        text.to_owned(),
+    ] {
         assert!(!edit.is_what_was_meant(&before, &load_text(Path::new("x.toml"), &spoilt)), "{spoilt}");
     }
 }

@@ -49,6 +49,8 @@ block! {
         sys_interval: Duration => default("10s"), "0s" to "1d";
         /// Who is let in without a user name.
         anonymous: Anonymous => default("without-users");
+        /// What a client may do that is let in without being one of the `users`. Left out, everything.
+        anyone: Anyone => optional;
         /// Who may connect.
         users: Vec<At<User>> => default([]);
     }
@@ -153,5 +155,25 @@ block! {
         publish: Vec<At<FilterText>> => default([]);
         /// Topic filters the user may subscribe to, likewise.
         subscribe: Vec<At<FilterText>> => default([]);
+        /// Topic filters the user may not publish to, though `publish` allows it; likewise.
+        deny_publish: Vec<At<FilterText>> => default([]);
+        /// Topic filters whose messages the user is not sent, though `subscribe` allows it; likewise. A subscription that means more is allowed, without
+        /// them.
+        deny_subscribe: Vec<At<FilterText>> => default([]);
+    }
+}
+
+block! {
+    /// What a client may do that is let in without being one of the users: without a name, or by a certificate where there are no users.
+    pub struct Anyone {
+        /// Topic filters it may publish to; the level `{client}` stands for its client id.
+        publish: Vec<At<FilterText>> => default([]);
+        /// Topic filters it may subscribe to, likewise.
+        subscribe: Vec<At<FilterText>> => default([]);
+        /// Topic filters it may not publish to, though `publish` allows it; likewise.
+        deny_publish: Vec<At<FilterText>> => default([]);
+        /// Topic filters whose messages it is not sent, though `subscribe` allows it; likewise. A subscription that means more is allowed, without
+        /// them.
+        deny_subscribe: Vec<At<FilterText>> => default([]);
     }
 }
