@@ -16,7 +16,7 @@ use self::writing::{push, say_last};
 use super::access::Access;
 use super::arrival::{Arrival, Entry};
 use super::conversation::{Conversation, Ending};
-use super::core::Farewell;
+use super::core::{Farewell, NoRoom};
 use super::door::Login;
 use super::input::{Input, Packet};
 use super::output::Output;
@@ -284,7 +284,12 @@ fn open(
     let mut core = shared.core_under(live).ok_or(Reason::ServerBusy)?;
     let (user, will) = (connect.user.as_deref(), connect.will.clone());
     let attached = core.attach(client, user, connect.clean_start, will, attachment, now);
-    let attached = attached.map_err(|_| Reason::ServerBusy)?;
+    let attached = attached.map_err(|why| {
+        if why == NoRoom::Will && shared.is_first(client, "will") {
+            tracing::warn!(%client, "client has a large will, and so have too many others: it is refused");
+        }
+        Reason::ServerBusy
+    })?;
     attached.slot.withheld.follow(&access);
     drop(core);
     for will in &attached.wills {

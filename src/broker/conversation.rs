@@ -285,8 +285,13 @@ impl Conversation {
         if let Some(alias) = self.aliases_out.get(topic) {
             return Some((*alias, true));
         }
-        let next = u16::try_from(self.aliases_out.len()).unwrap_or(u16::MAX).saturating_add(1);
-        (next <= self.aliases_out_max).then_some((next, false))
+        let before: usize = self.aliases_out.keys().map(|topic| topic.as_str().len()).sum();
+        if self.aliases_out.len() >= usize::from(self.aliases_out_max)
+            || before + topic.as_str().len() > limits::ALIASED_BYTES_MAX
+        {
+            return None;
+        }
+        u16::try_from(self.aliases_out.len() + 1).ok().map(|next| (next, false))
     }
 
     /// Takes over new permissions after a reload; ends when the user is gone.

@@ -5,7 +5,9 @@
 
 mod census;
 mod durable;
+mod filters;
 mod sitters;
+mod wills;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -15,6 +17,7 @@ use std::time::Duration;
 pub(super) use self::census::Census;
 pub(super) use self::durable::{Queued, Weight};
 pub(super) use self::sitters::Sitter;
+use self::wills::Wills;
 use super::fanout::{Envelope, Fanout, FilterId};
 use super::journal::Receipt;
 use super::keeper::{Desk, Urgency};
@@ -43,7 +46,7 @@ struct Life {
     slot: Arc<Slot>,
     /// Whose session it is: the user name of the CONNECT that began it.
     user: Option<String>,
-    will: Option<Will>,
+    will: Option<wills::Kept>,
     will_due: Option<Moment>,
     ends: Option<Moment>,
 }
@@ -59,9 +62,14 @@ pub(super) struct Attached {
     pub(super) pending: Option<Pending>,
 }
 
-/// No room for one more session.
+/// Why a connection gets no session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct TooManySessions;
+pub(super) enum NoRoom {
+    /// There are [`limits::SESSIONS_MAX`].
+    Session,
+    /// The will is large, and so are those of others.
+    Will,
+}
 
 /// How a connection ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,6 +108,9 @@ pub(super) struct Core {
     connected_max: usize,
     subscriptions: usize,
     shared_subscriptions: usize,
+    /// What all filters weigh.
+    filter_bytes: usize,
+    wills: Wills,
     found: Vec<FilterId>,
     targets: Vec<Target>,
     /// Where sessions that outlive the process are written; `None` where none do.
@@ -129,6 +140,8 @@ impl Core {
             connected_max: 0,
             subscriptions: 0,
             shared_subscriptions: 0,
+            filter_bytes: 0,
+            wills: Wills::default(),
             found: Vec::new(),
             targets: Vec::new(),
             desk: None,
@@ -161,7 +174,10 @@ impl Core {
         will: Option<Will>,
         attachment: Attachment,
         now: Moment,
-    ) -> Result<Attached, TooManySessions> {
+    ) -> Result<Attached, NoRoom> {
+        if will.as_ref().is_some_and(|will| !self.wills.has_room(will)) {
+            return Err(NoRoom::Will);
+        }
         let (mut wills, mut resumed, mut over) = (Vec::new(), None, None);
         if let Some(life) = self.lives.get_mut(client) {
             let (was_connected, ended) = {
@@ -174,7 +190,7 @@ impl Core {
             if let Some(old) = life.will.take()
                 && (ended || (was_connected && old.delay_s == 0))
             {
-                wills.push(old.message);
+                wills.push(old.message.clone());
             }
             for at in [life.will_due.take(), life.ends.take()].into_iter().flatten() {
                 self.due.remove(&(at, client.clone()));
@@ -192,12 +208,13 @@ impl Core {
         let session_present = resumed.is_some();
         let slot = match resumed {
             Some(slot) => slot,
-            None if self.lives.len() >= limits::SESSIONS_MAX => return Err(TooManySessions),
+            None if self.lives.len() >= limits::SESSIONS_MAX => return Err(NoRoom::Session),
             None => self.begin(client, user, attachment.expiry_s),
         };
         let generation = slot.session().attach(attachment);
         let pending = self.note_attached(&slot, over.as_deref());
         let user = user.map(str::to_owned);
+        let will = will.map(|will| self.wills.keep(will));
         self.lives.insert(client.clone(), Life { slot: slot.clone(), user, will, will_due: None, ends: None });
         self.connected += 1;
         self.connected_max = self.connected_max.max(self.connected);
@@ -229,7 +246,7 @@ impl Core {
         let mut will = life.will.take().filter(|_| farewell == Farewell::Abrupt);
         if expiry_s == 0 {
             self.remove(&client);
-            return will.map(|will| will.message);
+            return will.map(|will| will.message.clone());
         }
         if expiry_s != u32::MAX {
             let ends = now + Duration::from_secs(expiry_s.into());
@@ -243,7 +260,7 @@ impl Core {
             life.will = Some(waiting);
             self.due.insert((due, client));
         }
-        will.map(|will| will.message)
+        will.map(|will| will.message.clone())
     }
 
     /// The next moment at which [`Self::expire`] has something to do.
@@ -262,7 +279,7 @@ impl Core {
             let Some(life) = self.lives.get_mut(&client) else { continue };
             if life.will_due.is_some_and(|due| due <= now) {
                 life.will_due = None;
-                wills.extend(life.will.take().map(|will| will.message));
+                wills.extend(life.will.take().map(|will| will.message.clone()));
             }
             if life.ends.is_some_and(|ends| ends <= now) {
                 self.counters.expired.fetch_add(1, Ordering::Relaxed);
@@ -328,18 +345,6 @@ impl Core {
         old.is_none()
     }
 
-    fn enter(&mut self, slot: &Arc<Slot>, subscription: &Subscription) {
-        let filter = &subscription.filter;
-        let id = *self.by_filter.entry(filter.clone()).or_insert_with(|| {
-            self.next_filter += 1;
-            self.fanout.subscribe(filter, self.next_filter);
-            self.next_filter
-        });
-        self.filters.entry(id).or_default().join(slot, subscription.clone());
-        self.subscriptions += 1;
-        self.shared_subscriptions += usize::from(subscription.group.is_some());
-    }
-
     /// Ends a subscription. Returns whether there was one.
     pub(super) fn unsubscribe(&mut self, slot: &Arc<Slot>, asked: &TopicFilter, receipt: &mut Receipt) -> bool {
         let old = slot.session().unsubscribe(asked, receipt);
@@ -347,19 +352,6 @@ impl Core {
             self.leave(slot, old);
         }
         old.is_some()
-    }
-
-    fn leave(&mut self, slot: &Arc<Slot>, subscription: &Subscription) {
-        let Some(&id) = self.by_filter.get(&subscription.filter) else { return };
-        let Some(entry) = self.filters.get_mut(&id) else { return };
-        self.subscriptions -= 1;
-        self.shared_subscriptions -= usize::from(subscription.group.is_some());
-        entry.leave(slot, subscription.group.as_ref());
-        if entry.is_empty() {
-            self.filters.remove(&id);
-            self.by_filter.remove(&subscription.filter);
-            self.fanout.unsubscribe(&subscription.filter, id);
-        }
     }
 
     /// Makes a message its topic's retained one if it is to be, and tells nobody. `told`: when its subscribers were told its copy, if they were.

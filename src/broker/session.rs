@@ -21,6 +21,7 @@ use super::promise::Promise;
 use super::queue::{Pushed, Queue, Room};
 use super::subscribers::ByGroup;
 use super::wire::{Next, Recorded, Wire};
+use crate::limits;
 use crate::model::{GatewayId, Message, Moment, Qos, TopicFilter, TopicName};
 use durable::Durable;
 pub(super) use durable::Found;
@@ -78,6 +79,15 @@ pub(super) struct Subscription {
     pub(super) identifier: Option<u32>,
     /// Messages numbered up to here are not for it: they were published before it was made.
     pub(super) since: u64,
+}
+
+impl Subscription {
+    /// Bytes of memory that it takes, in its session and among the filters.
+    pub(super) fn weight(&self) -> usize {
+        let text = self.filter.as_str();
+        let texts = text.len() + self.group.as_ref().map_or(0, |group| group.len());
+        limits::FILTER_BYTES + 2 * texts + limits::FILTER_LEVEL_BYTES * text.split('/').count()
+    }
 }
 
 /// Retained messages still to be read for a new subscription: a place in the retained set, no copies of its messages.

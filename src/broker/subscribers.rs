@@ -26,13 +26,15 @@ pub(super) struct Slot {
     /// Message last routed here, and its place among the targets: how overlapping subscriptions become one delivery.
     marked: AtomicU64,
     place: AtomicUsize,
+    /// What its filters weigh.
+    pub(super) filter_bytes: AtomicUsize,
 }
 
 impl Slot {
     pub(super) fn new(client: Arc<str>, key: u64, desk: Option<Arc<Desk>>, session: Session) -> Self {
-        let (marked, place) = (AtomicU64::new(0), AtomicUsize::new(0));
+        let (marked, place, filter_bytes) = Default::default();
         let (presence, withheld) = (Presence::default(), Withheld::default());
-        Self { client, key, session: Mutex::new(session), desk, presence, withheld, marked, place }
+        Self { client, key, session: Mutex::new(session), desk, presence, withheld, marked, place, filter_bytes }
     }
 
     /// Locks the session. A panic elsewhere while it was locked leaves it as it was: each of its operations is complete in itself.

@@ -39,7 +39,7 @@ mod tests {
         let (mut ours, _) = listener.accept().await.unwrap();
         let backlog = Backlog::of(&ours);
         assert_eq!(backlog.bytes(), Some(0));
-        ours.write_all(&[7; 256 << 10]).await.unwrap();
+        ours.write_all(&vec![7; 256 << 10]).await.unwrap();
         let full = backlog.bytes().unwrap();
         assert!(full > 128 << 10, "{full}");
         peer.read_exact(&mut vec![0; 256 << 10]).await.unwrap();

@@ -164,6 +164,10 @@ impl Conversation {
             }
             (Some(alias), Some(topic)) => {
                 self.aliases_in.insert(alias, topic.clone());
+                if self.aliases_in.values().map(|topic| topic.as_str().len()).sum::<usize>() > limits::ALIASED_BYTES_MAX
+                {
+                    return Err(refuse(Reason::QuotaExceeded, "the topics of its aliases are too long"));
+                }
                 Ok(topic.clone())
             }
             (Some(alias), None) => match self.aliases_in.get(&alias) {

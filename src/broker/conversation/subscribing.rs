@@ -58,13 +58,6 @@ impl Conversation {
             }
             return Ok(Err(Reason::NotAuthorized));
         }
-        {
-            let session = self.current()?;
-            let is_new = !session.subscriptions.contains_key(&asked);
-            if is_new && session.subscriptions.len() >= limits::SUBSCRIPTIONS_MAX {
-                return Ok(Err(Reason::QuotaExceeded));
-            }
-        }
         let subscription = Subscription {
             filter,
             group,
@@ -74,6 +67,17 @@ impl Conversation {
             identifier,
             since: 0,
         };
+        let (is_new, count) = {
+            let session = self.current()?;
+            (!session.subscriptions.contains_key(&asked), session.subscriptions.len())
+        };
+        if is_new && (count >= limits::SUBSCRIPTIONS_MAX || !core.has_room_for(&self.attached.slot, &subscription)) {
+            let client = &self.attached.slot.client;
+            if self.shared.is_first(client, "filters") {
+                tracing::warn!(%client, count, "client asks for more filters than there is room for");
+            }
+            return Ok(Err(Reason::QuotaExceeded));
+        }
         core.subscribe(&self.attached.slot, &asked, subscription, ask.retain_handling, receipt);
         Ok(Ok(ask.qos))
     }

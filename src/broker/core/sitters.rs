@@ -50,7 +50,7 @@ impl Core {
         if forget {
             // The will is published at the end of the session at the latest [MQTT-3.1.3-9].
             let waiting = self.lives.get_mut(client).and_then(|life| life.will.take());
-            wills.extend(waiting.map(|will| will.message));
+            wills.extend(waiting.map(|will| will.message.clone()));
             self.remove(&slot.client);
             if let Some(desk) = &self.desk {
                 // The answer does not wait for it, but whoever has it may pull the plug soon.
