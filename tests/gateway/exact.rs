@@ -108,6 +108,52 @@ fn a_message_that_is_in_the_outbox_and_was_not_acknowledged_goes_up_once_and_its
     }
 }
 
+/// How a bridge comes and goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Change {
+    Killed,
+    Reloaded,
+}
+
+fn change(gateway: &mut Gateway, change: Change, config: &str) {
+    gateway.configure(config);
+    if change == Change::Killed {
+        gateway.kill();
+        gateway.start();
+    } else {
+        let mark = gateway.log().len();
+        gateway.reload();
+        gateway.wait_for_log(PATIENCE, mark, &["config reloaded"]);
+    }
+}
+
+#[test]
+fn a_bridge_that_was_away_when_a_packet_id_became_free_takes_what_comes_under_it_for_a_new_message() {
+    use Change::{Killed, Reloaded};
+    let away = CONFIG.split_once("[[bridge]]").unwrap().0;
+    for (goes, comes) in [(Killed, Killed), (Reloaded, Killed), (Reloaded, Reloaded), (Killed, Reloaded)] {
+        println!("{goes:?}, {comes:?}");
+        let cloud = Receiver::start(Terms::default(), 1);
+        let mut gateway = Gateway::new(CONFIG, &[("cloud", &cloud.url())]);
+        gateway.start();
+        let connect = |gateway: &Gateway| Talk::open(gateway.door().port, "pub").unwrap();
+        let (mut talk, _) = connect(&gateway);
+        publish(&mut talk, "data/same", 7, "x", false);
+        expect(&mut talk, PUBREC, 7);
+        change(&mut gateway, goes, away);
+        let (mut talk, present) = connect(&gateway);
+        assert!(present);
+        talk.say(PUBREL, 2, &7_u16.to_be_bytes()).unwrap();
+        expect(&mut talk, PUBCOMP, 7);
+        change(&mut gateway, comes, CONFIG);
+        let (mut talk, _) = connect(&gateway);
+        publish(&mut talk, "data/same", 7, "x", false);
+        hand_over(&mut talk, 7);
+        let same = || cloud.accepted().iter().filter(|message| message.topic == "data/same").count();
+        wait_until(PATIENCE, "the cloud has both", || same() == 2);
+    }
+}
+
 #[test]
 fn ten_kills_under_load_lose_and_double_nothing_here_nor_at_the_cloud() {
     let cloud = Receiver::start(Terms::default(), 1);
