@@ -117,17 +117,20 @@ class Tidegate(Server):
 def literal(value: str | int | bool) -> str:
     if isinstance(value, bool):
         return str(value).lower()
-    return str(value) if isinstance(value, int) or value.startswith("[") else f'"{value}"'
+    return str(value) if isinstance(value, int) or value.startswith(("[", "{")) else f'"{value}"'
 
 
 class Mosquitto(Server):
-    """Settings are lines of its config."""
+    """Settings are lines of its config; `acl` is the text of its acl_file."""
 
     name = "Mosquitto"
 
     def command(self) -> list[str | Path]:
         config = self.folder / "mosquitto.conf"
         keys = {"allow_anonymous": "true", "persistence": "false", "sys_interval": 0} | self.settings
+        if acl := keys.pop("acl", None):
+            keys["acl_file"] = self.folder / "acl"
+            keys["acl_file"].write_text(acl)
         lines = ["user root"] if os.geteuid() == 0 else []
         lines += [f"{key} {value}" for key, value in keys.items()]
         lines += [f"persistence_location {self.folder}/", f"listener {self.port} 127.0.0.1"]
