@@ -247,7 +247,6 @@ fn record() -> NewRecord<'static> {
         expires_ms: None,
         properties: None,
         stamp: None,
-        exchange: None,
     }
 }
 
