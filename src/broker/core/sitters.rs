@@ -61,9 +61,9 @@ impl Core {
         Ok(Kicked { report: KickReport { was_connected: connected.is_some(), is_forgotten }, wills })
     }
 
-    /// Ends every subscription that its user is not allowed any more, of clients that are away too, and takes back wills likewise; what is denied is kept
-    /// from what they are sent from here on. Ends the sessions of users that are not let in
-    /// any more: of those away at once, of the others with their connection, which ends by itself. Whoever is given the name later finds nothing.
+    /// Ends every subscription that its user is not allowed any more, of clients that are away too, and takes back wills likewise; what is denied is
+    /// kept from them from here on. Ends the sessions of users that are not let in any more: of those away at once, of the others with their
+    /// connection, which ends by itself. Whoever is given the name later finds nothing.
     pub(in crate::broker) fn withdraw(&mut self, guests: &Guests, now: Moment) {
         let mut refused = Vec::new();
         for (client, life) in &mut self.lives {
@@ -72,9 +72,8 @@ impl Core {
                 life.slot.withheld.follow(access);
                 if life.will.take_if(|will| !access.may_publish(&will.message.topic)).is_some() {
                     tracing::info!(%client, "client may not publish its will any more, it is void");
-                    if let Some(at) = life.will_due.take() {
-                        self.due.remove(&(at, client.clone()));
-                    }
+                    // What is due at that moment may be the session's end as well: that finds no will.
+                    life.will_due = None;
                 }
             }
             let mut session = life.slot.session();

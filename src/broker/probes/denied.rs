@@ -267,3 +267,22 @@ async fn a_client_id_that_fills_no_level_opens_nothing() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_session_whose_will_is_taken_back_ends_in_its_time() {
+    let own = || settings(routings()[0]);
+    let mut broker = start(own()).await;
+    let mut mortal = Raw::open(broker.addresses()[0], V5).await;
+    // Its session lives for a second, and its will would wait for longer: both are due at one moment.
+    let will = [&[5, 0x18, 0, 0, 0, 100][..], b"\0\x06locked\0\x01x"].concat();
+    mortal.send(&connect(V5, "mortal", 0x06, &[0x11, 0, 0, 0, 1], &will)).await;
+    mortal.packet().await.unwrap();
+    drop(mortal);
+    eventually("it is away", async || broker.clients().list("mortal").clients.iter().any(|it| !it.connected)).await;
+    broker.apply(held(own(), &["locked"], &[])).await.unwrap();
+    let mut watcher = Raw::connect(&broker, V5, "watcher").await;
+    watcher.subscribe("locked", 0).await;
+    eventually("its end", async || broker.clients().list("mortal").clients.is_empty()).await;
+    watcher.expect_silence().await;
+    broker.kill().await;
+}
