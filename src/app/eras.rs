@@ -29,8 +29,8 @@ impl Eras {
         if let Some(before) = self.task.take() {
             before.abort();
         }
-        let Some(era) = era else { return hub.let_free(true) };
-        hub.let_free(false);
+        let held = hub.hold_free();
+        let Some(era) = era else { return hub.let_free(held) };
         let late = Era { before: None, ..era.clone() };
         let come = come.iter().map(|running| (running, if is_first { &era } else { &late }));
         let all = stay.iter().map(|running| (running, &era)).chain(come);
@@ -45,7 +45,7 @@ impl Eras {
             if let Some(noted) = noted
                 && noted.await
             {
-                hub.let_free(true);
+                hub.let_free(held);
             }
         }));
     }

@@ -107,7 +107,7 @@ impl Gateway {
         hub.join_commands(actuating.commands());
         let uplink = Arc::clone(&hub) as Arc<dyn Uplink>;
         // Until the bridges are there.
-        hub.let_free(false);
+        hub.hold_free();
         let local = match Local::start(&plan, uplink, Arc::clone(&clock), &health, state.desk()).await {
             Ok(local) => local,
             Err(error) => {

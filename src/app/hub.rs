@@ -21,7 +21,7 @@ pub struct Hub {
     commands: RwLock<Option<Arc<dyn Commands>>>,
     bridges: RwLock<Bridges>,
     /// Whether clients may hear that packet ids are free: not while it is being written down which bridges hear of it.
-    frees: watch::Sender<bool>,
+    frees: watch::Sender<Frees>,
 }
 
 enum Bridges {
@@ -29,6 +29,13 @@ enum Bridges {
     Awaited(Vec<Early>),
     /// They are there.
     Joined(Arc<[Arc<dyn Uplink>]>),
+}
+
+/// Whether clients may hear that packet ids are free, and how often that was held back.
+#[derive(Debug, Clone, Copy)]
+struct Frees {
+    held: u64,
+    are_told: bool,
 }
 
 /// What came before the bridges. There is at most as much as clients may have unacknowledged.
@@ -61,7 +68,7 @@ impl Hub {
             local: RwLock::new(None),
             commands: RwLock::new(None),
             bridges: RwLock::new(Bridges::Awaited(Vec::new())),
-            frees: watch::Sender::new(true),
+            frees: watch::Sender::new(Frees { held: 0, are_told: true }),
         })
     }
 
@@ -102,9 +109,23 @@ impl Hub {
         *bridges = Bridges::Joined(intakes);
     }
 
-    /// No client hears that a packet id is free until this is said again with `true`.
-    pub fn let_free(&self, frees: bool) {
-        self.frees.send_replace(frees);
+    /// No client hears that a packet id is free until [`Self::let_free`] is told what this returns.
+    pub fn hold_free(&self) -> u64 {
+        let mut held = 0;
+        self.frees.send_modify(|frees| {
+            (frees.held, frees.are_told) = (frees.held + 1, false);
+            held = frees.held;
+        });
+        held
+    }
+
+    /// Clients hear of them again, unless they were held back once more since.
+    pub fn let_free(&self, held: u64) {
+        self.frees.send_if_modified(|frees| {
+            let is_last = frees.held == held;
+            frees.are_told |= is_last;
+            is_last
+        });
     }
 
     fn joined(&self) -> Option<Arc<[Arc<dyn Uplink>]>> {
@@ -176,14 +197,14 @@ impl Uplink for Hub {
     fn release(&self, exchange: ExchangeId) -> Option<Acceptance> {
         let released = self.ask(What::Release(exchange));
         let mut frees = self.frees.subscribe();
-        if released.is_none() && *frees.borrow() {
+        if released.is_none() && frees.borrow().are_told {
             return None;
         }
         Some(Box::pin(async move {
             if let Some(released) = released {
                 released.await?;
             }
-            if frees.wait_for(|frees| *frees).await.is_err() {
+            if frees.wait_for(|frees| frees.are_told).await.is_err() {
                 // The crossing is gone.
                 std::future::pending::<()>().await;
             }

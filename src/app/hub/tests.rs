@@ -202,7 +202,7 @@ impl Uplink for Knows {
 #[tokio::test]
 async fn a_packet_id_is_free_when_every_bridge_has_forgotten_it_and_the_era_is_written_down() {
     let (hub, bridges) = (hub(), [Arc::<Knows>::default(), Arc::default()]);
-    hub.let_free(false);
+    let first = hub.hold_free();
     let early = hub.release(KNOWN).expect("nobody knows yet who knows it");
     let early = still_waiting(early).await;
     hub.join_bridges(bridges.clone().map(|bridge| bridge as Arc<dyn Uplink>));
@@ -210,7 +210,10 @@ async fn a_packet_id_is_free_when_every_bridge_has_forgotten_it_and_the_era_is_w
     let early = still_waiting(early).await;
     let unknown = ExchangeId { session: 2, ..KNOWN };
     let late = still_waiting(hub.release(unknown).expect("the era has not begun")).await;
-    hub.let_free(true);
+    let second = hub.hold_free();
+    hub.let_free(first);
+    let late = still_waiting(late).await;
+    hub.let_free(second);
     assert_eq!((early.await, late.await), (Ok(()), Ok(())));
     assert!(hub.release(unknown).is_none());
     assert_eq!(hub.release(KNOWN).unwrap().await, Ok(()));
