@@ -46,7 +46,7 @@ pub(crate) fn run(orders: &Orders, page: &mut Page) {
         pace: Duration::from_millis(2),
     };
     page.say(format!(
-        "{} subscribers of QoS 1 and 2 with sessions that outlive their connection come and go, each for a share of what {} publishers of QoS 1 and {0} of \
+        "{} subscribers of QoS 1 and 2 with sessions that outlive their connection come and go, each for a share of what {} publishers of QoS 1 and {1} of \
          QoS 2 send, one message in {} ms each, 20 unacknowledged; half of the subscribers leave without a word. The publishers have such sessions too: \
          after each blow they send again, under its packet id, what was not acknowledged. The gateway is killed with SIGKILL, or loses its power as in part 02, 30 to \
          500 ms after messages came in again. In the end each subscriber must have been given everything that was acknowledged, QoS 2 once, in order; and a cloud that all is \
