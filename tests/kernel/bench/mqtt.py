@@ -1,15 +1,17 @@
-"""Just enough of an MQTT 3.1.1 client to watch, to command, and to know what was acknowledged."""
+"""Just enough of an MQTT 3.1.1 client to watch, to command, and to know what was acknowledged. Clients with sessions are in bench/sessions.py."""
 
 import json
 import re
 import socket
+import struct
 import threading
 import time
 from typing import NamedTuple
 
 from bench.waiting import PATIENCE, Missed
 
-CONNECT, CONNACK, PUBLISH, PUBACK, SUBSCRIBE, SUBACK = 0x10, 0x20, 0x30, 0x40, 0x82, 0x90
+CONNECT, CONNACK, PUBLISH, PUBACK, PUBREC, PUBREL, PUBCOMP = 0x10, 0x20, 0x30, 0x40, 0x50, 0x62, 0x70
+SUBSCRIBE, SUBACK, PINGREQ, PINGRESP, DISCONNECT = 0x82, 0x90, 0xC0, 0xD0, 0xE0
 RETAIN, QOS_1 = 0x01, 0x02
 
 
@@ -22,8 +24,78 @@ class Message(NamedTuple):
         return json.loads(self.text)
 
 
-def _string(text):
+def string(text):
     return len(text.encode()).to_bytes(2, "big") + text.encode()
+
+
+class Stream:
+    """A connection, packet by packet. Greeted and welcome once it is made; `present` says whether there was a session."""
+
+    def __init__(self, port, client, clean=True):
+        self._came = bytearray()
+        self._socket = socket.create_connection(("127.0.0.1", port), 5)
+        try:
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self.send(CONNECT, string("MQTT") + bytes([4, 2 if clean else 0, 0, 0]) + string(client))
+            first, body = self.packet()
+            if first != CONNACK or body[1]:
+                raise EOFError(f"{client} is not welcome")
+        except (OSError, EOFError):
+            self._socket.close()
+            raise
+        self.present = bool(body[0] & 1)
+        self.patience(None)
+
+    def patience(self, seconds):
+        """How long a packet may take; TimeoutError is raised then, and nothing lost."""
+        self._socket.settimeout(seconds)
+
+    def send(self, first, body):
+        size, left = b"", len(body)
+        while True:
+            left, low = left >> 7, left & 0x7F
+            size += bytes([low | (0x80 if left else 0)])
+            if not left:
+                break
+        self._socket.sendall(bytes([first]) + size + body)
+
+    def packet(self):
+        """Its first byte and its body."""
+        while True:
+            size = shift = 0
+            for at, byte in enumerate(self._came[1:5], 2):
+                size |= (byte & 0x7F) << shift
+                shift += 7
+                if byte < 0x80:
+                    if len(self._came) < at + size:
+                        break
+                    first, body = self._came[0], bytes(self._came[at : at + size])
+                    del self._came[: at + size]
+                    return first, body
+            more = self._socket.recv(65536)
+            if not more:
+                raise EOFError
+            self._came += more
+
+    def close(self):
+        # Another thread may read: only a shutdown wakes it.
+        try:
+            self._socket.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass
+        self._socket.close()
+
+    def reset(self):
+        """Ends without a word."""
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._socket.close()
+
+
+def publication(first, body):
+    """Topic, packet id (0 at QoS 0) and text of a PUBLISH."""
+    end = 2 + int.from_bytes(body[:2], "big")
+    at = end + 2 if first & 0x06 else end
+    return body[2:end].decode(), int.from_bytes(body[end:at], "big"), body[at:].decode("utf-8", "replace")
 
 
 class Client:
@@ -35,30 +107,24 @@ class Client:
         self.acknowledged = []
         self._ended = False
         self._changed = threading.Condition()
-        self._stream = socket.create_connection(("127.0.0.1", port), 5)
+        self._stream = Stream(port, name)
         try:
-            self._send(CONNECT, _string("MQTT") + b"\4\2\0\0" + _string(name))
-            self._expect(CONNACK)
-            self._send(SUBSCRIBE, b"\0\1" + _string("#") + b"\0")
+            self._stream.patience(5)
+            self._stream.send(SUBSCRIBE, b"\0\1" + string("#") + b"\0")
             self._expect(SUBACK)
         except (OSError, EOFError):
             self._stream.close()
             raise
-        self._stream.settimeout(None)
+        self._stream.patience(None)
         threading.Thread(target=self._read, daemon=True).start()
 
     def close(self):
-        # Another thread reads: only a shutdown wakes it.
-        try:
-            self._stream.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass
         self._stream.close()
 
     def publish(self, topic, payload, retain=False):
         if not isinstance(payload, str):
             payload = json.dumps(payload)
-        self._send(PUBLISH | (RETAIN if retain else 0), _string(topic) + payload.encode())
+        self._stream.send(PUBLISH | (RETAIN if retain else 0), string(topic) + payload.encode())
 
     def publish_and_hear(self, topic, payload, window):
         """Publishes with QoS 1, once fewer than `window` wait for their acknowledgement. What has one is in `acknowledged`."""
@@ -69,7 +135,7 @@ class Client:
                 raise EOFError
             number = next(number for number in range(1, 65536) if number not in self._promised)
             self._promised[number] = payload
-        self._send(PUBLISH | QOS_1, _string(topic) + number.to_bytes(2, "big") + payload.encode())
+        self._stream.send(PUBLISH | QOS_1, string(topic) + number.to_bytes(2, "big") + payload.encode())
 
     def mark(self):
         """A place to look from: behind everything that has come."""
@@ -98,19 +164,10 @@ class Client:
                     last = "\n  ".join(f"{m.topic} {m.text}" for m in self._messages[-8:])
                     raise Missed(f"waited {timeout} s for {what}; the last messages are\n  {last}")
 
-    def _send(self, first, body):
-        size, left = b"", len(body)
-        while True:
-            left, low = left >> 7, left & 0x7F
-            size += bytes([low | (0x80 if left else 0)])
-            if not left:
-                break
-        self._stream.sendall(bytes([first]) + size + body)
-
     def _expect(self, first):
         """Retained messages may come before the SUBACK."""
         while True:
-            got, body = self._packet()
+            got, body = self._stream.packet()
             if got == first:
                 return
             self._take(got, body)
@@ -118,7 +175,7 @@ class Client:
     def _read(self):
         try:
             while True:
-                self._take(*self._packet())
+                self._take(*self._stream.packet())
         except (OSError, EOFError):
             with self._changed:
                 self._ended = True
@@ -131,27 +188,8 @@ class Client:
                 self._changed.notify_all()
         if first & 0xF0 != PUBLISH:
             return
-        end = 2 + int.from_bytes(body[:2], "big")
-        message = Message(body[2:end].decode(), body[end:].decode("utf-8", "replace"), bool(first & RETAIN))
+        topic, _, text = publication(first, body)
+        message = Message(topic, text, bool(first & RETAIN))
         with self._changed:
             self._messages.append(message)
             self._changed.notify_all()
-
-    def _packet(self):
-        first = self._bytes(1)[0]
-        size = shift = 0
-        while True:
-            byte = self._bytes(1)[0]
-            size |= (byte & 0x7F) << shift
-            shift += 7
-            if byte < 0x80:
-                return first, self._bytes(size)
-
-    def _bytes(self, count):
-        got = b""
-        while len(got) < count:
-            more = self._stream.recv(count - len(got))
-            if not more:
-                raise EOFError
-            got += more
-        return got
