@@ -99,12 +99,16 @@ impl Withheld {
     }
 }
 
-/// Fills the names in. A name that would bring in a wildcard or a level of its own grants nothing.
+/// Fills the names in. A name that would bring in a wildcard or a level of its own grants nothing, nor does one that would reach topics that begin
+/// with `$`, such as the broker's own.
 pub(super) fn fill(template: &TopicFilter, user: &str, client: &str) -> Option<TopicFilter> {
     let mut levels = Vec::new();
     for level in template.as_str().split('/') {
         let level = filled(level, user, client);
         levels.push(level.ok()?);
+    }
+    if levels[0].starts_with('$') && !template.as_str().starts_with('$') {
+        return None;
     }
     TopicFilter::parse(&levels.join("/")).ok()
 }
@@ -179,6 +183,10 @@ mod tests {
 
     #[test]
     fn a_client_id_with_a_wildcard_grants_nothing() {
+        let own = rights(&["{client}/x"], &["{client}/#"]);
+        assert!(Access::of(&own, "ha", "c1").may_subscribe(&filter("c1/x")));
+        assert!(!Access::of(&own, "ha", "$SYS").may_subscribe(&filter("$SYS/#")));
+        assert!(!Access::of(&own, "ha", "$else").may_publish(&topic("$else/x")));
         for client in ["+", "#", "a/b", ""] {
             let access = Access::of(&rights(&["dev/{client}"], &["dev/{client}"]), "ha", client);
             assert!(!access.may_subscribe(&filter("dev/+")), "{client}");

@@ -19,6 +19,8 @@ impl Conversation {
     pub(super) fn hear_publish(&mut self, publish: Publish) -> Result<(), Ending> {
         count(&self.shared.traffic.publish_received, 1);
         count(&self.shared.traffic.publish_bytes_received, publish.payload.len() as u64);
+        // What a reload took away counts at once, also for what is read before there was something to say.
+        self.follow_reload()?;
         let topic = self.resolve_alias(&publish)?;
         let packet_id = publish.packet_id;
         let held = {

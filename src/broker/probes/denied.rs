@@ -219,6 +219,20 @@ async fn a_reload_that_denies_holds_from_then_on_for_those_who_are_there_and_awa
     .await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_published_right_after_a_reload_is_judged_by_it() {
+    // Whether a connection first reads or first looks up is a matter of chance: so often that one that reads first is seen.
+    for _ in 0..200 {
+        let mut broker = start(held(settings(Routing::Trie), &[], &[])).await;
+        let mut publisher = Raw::connect(&broker, V5, "says").await;
+        let denying = held(settings(Routing::Trie), &["lock/#"], &[]);
+        broker.apply(denying).await.unwrap();
+        publisher.publish("lock/x", b"x", AtLeastOnce, false, 9).await;
+        publisher.expect(&[0x40, 3, 0, 9, 0x87]).await;
+        broker.kill().await;
+    }
+}
+
 fn kept(directory: &Path) -> Settings {
     Settings { store: Some(directory.to_path_buf()), ..settings(routings()[0]) }
 }
