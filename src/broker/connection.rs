@@ -124,8 +124,12 @@ where
         () = shared.stopping.cancelled() => Err(Reason::ShuttingDown),
         () = shared.killed.cancelled() => return,
     };
-    let opened =
-        judged.and_then(|(client, access, live)| open(&shared, &connect, &client, access, &live, arrival.entry()));
+    let opened = judged.and_then(|(client, access, live)| {
+        if arrival.user.is_none() && !live.guests.names_count() {
+            connect.user = None;
+        }
+        open(&shared, &connect, &client, access, &live, arrival.entry())
+    });
     let (mut conversation, wake, keep_alive_s) = match opened {
         Ok(opened) => opened,
         Err(reason) => {

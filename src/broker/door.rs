@@ -83,6 +83,12 @@ impl Guests {
         self.anonymous
     }
 
+    /// Whether a name that a client gives itself says whose its session is. Not where nobody can be asked for a password and not everyone may do
+    /// everything: what waits for a user of before must not go to whoever gives the name.
+    pub(super) fn names_count(&self) -> bool {
+        !self.users.is_empty() || self.anyone.is_none()
+    }
+
     /// Some hash, for whoever has none.
     fn any_hash(&self) -> Option<&PasswordHash> {
         self.users.values().find_map(|user| user.hash.as_ref())

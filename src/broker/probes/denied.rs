@@ -233,6 +233,34 @@ async fn what_is_published_right_after_a_reload_is_judged_by_it() {
     }
 }
 
+#[tokio::test]
+async fn what_waits_for_a_user_of_before_is_not_given_to_whoever_takes_the_name() {
+    let mut broker = start(settings(Routing::Trie)).await;
+    let named = async |broker: &Broker| {
+        let mut raw = Raw::open(broker.addresses()[0], V311).await;
+        raw.send(&connect(V311, "phone", 0x80, &[], b"\0\x03bob")).await;
+        let connack = raw.packet().await.unwrap();
+        assert_eq!(connack[3], 0);
+        (raw, connack[2] == 1)
+    };
+    let (mut bob, _) = named(&broker).await;
+    assert_eq!(asks(&mut bob, "alarm/#").await, 1);
+    leave(bob).await;
+    let (bob, is_present) = named(&broker).await;
+    assert!(is_present, "while everyone may do everything");
+    leave(bob).await;
+    let mut publisher = Raw::connect(&broker, V311, "pub").await;
+    say(&mut publisher, "alarm/x", false).await;
+    broker.apply(held(settings(Routing::Trie), &[], &["alarm/#"])).await.unwrap();
+    let (mut stranger, is_present) = named(&broker).await;
+    assert!(!is_present);
+    stranger.expect_silence().await;
+    leave(stranger).await;
+    let (_, is_present) = named(&broker).await;
+    assert!(is_present, "a session of anyone's is anyone's");
+    broker.kill().await;
+}
+
 fn kept(directory: &Path) -> Settings {
     Settings { store: Some(directory.to_path_buf()), ..settings(routings()[0]) }
 }
