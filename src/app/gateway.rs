@@ -10,6 +10,7 @@ use tracing::{info, warn};
 use crate::actuating::Actuating;
 use crate::bridge::{self, Bridge, BridgeError, Status};
 use crate::broker::BrokerError;
+use crate::bus::gpio::Gpio;
 use crate::clock::Clock;
 use crate::health::{Health, Supervised};
 use crate::http::{HttpError, Server};
@@ -87,6 +88,18 @@ impl Gateway {
     /// # Errors
     /// [`StartError`] when a port is taken or a store cannot be opened. What had started is stopped again.
     pub async fn start(plan: Plan, clock: Arc<dyn Clock>) -> Result<Self, StartError> {
+        Self::begin(plan, clock, None).await
+    }
+
+    /// The same with inputs that are not the board's but on lines that the caller moves: what is timed from the edge on needs to make it.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub async fn start_with_lines(plan: Plan, clock: Arc<dyn Clock>, lines: Arc<dyn Gpio>) -> Result<Self, StartError> {
+        Self::begin(plan, clock, Some(lines)).await
+    }
+
+    async fn begin(plan: Plan, clock: Arc<dyn Clock>, lines: Option<Arc<dyn Gpio>>) -> Result<Self, StartError> {
         make_state_dir(&plan)?;
         // First, and locked: a second process with the same directory must not come as far as the outputs.
         let health = Health::new();
@@ -96,6 +109,9 @@ impl Gateway {
         let hub = Hub::new(Arc::clone(&clock));
         let publish = Arc::clone(&hub) as Arc<dyn Publish>;
         let mut sensing = Sensing::start(&[], &[], Arc::clone(&publish), Arc::clone(&clock), &health);
+        if let Some(lines) = lines {
+            sensing.use_lines(lines);
+        }
         sensing.keep_totals(Arc::new(KeptTotals(state.desk())));
         let writes = sensing.writes();
         let mut actuating = Actuating::new(publish, Arc::clone(&clock), state.desk(), &health)

@@ -45,7 +45,7 @@ pub struct Sensing {
     deadline: Duration,
     /// Where counters keep their totals.
     totals: Arc<dyn Totals>,
-    /// The lines of a test; `None`: the board's.
+    /// Lines that somebody else moves; `None`: the board's.
     gpio: Option<Arc<dyn Gpio>>,
     writes: Writes,
     /// Serial ports that are open for what is written to them, with sensors or without.
@@ -166,6 +166,11 @@ impl Sensing {
     /// Says where counters keep their totals. Sensors that run are not told: it is said before there are any.
     pub fn keep_totals(&mut self, totals: Arc<dyn Totals>) {
         self.totals = totals;
+    }
+
+    /// Says whose lines inputs are, instead of the board's. Sensors that run are not told: it is said before there are any.
+    pub fn use_lines(&mut self, gpio: Arc<dyn Gpio>) {
+        self.gpio = Some(gpio);
     }
 
     /// The ways to write to serial ports.
