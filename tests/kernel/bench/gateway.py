@@ -3,6 +3,7 @@
 import re
 
 from bench.mqtt import Client
+from bench.process import Process
 from bench.waiting import PATIENCE, Missed, check, wait_until
 
 # The broker is reached from the host by the machine's network, so it must listen beyond the guest's loopback.
@@ -20,7 +21,7 @@ anonymous = "beyond-loopback"
 class Gateway:
     def __init__(self, machine):
         self._machine = machine
-        self._process = None
+        self._process = Process(machine)
         self._mark = 0
         self.client = None
 
@@ -28,7 +29,7 @@ class Gateway:
         """Starts it with this config (the head is added), waits until it is up, and listens in at its broker with `client`."""
         self._machine.write("tidegate.toml", HEAD + config)
         self._mark = self._machine.output.mark()
-        self._process = self._machine.start("tidegate run --config /share/tidegate.toml")
+        self._process.start()
         self.wait_log("gateway is up")
         self.client = wait_until("the local broker", self._connect)
 
@@ -67,10 +68,10 @@ class Gateway:
     # ---- its life ----
 
     def lives(self):
-        return self._process is not None and self._machine.ask("run", f"kill -0 {self._process}")[0] == 0
+        return self._process.lives()
 
     def signal(self, name):
-        self._machine.shell(f"kill -{name} {self._process}")
+        self._process.signal(name)
 
     def reload(self, config):
         self._machine.write("tidegate.toml", HEAD + config)
@@ -80,19 +81,14 @@ class Gateway:
 
     def stop(self, signal="TERM"):
         """Ends it and returns its exit code."""
-        if self._process is None:
+        if not self._process.started():
             return None
         if self.client:
             self.client.close()
             self.client = None
-        self._machine.ask("run", f"kill -{signal} {self._process}")
-        wait_until("the gateway to end", lambda: not self.lives() or self._is_zombie())
-        code = self._machine.ask("reap", str(self._process))[0]
-        self._process = None
-        return code
-
-    def _is_zombie(self):
-        return ") Z " in self._machine.ask("run", f"cat /proc/{self._process}/stat")[1]
+        self._process.signal(signal)
+        wait_until("the gateway to end", self._process.ended)
+        return self._process.reap()
 
     def kill(self):
         return self.stop("KILL")
@@ -101,7 +97,8 @@ class Gateway:
         """The machine lost its power, and the gateway with it."""
         if self.client:
             self.client.close()
-        self.client = self._process = None
+        self.client = None
+        self._process.forget()
 
     # ---- what it says ----
 

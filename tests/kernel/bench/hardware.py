@@ -47,6 +47,18 @@ class Pins:
         match = self._machine.journal.wait(rf"^\d+ gpio {line} {level} {who}$", mark, timeout)
         return int(match[0].split()[0])
 
+    def hold(self, line):
+        """Takes the line away, as another program would: the kernel's old interface, which calls itself sysfs."""
+        self._sysfs("export", line)
+
+    def let_go(self, line):
+        self._sysfs("unexport", line)
+
+    def _sysfs(self, do, line):
+        chips = "/sys/class/gpio/gpiochip*/label"
+        base = int(self._machine.shell(f"cat $(grep -l bench-gpio {chips} | sed 's/label$/base/')"))
+        self._machine.shell(f"echo {base + line} >/sys/class/gpio/{do}")
+
 
 class I2c:
     """The chips on /dev/i2c-1."""

@@ -27,10 +27,10 @@ def free_port():
 
 
 class Machine:
-    """Booted once it is made. `cache` is what `prepare` made; sockets, disk and console are in the folder `place`."""
+    """Booted once it is made, as its kind says. `cache` is what `prepare` made; sockets, disk and console are in the folder `place`."""
 
-    def __init__(self, cache, place, binary):
-        self._cache, self._place = cache, place
+    def __init__(self, kind, cache, place, binary):
+        self.kind, self._cache, self._place = kind, cache, place
         os.makedirs(self.path("share"), exist_ok=True)
         shutil.copy2(binary, self.path("share/tidegate"))
         # Sparse, and made anew for each machine.
@@ -38,6 +38,10 @@ class Machine:
         self.mqtt_port = free_port()
         self._process = None
         self.boot()
+
+    @property
+    def uart_device(self):
+        return self.kind.uart_device
 
     def path(self, name):
         return os.path.join(self._place, name)
@@ -87,15 +91,14 @@ class Machine:
 
         share = os.path.join(self._cache, "tools/usr/share")
         return [
-            *[os.path.join(self._cache, "tools/usr/bin/qemu-system-x86_64"), "-nodefaults", "-no-user-config", "-no-reboot"],
-            *["-L", f"{share}/qemu", "-L", f"{share}/seabios", "-display", "none", "-m", str(MEMORY_MB)],
-            *["-M", "pc", "-accel", "tcg,thread=single,tb-size=256", "-cpu", "max,la57=off", "-icount", "shift=2,sleep=on"],
-            *["-kernel", os.path.join(self._cache, "vmlinux"), "-initrd", os.path.join(self._cache, "initramfs")],
-            *["-append", "console=ttyS0 panic=-1 quiet loglevel=4"],
-            *["-chardev", f"file,id=console,path={self.path('console')}", "-device", "isa-serial,chardev=console,index=0"],
+            *[os.path.join(self._cache, "tools/usr/bin", self.kind.qemu), "-nodefaults", "-no-user-config", "-no-reboot"],
+            *(word for name in self.kind.firmware for word in ("-L", os.path.join(share, name))),
+            *["-display", "none", "-m", str(MEMORY_MB), *self.kind.board],
+            *["-accel", "tcg,thread=single,tb-size=256", "-icount", "shift=2,sleep=on"],
+            *self._medium(),
+            *["-chardev", f"file,id=console,path={self.path('console')}", *pipe("uart"), *self.kind.serial],
             *["-qmp", f"unix:{self.path('qmp')},server=on,wait=off"],
             *["-device", "virtio-serial-pci", *port("control"), *port("journal"), *port("output")],
-            *[*pipe("uart"), "-device", "isa-serial,chardev=uart,index=1"],
             *["-device", "qemu-xhci,id=xhci", *pipe("usb"), "-device", "usb-serial,id=adapter,chardev=usb"],
             # The guest's 10.0.2.2 is the host's loopback; its broker is reached at a port of the host's loopback.
             *["-netdev", f"user,id=net,hostfwd=tcp:127.0.0.1:{self.mqtt_port}-:1883"],
@@ -103,6 +106,13 @@ class Machine:
             *["-virtfs", f"local,path={self.path('share')},mount_tag=share,security_model=none,readonly=on"],
             *["-drive", f"if=none,id=disk,format=raw,cache=none,file=nbd:unix:{self.path('nbd')}"],
             *["-device", "virtio-blk-pci,drive=disk"],
+        ]
+
+    def _medium(self):
+        """What it boots from: a kernel that QEMU loads, and an initramfs."""
+        return [
+            *["-kernel", os.path.join(self._cache, "kernel"), "-initrd", os.path.join(self._cache, "initramfs")],
+            *["-append", f"{self.kind.append} panic=-1 quiet loglevel=4"],
         ]
 
     # ---- commands to the guest ----

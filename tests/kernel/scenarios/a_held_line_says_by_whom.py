@@ -23,10 +23,8 @@ line = "GPIO99"
 
 
 def scenario(bench, backend):
-    gateway, shell = bench.gateway, bench.machine.shell
-    base = int(shell("cat $(grep -l bench-gpio /sys/class/gpio/*/label | sed 's/label$/base/')"))
-    # The kernel's old interface is one more program that can hold a line; it calls itself sysfs.
-    shell(f"echo {base + LINE} >/sys/class/gpio/export")
+    gateway = bench.gateway
+    bench.pins.hold(LINE)
     try:
         gateway.start(CONFIG.format(backend=backend))
         gateway.wait_log("WARN .*held by `sysfs`")
@@ -35,7 +33,7 @@ def scenario(bench, backend):
         # Before it is let go of: the next try may come at once.
         mark = gateway.mark()
     finally:
-        shell(f"echo {base + LINE} >/sys/class/gpio/unexport")
+        bench.pins.let_go(LINE)
     gateway.availability("float", "online", timeout=90)
     gateway.wait_log("INFO .*float.*outage_ms=", mark)
     check(gateway.reading("float")["state"] is False, "nothing pulls at it")

@@ -5,7 +5,7 @@ from bench.waiting import check, wait_until
 
 CONFIG = """
 [bus.uart]
-device = "/dev/ttyS1"
+device = "UART"
 
 [bus.usb]
 device = "usb:0403:6001"
@@ -26,7 +26,7 @@ match = { json = true }
 
 def scenario(bench):
     gateway, machine = bench.gateway, bench.machine
-    gateway.start(CONFIG)
+    gateway.start(CONFIG.replace("UART", machine.uart_device))
     wait_until("both ports to be open", lambda: machine.shell("ls -l /proc/*/fd").count("/dev/tty") >= 2)
     machine.usb.send('{"n":1}\n')
     machine.uart.send('{"n":1}\n')

@@ -4,7 +4,7 @@ from bench.waiting import Missed, check, wait_until
 
 CONFIG = """
 [bus.uart]
-device = "/dev/ttyS1"
+device = "UART"
 serial = "115200 8N1"
 
 [bus.usb]
@@ -26,7 +26,7 @@ match = { json = true }
 
 def scenario(bench):
     gateway = bench.gateway
-    gateway.start(CONFIG + bench.cloud.bridge())
+    gateway.start(CONFIG.replace("UART", bench.machine.uart_device) + bench.cloud.bridge())
     cloud = bench.cloud.client.mark()
     # The kernel throws away what comes before a port is open.
     wait_until("both ports to be open", lambda: bench.machine.shell("ls -l /proc/*/fd").count("/dev/tty") >= 2)

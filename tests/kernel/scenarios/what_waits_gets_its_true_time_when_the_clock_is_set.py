@@ -11,7 +11,7 @@ from bench.waiting import check, wait_until
 VARIANTS = {"set an hour forward": 3600, "set an hour back": -3600}
 CONFIG = """
 [bus.uart]
-device = "/dev/ttyS1"
+device = "UART"
 serial = "115200 8N1"
 
 [[sensor]]
@@ -35,7 +35,7 @@ def scenario(bench, variant):
 
 def play(bench, step_s):
     gateway, machine, cloud = bench.gateway, bench.machine, bench.cloud
-    config = CONFIG + cloud.bridge()
+    config = CONFIG.replace("UART", machine.uart_device) + cloud.bridge()
     arrived = cloud.client.mark()
     cloud.link.swallow()
     machine.shell(f"wallclock unset {-step_s}")
