@@ -16,12 +16,17 @@ class Kind(NamedTuple):
     # Debian's name of the architecture, and what its C library and its compilers have in their names.
     arch: str
     triple: str
-    # The C compiler for it, and the dynamic linker that its programs ask for.
-    cc: str
+    # Rust's name of it, for the folder a build leaves its program in.
+    rust: str
+    # What its compiler's name begins with, and the dynamic linker that its programs ask for.
+    prefix: str
     loader: str
     # Packages beside those that every kind needs: what runs on this machine, and what goes with the kernel.
     tools: tuple
     beside_kernel: tuple
+    # The releases of Debian that the kernel comes from; none: those of this machine. And what `make` is told when the module is built.
+    suites: tuple
+    make: tuple
     # Modules of the kernel, each with those it needs.
     modules: tuple
 
@@ -46,10 +51,13 @@ AMD64 = Kind(
     name="amd64",
     arch="amd64",
     triple="x86_64-linux-gnu",
-    cc="gcc-12",
+    rust="x86_64-unknown-linux-gnu",
+    prefix="",
     loader="/lib64/ld-linux-x86-64.so.2",
     tools=("qemu-system-x86", "gcc-12", "libc6-dev", "libelf1"),
     beside_kernel=("busybox-static",),
+    suites=(),
+    make=(),
     modules=(
         *("virtio_pci", "virtio_blk", "virtio_net", "virtio_console", "9pnet_virtio", "9p", "ext4"),
         *("i2c-dev", "lm75", "xhci_pci", "usbserial", "ftdi_sio"),
@@ -63,7 +71,37 @@ AMD64 = Kind(
     gpio=("v2", "v1"),
 )
 
-KINDS = {kind.name: kind for kind in (AMD64,)}
+# A board of today's architecture, with QEMU's general machine for it.
+ARM64 = AMD64._replace(
+    name="arm64",
+    arch="arm64",
+    triple="aarch64-linux-gnu",
+    rust="aarch64-unknown-linux-gnu",
+    prefix="aarch64-linux-gnu-",
+    loader="/lib/ld-linux-aarch64.so.1",
+    tools=("qemu-system-arm", "gcc-12-aarch64-linux-gnu", "libc6-dev-arm64-cross"),
+    beside_kernel=("busybox-static:arm64", "libc6:arm64", "libgcc-s1:arm64"),
+    suites=("bookworm", "bookworm-security"),
+    qemu="qemu-system-aarch64",
+    firmware=("qemu",),
+    board=("-M", "virt", "-cpu", "cortex-a72"),
+    # The gateway's port is what such boards have, a PL011.
+    serial=("-serial", "chardev:uart", "-device", "pci-serial,chardev=console"),
+    uart_device="/dev/ttyAMA0",
+)
+
+# A kernel that is built without version 1 of the GPIO interface, as kernels are from 7.0 on, below the same Debian 12.
+AMD64_7 = AMD64._replace(
+    name="amd64-7",
+    # The programs that its headers bring are linked with these.
+    beside_kernel=("busybox-static", "libc6", "libelf1t64", "zlib1g", "libzstd1"),
+    suites=("trixie-backports", "trixie"),
+    # Its own compiler is newer than Debian 12's and has an option that this one has not; types for BPF are of no use here and ask for one more tool.
+    make=("CONFIG_CC_HAS_MIN_FUNCTION_ALIGNMENT=", "CONFIG_DEBUG_INFO_BTF_MODULES="),
+    gpio=("v2",),
+)
+
+KINDS = {kind.name: kind for kind in (AMD64, ARM64, AMD64_7)}
 
 
 def assignments(kind):

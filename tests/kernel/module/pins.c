@@ -10,6 +10,7 @@
 #include <linux/irqdomain.h>
 #include <linux/module.h>
 #include <linux/slab.h>
+#include <linux/version.h>
 
 #include "bench.h"
 
@@ -128,11 +129,20 @@ static int chip_get(struct gpio_chip *chip, unsigned int line)
 	return READ_ONCE(pins[line].level);
 }
 
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 17, 0)
+static int chip_set(struct gpio_chip *chip, unsigned int line, int value)
+{
+	pins[line].value = value;
+	settle(line, "out");
+	return 0;
+}
+#else
 static void chip_set(struct gpio_chip *chip, unsigned int line, int value)
 {
 	pins[line].value = value;
 	settle(line, "out");
 }
+#endif
 
 static int chip_set_config(struct gpio_chip *chip, unsigned int line, unsigned long config)
 {
@@ -339,8 +349,12 @@ int pins_open(struct device *parent)
 		names[i] = kasprintf(GFP_KERNEL, "GPIO%u", i);
 	}
 	for (i = 0; i < WAVES; i++) {
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 13, 0)
+		hrtimer_setup(&waves[i].timer, wave_step, CLOCK_MONOTONIC, HRTIMER_MODE_REL_HARD);
+#else
 		hrtimer_init(&waves[i].timer, CLOCK_MONOTONIC, HRTIMER_MODE_REL_HARD);
 		waves[i].timer.function = wave_step;
+#endif
 	}
 	chip.label = label;
 	chip.parent = parent;
