@@ -3,6 +3,9 @@
 QEMU sees an NBD export on a unix socket. What the guest writes stays in memory until it flushes or writes with FUA. `cut` ends the service
 at one instant and decides what of the rest reaches the image. Killing QEMU alone would be half a power cut: the guest's memory is lost, the
 disk's cache is not.
+
+A program that flushes after each write leaves the cache empty nearly all the time, so a cut at any moment would lose nothing and show nothing.
+`cut_when_full` has the disk choose the moment: inside a write, once so many sectors wait for a flush.
 """
 
 import os
@@ -26,6 +29,9 @@ class Disk:
     """Serves `image` at the socket `path`."""
 
     def __init__(self, image, path):
+        self._trap = None
+        self.gone = threading.Event()
+        self.unflushed = 0  # how many sectors were not flushed when the power went
         self._file = os.open(image, os.O_RDWR)
         self._size = os.fstat(self._file).st_size
         self._newest = {}  # sector -> what was written last and not flushed
@@ -39,24 +45,34 @@ class Disk:
         self._listener.listen(4)
         threading.Thread(target=self._accept, daemon=True).start()
 
-    def cut(self, keep="nothing", seed=0):
-        """Stops at this instant. `keep`: "nothing" of what was not flushed; "some": each sector by a coin of the seed, so that writes are lost,
-        torn and reordered; "all". Returns how many sectors were not flushed."""
+    def cut(self, keep="nothing", seed=0, at_once=lambda: None):
+        """Stops at this instant, in which `at_once` is called too. `keep`: "nothing" of what was not flushed; "some": each sector by a coin of
+        the seed, so that writes are lost, torn and reordered; "all". Returns how many sectors were not flushed."""
         with self._lock:
-            if self._cut:
-                return 0
-            self._cut = True
-            unflushed = len(self._newest)
-            if keep == "all":
-                self._flush()
-            elif keep == "some":
-                coin = random.Random(seed)
-                for sector, data in self._history:
-                    if coin.random() < 0.5:
-                        os.pwrite(self._file, data, sector * SECTOR)
-            os.close(self._file)
-            self._listener.close()
-        return unflushed
+            self._cut_here(keep, seed, at_once)
+        return self.unflushed
+
+    def cut_when_full(self, sectors, *how):
+        """The same, but at the first sector from now on that makes so many not flushed; then `gone` is set. The last call counts."""
+        with self._lock:
+            self._trap = (sectors, how)
+
+    def _cut_here(self, keep, seed, at_once):
+        if self._cut:
+            return
+        self._cut = True
+        at_once()
+        self.unflushed = len(self._newest)
+        if keep == "all":
+            self._flush()
+        elif keep == "some":
+            coin = random.Random(seed)
+            for sector, data in self._history:
+                if coin.random() < 0.5:
+                    os.pwrite(self._file, data, sector * SECTOR)
+        os.close(self._file)
+        self._listener.close()
+        self.gone.set()
 
     def _accept(self):
         while True:
@@ -114,6 +130,8 @@ class Disk:
                     self._write(offset, data, flags & COMMAND_FUA)
                 elif kind == FLUSH:
                     self._flush()
+                if self._cut:
+                    return
             client.sendall(struct.pack(">IIQ", 0x67446698, 0, handle) + answer)
 
     def _read(self, offset, size):
@@ -134,6 +152,9 @@ class Disk:
             else:
                 self._newest[sector] = piece
                 self._history.append((sector, piece))
+                if self._trap and len(self._newest) >= self._trap[0]:
+                    self._cut_here(*self._trap[1])
+                    return
 
     def _flush(self):
         for sector, data in self._newest.items():

@@ -25,11 +25,11 @@ class Gateway:
         self._mark = 0
         self.client = None
 
-    def start(self, config):
+    def start(self, config, environment=""):
         """Starts it with this config (the head is added), waits until it is up, and listens in at its broker with `client`."""
         self._machine.write("tidegate.toml", HEAD + config)
         self._mark = self._machine.output.mark()
-        self._process.start()
+        self._process.start(environment)
         self.wait_log("gateway is up")
         self.client = wait_until("the local broker", self._connect)
 

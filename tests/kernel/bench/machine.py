@@ -115,6 +115,15 @@ class Machine:
             *["-append", f"{self.kind.append} panic=-1 quiet loglevel=4"],
         ]
 
+    def tool(self, program, *arguments):
+        """A program of this machine or of the cache, to its end."""
+        environment = self._environment()
+        folders = [os.path.join(self._cache, "tools", name) for name in ("sbin", "usr/sbin", "bin", "usr/bin")]
+        found = shutil.which(program, path=":".join([environment["PATH"], "/usr/sbin", "/sbin", *folders]))
+        check(found, f"there is no {program}")
+        streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+        return subprocess.run([found, *arguments], env=environment, text=True, **streams)
+
     # ---- commands to the guest ----
 
     def ask(self, how, command, timeout=PATIENCE):
@@ -170,9 +179,20 @@ class Machine:
 
     def cut_power(self, keep="nothing", seed=0):
         """Memory is lost at once, and of the disk's cache all but what `keep` says (bench/disk.py). Returns the sectors not flushed."""
-        unflushed = self.disk.cut(keep, seed)
+        unflushed = self.disk.cut(keep, seed, self._process.kill)
         self.end()
         return unflushed
+
+    def cut_power_in_a_write(self, keep, seed, sectors):
+        """The same inside a write, once so many sectors are not flushed; or fewer, if so many do not come together."""
+        while True:
+            self.disk.cut_when_full(sectors, keep, seed, self._process.kill)
+            if self.disk.gone.wait(1):
+                break
+            check(sectors > 1, "nothing is written any more: the power cannot be cut in a write")
+            sectors //= 2
+        self.end()
+        return self.disk.unflushed
 
     def end(self):
         if self._process and self._process.poll() is None:

@@ -33,7 +33,7 @@ class Stream:
 
     def __init__(self, port, client, clean=True):
         self._came = bytearray()
-        self._socket = socket.create_connection(("127.0.0.1", port), 5)
+        self._socket = socket.create_connection(("127.0.0.1", port), PATIENCE)
         try:
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self.send(CONNECT, string("MQTT") + bytes([4, 2 if clean else 0, 0, 0]) + string(client))

@@ -6,9 +6,9 @@ class Process:
         self._machine = machine
         self._id = None
 
-    def start(self):
-        """Starts it with the config at /share/tidegate.toml."""
-        self._id = self._machine.start("tidegate run --config /share/tidegate.toml")
+    def start(self, environment=""):
+        """Starts it with the config at /share/tidegate.toml, and with these variables set (`NAME=VALUE ...`)."""
+        self._id = self._machine.start(f"env {environment} tidegate run --config /share/tidegate.toml")
 
     def started(self):
         """Whether there is one to be ended, alive or not."""

@@ -3,7 +3,7 @@
 import random
 import threading
 
-from bench.mqtt import DISCONNECT, PINGREQ, PINGRESP, PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL, SUBACK, SUBSCRIBE, Stream, publication, string
+from bench.mqtt import DISCONNECT, PINGREQ, PINGRESP, PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL, RETAIN, SUBACK, SUBSCRIBE, Stream, publication, string
 from bench.waiting import PATIENCE, Missed
 
 DUP = 0x08
@@ -109,16 +109,29 @@ class Subscriber(Member):
 
 
 class Publisher(Member):
-    """Says numbered texts to topics by turns. `acknowledged` are those that the gateway answers for: after PUBACK, or PUBREC."""
+    """Says numbered texts to topics by turns, each with up to `bulk` bytes behind its number. `acknowledged` are those that the gateway answers for:
+    after PUBACK, or PUBREC."""
 
     WINDOW = 20
 
-    def __init__(self, name, qos, topics):
+    def __init__(self, name, qos, topics, bulk=0, retain=False):
         super().__init__(name)
         self.qos, self.acknowledged = qos, []
-        self._topics, self._number, self._packet_id = topics, 0, 0
+        self._topics, self._bulk, self._retain = topics, bulk, RETAIN if retain else 0
+        self._number, self._packet_id = 0, 0
         # Packet id -> topic and text, then None between PUBREC and PUBCOMP; in the order they were sent.
         self._open = {}
+
+    def newest(self, topic):
+        """What a topic may have retained: its last acknowledged text, or one that was said later."""
+        last = next((text for of, text in reversed(self.acknowledged) if of == topic), None)
+        first = int(last.split()[1]) if last else 0
+        said = [self._text(number) for number in range(first, self._number) if self._topics[number % len(self._topics)] == topic]
+        return said if last else [None, *said]
+
+    def _text(self, number):
+        bulk = random.Random(f"{self.name} {number}").randrange(self._bulk + 1)
+        return f"{self.name} {number}" + (" " + "." * bulk if bulk else "")
 
     def publish(self, port, ends):
         """Until told, or until the power is gone; then what is open is said again by the next call."""
@@ -137,10 +150,12 @@ class Publisher(Member):
         except (OSError, EOFError):
             return
 
-    def finish(self, port):
-        """Says again what is open, and waits for all of it."""
+    def finish(self, port, more=0):
+        """Says again what is open, and some more, and waits for all of it."""
         stream = self.connect(port)
         self._again(stream)
+        for _ in range(more):
+            self._say(stream)
         stream.patience(PATIENCE)
         try:
             while self._open:
@@ -154,14 +169,14 @@ class Publisher(Member):
         self._packet_id = self._packet_id % 65535 + 1
         while self._packet_id in self._open:
             self._packet_id = self._packet_id % 65535 + 1
-        topic, text = self._topics[self._number % len(self._topics)], f"{self.name} {self._number}"
+        topic, text = self._topics[self._number % len(self._topics)], self._text(self._number)
         self._number += 1
         self._open[self._packet_id] = (topic, text)
         self._send(stream, self._packet_id, 0)
 
     def _send(self, stream, packet_id, flags):
         topic, text = self._open[packet_id]
-        stream.send(PUBLISH | flags | self.qos << 1, string(topic) + packet_id.to_bytes(2, "big") + text.encode())
+        stream.send(PUBLISH | flags | self._retain | self.qos << 1, string(topic) + packet_id.to_bytes(2, "big") + text.encode())
 
     def _again(self, stream):
         for packet_id, said in self._open.items():
