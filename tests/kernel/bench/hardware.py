@@ -30,7 +30,11 @@ class Pins:
 
     def wave(self, line, times, *steps):
         """Steps of (level, microseconds), `times` over, from a kernel timer."""
-        self._machine.bench(f"wave {line} {times} " + " ".join(f"{level}:{us}" for level, us in steps))
+        self.waves((line, times, *steps))
+
+    def waves(self, *waves):
+        """Several at once, each with its line, times and steps."""
+        self._machine.bench(*(f"wave {line} {times} " + " ".join(f"{level}:{us}" for level, us in steps) for line, times, *steps in waves))
 
     def wait_wave(self, line, mark, timeout=PATIENCE):
         self._machine.journal.wait(rf"wave {line} done$", mark, timeout)
