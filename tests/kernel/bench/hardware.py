@@ -6,7 +6,7 @@ from typing import NamedTuple
 from bench.waiting import PATIENCE
 
 # Linux's numbers for what ends a transfer.
-NACK, TIMED_OUT, LOST_ARBITRATION, IO_ERROR = 121, 110, 11, 5
+NACK, TIMED_OUT, LOST_ARBITRATION, BUSY, IO_ERROR = 121, 110, 11, 16, 5
 ALL = -1
 
 
@@ -27,6 +27,10 @@ class Pins:
     def drive(self, line, level):
         """From outside: 0, 1, or None to let it float."""
         self._machine.bench(f"gpio {line} {'z' if level is None else level}")
+
+    def keep(self, *lines):
+        """These keep their level when a program gives them back, as most chips have it; the others become inputs."""
+        self._machine.bench(*(f"keep {line}" for line in lines))
 
     def wave(self, line, times, *steps):
         """Steps of (level, microseconds), `times` over, from a kernel timer."""
@@ -76,6 +80,10 @@ class I2c:
     def fail(self, address, error=NACK, count=ALL, us=0):
         self.do(f"fail {address} {error} {count} {us}")
 
+    def stretch(self, address, us, count=ALL):
+        """It holds the clock for so long, and then goes on."""
+        self.fail(address, 0, count, us)
+
     def mend(self):
         self.do("mend")
 
@@ -83,3 +91,29 @@ class I2c:
         """The results of the transfers to an address since the mark."""
         found = (re.match(rf"\d+ i2c 0x{address:02x} (-?\d+)", entry) for entry in self._machine.journal.since(mark))
         return [int(match[1]) for match in found if match]
+
+
+class Wire:
+    """Thermometers on the 1-Wire bus, DS18B20, by the serial in their names."""
+
+    def __init__(self, machine):
+        self._machine = machine
+
+    def add(self, serial, degrees):
+        self._machine.bench(f"w1 add {serial}")
+        self.measure(serial, degrees)
+
+    def remove(self, serial):
+        self._machine.bench(f"w1 remove {serial}")
+
+    def measure(self, serial, degrees):
+        """What the conversions from now on find: sixteenths of a degree."""
+        self._machine.bench(f"w1 set {serial} {round(degrees * 16)}")
+
+    def starve(self, serial, count):
+        """So many conversions lose their power."""
+        self._machine.bench(f"w1 starve {serial} {count}")
+
+    def garble(self, serial, count):
+        """Of so many scratchpads a bit is flipped."""
+        self._machine.bench(f"w1 garble {serial} {count}")

@@ -60,7 +60,7 @@ AMD64 = Kind(
     make=(),
     modules=(
         *("virtio_pci", "virtio_blk", "virtio_net", "virtio_console", "9pnet_virtio", "9p", "ext4"),
-        *("i2c-dev", "lm75", "xhci_pci", "usbserial", "ftdi_sio"),
+        *("i2c-dev", "lm75", "bmp280-i2c", "bh1750", "w1_therm", "xhci_pci", "usbserial", "ftdi_sio"),
     ),
     qemu="qemu-system-x86_64",
     firmware=("qemu", "seabios"),

@@ -24,11 +24,17 @@ int pins_open(struct device *parent);
 void pins_close(void);
 void pins_reset(void);
 int pins_drive(char *arguments);
+int pins_keep(char *arguments);
 int pins_wave(char *arguments);
 
 int bus_open(struct device *parent);
 void bus_close(void);
 void bus_reset(void);
 int bus_command(char *arguments);
+
+int wire_open(void);
+void wire_close(void);
+void wire_reset(void);
+int wire_command(char *arguments);
 
 #endif

@@ -8,13 +8,13 @@
  *          A command may be of one byte too: its high byte is then 0
  *   port8  eight pins: the byte written last is the byte read (PCF8574)
  */
-#include <linux/delay.h>
 #include <linux/i2c.h>
 #include <linux/list.h>
 #include <linux/module.h>
 #include <linux/mutex.h>
 #include <linux/slab.h>
 #include <linux/string.h>
+#include <linux/wait.h>
 
 #include "bench.h"
 
@@ -58,6 +58,8 @@ struct target {
 static LIST_HEAD(targets);
 static DEFINE_MUTEX(bus_lock);
 static struct fault bus_fault;
+static unsigned int mended;
+static DECLARE_WAIT_QUEUE_HEAD(mending);
 
 static struct target *target_at(long address)
 {
@@ -134,15 +136,24 @@ static int give(struct target *target, u8 *bytes, int size)
 	return 0;
 }
 
+/* With the lock held, which a transfer gives back while it waits: a command may come meanwhile, and `mend` ends the wait. */
 static int take_fault(struct fault *fault)
 {
+	int error = fault->error;
+	u32 us = fault->us;
+
 	if (!fault->count)
 		return 0;
 	if (fault->count > 0)
 		fault->count--;
-	if (fault->us)
-		usleep_range(fault->us, fault->us + 50);
-	return -fault->error;
+	if (us) {
+		unsigned int before = mended;
+
+		mutex_unlock(&bus_lock);
+		wait_event_hrtimeout(mending, READ_ONCE(mended) != before, ns_to_ktime((u64)us * NSEC_PER_USEC));
+		mutex_lock(&bus_lock);
+	}
+	return -error;
 }
 
 static int transfer(struct i2c_adapter *adapter, struct i2c_msg *messages, int count)
@@ -158,8 +169,13 @@ static int transfer(struct i2c_adapter *adapter, struct i2c_msg *messages, int c
 		bool reads = message->flags & I2C_M_RD;
 
 		result = target ? 0 : NACK;
-		if (!result && i == 0)
+		if (!result && i == 0) {
 			result = take_fault(&target->fault);
+			/* It may have been taken away meanwhile. */
+			target = target_at(message->addr);
+			if (!result && !target)
+				result = NACK;
+		}
 		if (!result)
 			result = reads ? give(target, message->buf, message->len) : take(target, message->buf, message->len);
 		if (result)
@@ -284,6 +300,8 @@ static void mend(void)
 	bus_fault.count = 0;
 	list_for_each_entry(target, &targets, list)
 		target->fault.count = 0;
+	WRITE_ONCE(mended, mended + 1);
+	wake_up_all(&mending);
 }
 
 static int obey(char *rest)

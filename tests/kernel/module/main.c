@@ -1,19 +1,25 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 /*
- * A GPIO chip and an I2C bus for tests: a test outside drives them, breaks them, and watches what a program does to them.
+ * A GPIO chip, an I2C bus and a 1-Wire bus for tests: a test outside drives them, breaks them, and watches what a program does to them.
  *
  * /dev/bench takes commands, one a line, numbers decimal or 0x:
  *
  *   gpio LINE 0|1|z                 drive the pin from outside; z lets it float
+ *   keep LINE                       the pin keeps its level when a program gives it back; others become inputs
  *   wave LINE TIMES LEVEL:US ...    the same from a kernel timer: the steps, TIMES over
  *   i2c add ADDRESS MODEL               put a chip on the bus (bus.c says which models there are)
  *   i2c remove ADDRESS
  *   i2c set ADDRESS REGISTER BYTE ...   reg8: bytes from a register on; port8: its pins, as register 0
  *   i2c word ADDRESS REGISTER WORD      reg16: one register
  *   i2c answer ADDRESS COMMAND US BYTE ...  cmd16: what is read after a command, from US microseconds on
- *   i2c fail ADDRESS ERRNO COUNT [US]   the next COUNT transfers (-1: all) end so after US; address 0: the whole bus
- *   i2c mend                            no transfer fails any longer
- *   reset                           pins float, the bus is empty and whole
+ *   i2c fail ADDRESS ERRNO COUNT [US]   the next COUNT transfers (-1: all) end so after US; address 0: the whole bus. 0: they go on, US later
+ *   i2c mend                            no transfer fails or waits any longer
+ *   w1 add SERIAL                       put a DS18B20 on the 1-Wire bus; SERIAL is the number in its name, 28-...
+ *   w1 remove SERIAL
+ *   w1 set SERIAL SIXTEENTHS            what it measures, in sixteenths of a degree
+ *   w1 starve SERIAL COUNT              its next COUNT conversions (-1: all) lose their power
+ *   w1 garble SERIAL COUNT              a bit of its next COUNT scratchpads (-1: all) is flipped
+ *   reset                           pins float, the buses are empty and whole
  *   mark TEXT                       a line in the journal
  *
  * and gives its journal, one event a line behind its time in nanoseconds of CLOCK_MONOTONIC, the clock that the kernel stamps edges with:
@@ -22,6 +28,7 @@
  *   request LINE, free LINE         a program took the line, gave it back
  *   wave LINE done
  *   i2c ADDRESS RESULT [W|R bytes ...]  a transfer: 0 or a negative errno, and what went over the wire
+ *   w1 SERIAL converts
  */
 #include <linux/miscdevice.h>
 #include <linux/module.h>
@@ -62,13 +69,18 @@ static int command(char *line)
 		return 0;
 	if (!strcmp(verb, "gpio"))
 		return pins_drive(line);
+	if (!strcmp(verb, "keep"))
+		return pins_keep(line);
 	if (!strcmp(verb, "wave"))
 		return pins_wave(line);
 	if (!strcmp(verb, "i2c"))
 		return bus_command(line);
+	if (!strcmp(verb, "w1"))
+		return wire_command(line);
 	if (!strcmp(verb, "reset")) {
 		pins_reset();
 		bus_reset();
+		wire_reset();
 		return 0;
 	}
 	if (!strcmp(verb, "mark")) {
@@ -126,9 +138,14 @@ static int __init bench_open(void)
 	result = bus_open(&platform->dev);
 	if (result)
 		goto no_bus;
+	result = wire_open();
+	if (result)
+		goto no_wire;
 	result = misc_register(&device);
 	if (!result)
 		return 0;
+	wire_close();
+no_wire:
 	bus_close();
 no_bus:
 	pins_close();
@@ -142,6 +159,7 @@ no_platform:
 static void __exit bench_close(void)
 {
 	misc_deregister(&device);
+	wire_close();
 	bus_close();
 	pins_close();
 	platform_device_unregister(platform);
@@ -150,6 +168,6 @@ static void __exit bench_close(void)
 
 module_init(bench_open);
 module_exit(bench_close);
-MODULE_DESCRIPTION("GPIO chip and I2C bus that a test drives, watches and breaks");
+MODULE_DESCRIPTION("GPIO chip, I2C bus and 1-Wire bus that a test drives, watches and breaks");
 /* gpiolib and the irq core give their functions to GPL-compatible modules only. */
 MODULE_LICENSE("Dual MIT/GPL");

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 /*
  * The GPIO chip. The level of a wire follows from who drives it: the program (as an output), else the test (from outside), else the bias.
- * Open drain and open source are followed. A line that is given back becomes an input, as on a Raspberry Pi.
+ * Open drain and open source are followed. A line that is given back becomes an input, as chips do that free a pin in their pin controller;
+ * one that is told to keeps its level, as on most others.
  */
 #include <linux/gpio/driver.h>
 #include <linux/hrtimer.h>
@@ -26,6 +27,7 @@ enum { FLOATING = -1 };
 struct pin {
 	bool output, value;		/* what the program does */
 	bool open_drain, open_source;
+	bool keeps;			/* its level when it is given back */
 	s8 outside;			/* what the test does: FLOATING, 0, 1 */
 	s8 bias;			/* FLOATING (none), 0, 1 */
 	bool level;			/* what the wire shows */
@@ -99,6 +101,8 @@ static int chip_request(struct gpio_chip *chip, unsigned int line)
 static void chip_free(struct gpio_chip *chip, unsigned int line)
 {
 	journal("free %u", line);
+	if (pins[line].keeps)
+		return;
 	pins[line].open_drain = pins[line].open_source = false;
 	pins[line].output = false;
 	settle(line, "free");
@@ -273,6 +277,16 @@ int pins_drive(char *arguments)
 	return 0;
 }
 
+int pins_keep(char *arguments)
+{
+	unsigned int line;
+
+	if (line_of(&arguments, &line))
+		return -EINVAL;
+	pins[line].keeps = true;
+	return 0;
+}
+
 /* A step that comes late moves those after it, so that none is shorter than it was meant to be. */
 static enum hrtimer_restart wave_step(struct hrtimer *timer)
 {
@@ -332,6 +346,7 @@ void pins_reset(void)
 	}
 	for (i = 0; i < LINES; i++) {
 		pins[i].bias = FLOATING;
+		pins[i].keeps = pins[i].output = false;
 		drive(i, FLOATING);
 	}
 }
