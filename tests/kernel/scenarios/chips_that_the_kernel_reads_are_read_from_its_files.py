@@ -60,6 +60,7 @@ def scenario(bench):
         gateway.availability("board", "offline", mark)
         i2c.mend()
         gateway.availability("board", "online", mark, timeout=60)
+        gateway.wait_log("INFO .*sensor=board.*outage_ms=", log)
         bench.note(exactly_one(gateway.log(log), " WARN ", "sensor=board").split("WARN ")[1])
         exactly_one(gateway.log(log), " INFO ", "sensor=board", "outage_ms=")
 
@@ -77,6 +78,7 @@ def scenario(bench):
         gateway.availability("light", "online", mark, timeout=60)
         weather_is(gateway, weather.measure(519888, 415148, 30000), gateway.client.mark())
         for sensor in ("weather", "light"):
+            gateway.wait_log(f"INFO .*sensor={sensor}.*outage_ms=", log)
             exactly_one(gateway.log(log), " WARN ", f"sensor={sensor}")
             exactly_one(gateway.log(log), " INFO ", f"sensor={sensor}", "outage_ms=")
     finally:
