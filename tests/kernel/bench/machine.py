@@ -187,7 +187,7 @@ class Machine:
         """The same inside a write, once so many sectors are not flushed; or fewer, if so many do not come together."""
         while True:
             self.disk.cut_when_full(sectors, keep, seed, self._process.kill)
-            if self.disk.gone.wait(1):
+            if self.disk.gone.wait(1 if sectors > 1 else PATIENCE):
                 break
             check(sectors > 1, "nothing is written any more: the power cannot be cut in a write")
             sectors //= 2
