@@ -3,7 +3,7 @@
 import re
 from typing import NamedTuple
 
-from bench.waiting import PATIENCE
+from bench.waiting import PATIENCE, wait_until
 
 # Linux's numbers for what ends a transfer.
 NACK, TIMED_OUT, LOST_ARBITRATION, BUSY, IO_ERROR = 121, 110, 11, 16, 5
@@ -117,3 +117,26 @@ class Wire:
     def garble(self, serial, count):
         """Of so many scratchpads a bit is flipped."""
         self._machine.bench(f"w1 garble {serial} {count}")
+
+
+class Serial:
+    """The port /dev/ttyBench0, of the module's own driver."""
+
+    def __init__(self, machine):
+        self._machine = machine
+
+    def wait_open(self, path):
+        wait_until(f"{path} to be open", lambda: path in self._machine.shell("ls -l /proc/[0-9]*/fd 2>/dev/null || true"))
+
+    def receive(self, data, how="rx"):
+        """Bytes come, at once; `how`: with an error of the line, `frame`, `parity` or `overrun`."""
+        self._machine.bench(f"uart {how} " + " ".join(map(str, data)))
+
+    def knows(self, flags, delays):
+        """What of RS-485 its driver can do."""
+        self._machine.bench(f"uart knows {flags} {int(delays)}")
+
+    def rs485(self, mark):
+        """How it was told to switch since the mark: flags and the two delays."""
+        found = (re.match(r"\d+ uart rs485 0x(\w+) (\d+) (\d+)$", entry) for entry in self._machine.journal.since(mark))
+        return [(int(match[1], 16), int(match[2]), int(match[3])) for match in found if match]

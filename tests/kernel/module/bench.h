@@ -37,4 +37,9 @@ void wire_close(void);
 void wire_reset(void);
 int wire_command(char *arguments);
 
+int serial_open(struct device *parent);
+void serial_close(void);
+void serial_reset(void);
+int serial_command(char *arguments);
+
 #endif

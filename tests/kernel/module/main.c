@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 /*
- * A GPIO chip, an I2C bus and a 1-Wire bus for tests: a test outside drives them, breaks them, and watches what a program does to them.
+ * A GPIO chip, an I2C bus, a 1-Wire bus and a serial port for tests: a test outside drives them, breaks them, and watches what a program does to them.
  *
  * /dev/bench takes commands, one a line, numbers decimal or 0x:
  *
@@ -19,7 +19,9 @@
  *   w1 set SERIAL SIXTEENTHS            what it measures, in sixteenths of a degree
  *   w1 starve SERIAL COUNT              its next COUNT conversions (-1: all) lose their power
  *   w1 garble SERIAL COUNT              a bit of its next COUNT scratchpads (-1: all) is flipped
- *   reset                           pins float, the buses are empty and whole
+ *   uart rx BYTE ...                    what the port /dev/ttyBench0 receives; frame, parity, overrun instead of rx: with such an error
+ *   uart knows FLAGS DELAYS             what of RS-485 its driver can do: SER_RS485_..., and whether it has delays
+ *   reset                           pins float, the buses are empty and whole, the port knows all
  *   mark TEXT                       a line in the journal
  *
  * and gives its journal, one event a line behind its time in nanoseconds of CLOCK_MONOTONIC, the clock that the kernel stamps edges with:
@@ -29,6 +31,7 @@
  *   wave LINE done
  *   i2c ADDRESS RESULT [W|R bytes ...]  a transfer: 0 or a negative errno, and what went over the wire
  *   w1 SERIAL converts
+ *   uart tx BYTES, uart rs485 FLAGS BEFORE AFTER    what the port sent, how it was told to switch
  */
 #include <linux/miscdevice.h>
 #include <linux/module.h>
@@ -77,10 +80,13 @@ static int command(char *line)
 		return bus_command(line);
 	if (!strcmp(verb, "w1"))
 		return wire_command(line);
+	if (!strcmp(verb, "uart"))
+		return serial_command(line);
 	if (!strcmp(verb, "reset")) {
 		pins_reset();
 		bus_reset();
 		wire_reset();
+		serial_reset();
 		return 0;
 	}
 	if (!strcmp(verb, "mark")) {
@@ -141,9 +147,14 @@ static int __init bench_open(void)
 	result = wire_open();
 	if (result)
 		goto no_wire;
+	result = serial_open(&platform->dev);
+	if (result)
+		goto no_serial;
 	result = misc_register(&device);
 	if (!result)
 		return 0;
+	serial_close();
+no_serial:
 	wire_close();
 no_wire:
 	bus_close();
@@ -159,6 +170,7 @@ no_platform:
 static void __exit bench_close(void)
 {
 	misc_deregister(&device);
+	serial_close();
 	wire_close();
 	bus_close();
 	pins_close();
@@ -168,6 +180,6 @@ static void __exit bench_close(void)
 
 module_init(bench_open);
 module_exit(bench_close);
-MODULE_DESCRIPTION("GPIO chip, I2C bus and 1-Wire bus that a test drives, watches and breaks");
+MODULE_DESCRIPTION("GPIO chip, buses and serial port that a test drives, watches and breaks");
 /* gpiolib and the irq core give their functions to GPL-compatible modules only. */
 MODULE_LICENSE("Dual MIT/GPL");
