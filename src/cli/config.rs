@@ -24,6 +24,11 @@ pub(super) enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Print a drop-in for the systemd unit: the devices, groups and credentials that this config needs, and no others
+    Systemd {
+        #[command(flatten)]
+        file: ConfigFile,
+    },
     /// Print a JSON Schema of the config, for editors
     Schema,
     /// Print the reference page (docs/config.md)
@@ -38,6 +43,7 @@ impl Command {
     pub(super) fn run(&self) -> ExitCode {
         match self {
             Self::Show { file, json } => show(file, *json),
+            Self::Systemd { file } => super::systemd::run(file),
             Self::Schema => super::print(&format!("{:#}\n", schema_of_all())),
             Self::Reference => super::print(&reference_page()),
             Self::Errors => super::print(&Code::page()),

@@ -15,6 +15,7 @@ pub mod presets;
 mod read;
 mod scan;
 mod status;
+pub mod systemd;
 mod table;
 mod user;
 

@@ -194,6 +194,9 @@ impl Planner<'_> {
 
     /// Fetches a secret. Empty when it was not to be looked at; `None` when it cannot be had, which is noted.
     pub(super) fn secret(&mut self, key: &str, written: &SecretRef, span: Span) -> Option<Secret> {
+        if let SecretRef::Credential(name) = written {
+            self.credentials.insert(name.clone());
+        }
         let unread = Some(Secret::new(String::new()));
         if self.environment.secrets == Secrets::Ignored {
             return unread;

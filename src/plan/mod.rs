@@ -21,7 +21,7 @@ mod simulate;
 mod topics;
 mod validity;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -76,6 +76,10 @@ pub struct Plan {
     pub control_socket: PathBuf,
     /// The certificates it goes by.
     pub certificates: Vec<Dated>,
+    /// The GPIO lines of its sensors and actuators.
+    pub lines: BTreeSet<LineRef>,
+    /// The credentials that systemd is to hand it, by their names.
+    pub credentials: BTreeSet<String>,
 }
 
 /// One sensor.
@@ -225,6 +229,8 @@ struct Planner<'a> {
     lines: HashMap<LineRef, Span>,
     /// The certificates that were looked at.
     dated: Vec<Dated>,
+    /// The credentials that are named.
+    credentials: BTreeSet<String>,
 }
 
 impl<'a> Planner<'a> {
@@ -252,9 +258,19 @@ impl<'a> Planner<'a> {
             ),
         };
         let (status_topic, event_topic) = (own("status"), own("event"));
-        let lines = HashMap::new();
-        let dated = Vec::new();
-        Self { file, sources, environment, problems, gateway, state_dir, status_topic, event_topic, lines, dated }
+        Self {
+            file,
+            sources,
+            environment,
+            problems,
+            gateway,
+            state_dir,
+            status_topic,
+            event_topic,
+            lines: HashMap::new(),
+            dated: Vec::new(),
+            credentials: BTreeSet::new(),
+        }
     }
 
     fn plan(mut self) -> Option<Plan> {
@@ -286,6 +302,8 @@ impl<'a> Planner<'a> {
             http,
             control_socket,
             certificates: self.dated,
+            lines: self.lines.into_keys().collect(),
+            credentials: self.credentials,
         })
     }
 

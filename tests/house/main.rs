@@ -6,6 +6,7 @@
 mod clouds;
 mod cross;
 mod drivers;
+mod drop_ins;
 mod examples;
 mod house;
 mod pages;
