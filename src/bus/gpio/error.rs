@@ -83,7 +83,9 @@ pub enum GpioError {
         path: PathBuf,
     },
     /// The kernel does not speak it.
-    #[error("the kernel does not offer {0}")]
+    #[error(
+        "the kernel does not offer {0}; leave `[gpio] backend` out, or set it to `auto`: then what the kernel has is used"
+    )]
     NotOffered(Version),
     /// The chip can be asked, and cannot do it.
     #[error("the chip cannot do this: {0}")]

@@ -66,7 +66,7 @@ class Machine:
         self.usb = Lines(connect(self.path("usb")))
         self._asked = 0
         try:
-            self._control.wait("^hello$", timeout=2 * PATIENCE)
+            self._control.wait("^hello$", timeout=4 * PATIENCE)
         except Missed as missed:
             with open(self.path("console"), errors="replace") as console, open(self.path("qemu.log")) as log:
                 raise Missed(f"the machine does not boot: {missed}\n{console.read()[-3000:]}\n{log.read()[-1000:]}") from None
@@ -99,7 +99,7 @@ class Machine:
             *["-chardev", f"file,id=console,path={self.path('console')}", *pipe("uart"), *self.kind.serial],
             *["-qmp", f"unix:{self.path('qmp')},server=on,wait=off"],
             *["-device", "virtio-serial-pci", *port("control"), *port("journal"), *port("output")],
-            *["-device", "qemu-xhci,id=xhci", *pipe("usb"), "-device", "usb-serial,id=adapter,chardev=usb"],
+            *["-device", f"{self.kind.usb},id=usb", *pipe("usb"), "-device", "usb-serial,id=adapter,chardev=usb"],
             # The guest's 10.0.2.2 is the host's loopback; its broker is reached at a port of the host's loopback.
             *["-netdev", f"user,id=net,hostfwd=tcp:127.0.0.1:{self.mqtt_port}-:1883"],
             *["-device", "virtio-net-pci,netdev=net,romfile="],
@@ -141,8 +141,12 @@ class Machine:
         return output
 
     def start(self, command):
-        """Starts a process in the guest; its id."""
+        """Starts the one process in the guest whose output comes out here; its id."""
         return int(self.ask("start", command)[1])
+
+    def start_beside(self, command, into="/dev/null"):
+        """Starts another, whose output goes into a file of the guest; its id."""
+        return int(self.shell(f"{command} </dev/null >{into} 2>&1 & echo $!"))
 
     def bench(self, *commands):
         """Commands to the module (module/main.c)."""
@@ -173,7 +177,7 @@ class Machine:
     def plug_usb(self):
         # Unplugging ends some time after its answer.
         deadline = time.monotonic() + PATIENCE
-        while "error" in self.qmp("device_add", driver="usb-serial", id="adapter", chardev="usb", bus="xhci.0"):
+        while "error" in self.qmp("device_add", driver="usb-serial", id="adapter", chardev="usb", bus="usb.0"):
             check(time.monotonic() < deadline, "the adapter cannot be plugged in again")
             time.sleep(0.1)
 
