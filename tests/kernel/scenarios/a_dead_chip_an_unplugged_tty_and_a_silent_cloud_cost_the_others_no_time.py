@@ -62,7 +62,7 @@ def scenario(bench):
     arrived = cloud.client.mark()
     gateway.start(CONFIG + cloud.bridge())
     cloud.client.wait("tidegate/box/dead", mark=arrived)
-    wait_until("the adapter to be open", lambda: bench.machine.shell("ls -l /proc/*/fd").count("/dev/ttyUSB"))
+    wait_until("the adapter to be open", lambda: bench.machine.shell("ls -l /proc/*/fd; true").count("/dev/ttyUSB"))
     bench.machine.usb.send('{"n":1}\n')
     gateway.availability("pulled", "online")
     undisturbed = worst(gateway, gateway.client.mark())

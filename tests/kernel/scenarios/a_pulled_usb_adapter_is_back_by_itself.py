@@ -27,7 +27,7 @@ match = { json = true }
 def scenario(bench):
     gateway, machine = bench.gateway, bench.machine
     gateway.start(CONFIG.replace("UART", machine.uart_device))
-    wait_until("both ports to be open", lambda: machine.shell("ls -l /proc/*/fd").count("/dev/tty") >= 2)
+    wait_until("both ports to be open", lambda: machine.shell("ls -l /proc/*/fd; true").count("/dev/tty") >= 2)
     machine.usb.send('{"n":1}\n')
     machine.uart.send('{"n":1}\n')
     gateway.availability("pulled", "online")
