@@ -5,6 +5,7 @@ pub mod gpio;
 pub mod i2c;
 mod line_errors;
 mod open;
+mod rs485;
 pub mod serial;
 pub mod settings;
 pub mod simulated;
@@ -16,7 +17,9 @@ use std::sync::Arc;
 pub use self::open::OpenError;
 pub use self::serial::SerialPort;
 pub use self::serial::writer::{SerialWriter, WriteQueue, write_path};
-pub use self::settings::{BusSettings, Device, FilesSettings, I2cDevice, I2cSettings, Parity, SerialSettings};
+pub use self::settings::{
+    BusSettings, Device, FilesSettings, I2cDevice, I2cSettings, Parity, Rs485Settings, Rts, SerialSettings,
+};
 use self::simulated::Simulated;
 pub use self::simulated::SimulatedPort;
 use crate::clock::Clock;

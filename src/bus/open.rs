@@ -2,11 +2,13 @@
 
 use std::fs;
 use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 
 use tokio_serial::{DataBits, FlowControl, SerialStream, StopBits};
 
 use super::discovery::{Roots, locate};
+use super::rs485::{Rs485Error, switch};
 use super::{Parity, SerialSettings};
 
 /// Why a port cannot be opened. Every one of these is worth another try: a person may plug, unlock or free the port at any time.
@@ -47,6 +49,8 @@ pub(super) struct OpenPort {
     /// Whether it can be opened while its device is in the middle of a line. A pseudo terminal keeps what was written before it was
     /// opened; a UART begins to listen when it is.
     pub(super) live: bool,
+    /// Why it does not switch an RS-485 line as it was told to.
+    pub(super) rs485: Option<Rs485Error>,
 }
 
 /// Opens the port, exclusively, without a change to DTR and RTS beyond what the kernel does by itself. Blocks for as long as the driver does.
@@ -75,7 +79,10 @@ pub(super) fn open(settings: &SerialSettings, roots: &Roots) -> Result<OpenPort,
         .stop_bits(if settings.stop_bits == 2 { StopBits::Two } else { StopBits::One })
         .flow_control(FlowControl::None);
     let stream = SerialStream::open(&builder).map_err(|error| explain(&error))?;
-    Ok(OpenPort { stream, live: !is_pty(metadata.rdev()) })
+    // SAFETY: the stream is borrowed for longer, and keeps its descriptor open.
+    let port = unsafe { BorrowedFd::borrow_raw(stream.as_raw_fd()) };
+    let rs485 = settings.rs485.and_then(|asked| switch(port, asked).err());
+    Ok(OpenPort { stream, live: !is_pty(metadata.rdev()), rs485 })
 }
 
 /// UNIX 98 pseudo terminals have the majors 136 to 143 (Documentation/admin-guide/devices.txt).

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::gpio::{Backend, GpioSettings};
 use crate::model::BusId;
@@ -107,6 +108,28 @@ pub struct SerialSettings {
     pub parity: Parity,
     /// 1 or 2.
     pub stop_bits: u8,
+    /// How its driver switches between sending and listening; `None`: it is left as it is.
+    pub rs485: Option<Rs485Settings>,
+}
+
+/// How the driver of a port switches an RS-485 transceiver.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rs485Settings {
+    /// When RTS is active.
+    pub rts: Rts,
+    /// From RTS to the first bit, whole milliseconds.
+    pub delay_before: Duration,
+    /// From the last bit to RTS, whole milliseconds.
+    pub delay_after: Duration,
+}
+
+/// When RTS is active.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rts {
+    /// While it sends.
+    OnSend,
+    /// While it does not.
+    AfterSend,
 }
 
 /// How a port is found.

@@ -90,6 +90,31 @@ block! {
         kind: BusKind => default("auto");
         /// Baud, data bits, parity (N, E, O), stop bits. For serial ports.
         serial: SerialLine => default("9600 8N1");
+        /// For an RS-485 transceiver that the port's own driver switches between sending and listening. Left out, the port is left as it is; an adapter
+        /// that switches by itself, as most with USB do, needs nothing.
+        rs485: Rs485 => optional;
+    }
+}
+
+block! {
+    /// How a serial port's driver switches an RS-485 transceiver.
+    pub struct Rs485 {
+        /// When RTS is active, as the transceiver is wired.
+        rts: Rts => default("on-send");
+        /// From RTS to the first bit that is sent, in whole milliseconds.
+        delay_before: Duration => default("0ms"), "0ms" to "100ms";
+        /// From the last bit that is sent to RTS, in whole milliseconds.
+        delay_after: Duration => default("0ms"), "0ms" to "100ms";
+    }
+}
+
+choice! {
+    /// When RTS is active.
+    pub enum Rts {
+        /// while the port sends
+        OnSend = "on-send",
+        /// while it listens
+        AfterSend = "after-send",
     }
 }
 

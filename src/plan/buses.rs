@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::Planner;
-use crate::bus::settings::{BusSettings, Device, I2cDevice, I2cSettings, Parity, SerialSettings};
+use crate::bus::settings::{BusSettings, Device, I2cDevice, I2cSettings, Parity, Rs485Settings, Rts, SerialSettings};
 use crate::bus::simulated::{self, Simulated};
 use crate::config::code::Code;
 use crate::config::file;
@@ -73,7 +73,15 @@ impl Planner<'_> {
             'O' => Parity::Odd,
             _ => Parity::None,
         };
-        Some(BusSettings::Serial(SerialSettings { id, device, baud, data_bits, parity, stop_bits }))
+        let rs485 = bus.rs485.as_ref().map(|written| Rs485Settings {
+            rts: match written.rts.value {
+                file::Rts::OnSend => Rts::OnSend,
+                file::Rts::AfterSend => Rts::AfterSend,
+            },
+            delay_before: written.delay_before.value.0,
+            delay_after: written.delay_after.value.0,
+        });
+        Some(BusSettings::Serial(SerialSettings { id, device, baud, data_bits, parity, stop_bits, rs485 }))
     }
 
     fn i2c(&mut self, id: BusId, bus: &file::Bus, written: &At<Text>) -> Option<BusSettings> {
@@ -81,6 +89,11 @@ impl Planner<'_> {
         if bus.serial.span != bus.span {
             self.problems
                 .error(Code::WrongBus, bus.serial.span, "an I²C bus has no `serial`")
+                .label("for serial ports alone");
+        }
+        if let Some(rs485) = &bus.rs485 {
+            self.problems
+                .error(Code::WrongBus, rs485.span, "an I²C bus has no `rs485`")
                 .label("for serial ports alone");
         }
         let text = written.value.0.as_str();

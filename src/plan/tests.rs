@@ -8,7 +8,7 @@ use crate::bridge::{
     Auth, CloudLimits, CloudUrl, Durability, Full, InRule, OnSessionLoss, OutRule, OutboxSettings, Reconnect, Share,
     Tls, TopicTemplate, VersionChoice,
 };
-use crate::bus::settings::{Device, Parity, SerialSettings};
+use crate::bus::settings::{Device, Parity, Rs485Settings, Rts, SerialSettings};
 use crate::logic::lanes::Order;
 use crate::logic::pipeline::{Range, SensorSettings, ValueSettings};
 use crate::logic::route::{PayloadForm, PublishSettings};
@@ -59,6 +59,7 @@ fn a_sensor_needs_a_bus_an_id_and_a_match() {
             data_bits: 8,
             parity: Parity::None,
             stop_bits: 1,
+            rs485: None,
         })]
     );
     let [sensor] = &plan.sensors[..] else { panic!("{:?}", plan.sensors) };
@@ -96,7 +97,8 @@ fn a_state_directory_below_etc_is_warned_of() {
 #[test]
 fn every_step_of_the_processing_arrives() {
     let plan = plan_of(
-        "[bus.usb]\ndevice = \"usb:0403:6001:A5\"\nserial = \"4800 7O2\"\n[[sensor]]\nid = \"air\"\ndriver = \"uart\"\nbus = \"usb\"\n\
+        "[bus.usb]\ndevice = \"usb:0403:6001:A5\"\nserial = \"4800 7O2\"\n\
+         rs485 = { rts = \"after-send\", delay_before = \"2ms\" }\n[[sensor]]\nid = \"air\"\ndriver = \"uart\"\nbus = \"usb\"\n\
          match = { json = true }\nmax_age = \"5m\"\n[sensor.values.t]\nrename = \"temperature\"\nunit = \"°C\"\nscale = 0.1\noffset = -1\n\
          range = [-40, 85.5]\nmedian = 5\nround = 2\ndeadband = 0.05\nheartbeat = \"10m\"\n",
     );
@@ -104,6 +106,8 @@ fn every_step_of_the_processing_arrives() {
     let bus = &plan.buses[0];
     let BusSettings::Serial(bus) = bus else { panic!("{bus:?}") };
     assert_eq!((&bus.device, bus.baud, bus.data_bits, bus.parity, bus.stop_bits), (&device, 4800, 7, Parity::Odd, 2));
+    let (delay_before, delay_after) = (Duration::from_millis(2), Duration::ZERO);
+    assert_eq!(bus.rs485, Some(Rs485Settings { rts: Rts::AfterSend, delay_before, delay_after }));
     assert_eq!(
         plan.sensors[0].pipeline,
         SensorSettings {

@@ -51,6 +51,7 @@ fn serial(id: &str, device: Device) -> SerialSettings {
         data_bits: 8,
         parity: Parity::None,
         stop_bits: 1,
+        rs485: None,
     }
 }
 

@@ -16,6 +16,7 @@ use tracing::{debug, info, warn};
 use super::discovery::Roots;
 use super::line_errors::{Edge, LineErrors, Troubles};
 use super::open::{OpenPort, open};
+use super::rs485::Rs485Error;
 use super::watch::DeviceWatch;
 use super::{OpenError, PortEvent, SerialSettings};
 use crate::clock::Clock;
@@ -34,6 +35,8 @@ pub struct SerialPort {
     backoff: Backoff,
     /// Since when the port is away, and how many tries failed since. `None` while it is open.
     outage: Option<Outage>,
+    /// Why the port that was opened last does not switch an RS-485 line.
+    rs485: Option<Rs485Error>,
     buffer: Box<[u8]>,
 }
 
@@ -67,6 +70,7 @@ impl SerialPort {
             state: State::Away { watch: None, began: now, retry_at: now },
             backoff: Backoff::new(PORT_RETRY_MIN, PORT_RETRY_MAX),
             outage: None,
+            rs485: None,
             buffer: vec![0; PORT_READ_BYTES].into_boxed_slice(),
         }
     }
@@ -152,7 +156,12 @@ impl SerialPort {
 
     fn opened(&mut self, port: OpenPort) {
         let now = self.clock.now();
-        let OpenPort { stream, live } = port;
+        let OpenPort { stream, live, rs485 } = port;
+        // An adapter that comes back is no news; another one in its place may be.
+        if let Some(error) = rs485.filter(|error| self.rs485 != Some(*error)) {
+            warn!(bus = %self.settings.id, device = %self.settings.device, error = %error, "RS-485 is not switched by the port");
+        }
+        self.rs485 = rs485;
         self.state = State::Open { stream, since: now, live, silent: true, errors: LineErrors::default() };
         if let Some(Outage { since, failed }) = self.outage.take() {
             let outage_ms = u64::try_from(now.since(since).as_millis()).unwrap_or(u64::MAX);

@@ -55,6 +55,7 @@ fn port(device: impl Into<PathBuf>) -> SerialPort {
         data_bits: 8,
         parity: Parity::Even,
         stop_bits: 1,
+        rs485: None,
     };
     SerialPort::new(settings, SystemClock::shared())
 }
