@@ -4,13 +4,14 @@ import re
 
 from bench.mqtt import Client
 from bench.process import Process
+from bench.unit import Unit
 from bench.waiting import PATIENCE, Missed, check, wait_until
 
 # The broker is reached from the host by the machine's network, so it must listen beyond the guest's loopback.
 HEAD = """
 [gateway]
 id = "box"
-state_dir = "/data/state"
+state_dir = "STATE"
 
 [broker]
 listen = "0.0.0.0:1883"
@@ -21,13 +22,14 @@ anonymous = "beyond-loopback"
 class Gateway:
     def __init__(self, machine):
         self._machine = machine
-        self._process = Process(machine)
+        self._process = Unit(machine) if machine.kind.systemd else Process(machine)
+        self._head = HEAD.replace("STATE", machine.state)
         self._mark = 0
         self.client = None
 
     def start(self, config, environment=""):
         """Starts it with this config (the head is added), waits until it is up, and listens in at its broker with `client`."""
-        self._machine.write("tidegate.toml", HEAD + config)
+        self._machine.write("tidegate.toml", self._head + config)
         self._mark = self._machine.output.mark()
         self._process.start(environment)
         self.wait_log("gateway is up")
@@ -74,7 +76,8 @@ class Gateway:
         self._process.signal(name)
 
     def reload(self, config):
-        self._machine.write("tidegate.toml", HEAD + config)
+        self._machine.write("tidegate.toml", self._head + config)
+        self._process.configure()
         mark = self.mark()
         self.signal("HUP")
         self.wait_log("config reloaded", mark)

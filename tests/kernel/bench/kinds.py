@@ -30,6 +30,8 @@ class Kind(NamedTuple):
     # Modules of the kernel, each with those it needs; and the driver of its USB controller.
     modules: tuple
     usb_driver: str
+    # Whether it goes on to a Debian of its own with systemd, in which the gateway is the service of its package.
+    systemd: str
 
     # ---- how it runs: read by `machine` ----
 
@@ -68,6 +70,7 @@ AMD64 = Kind(
         *("i2c-dev", "lm75", "bmp280-i2c", "bh1750", "w1_therm", "usbserial", "ftdi_sio"),
     ),
     usb_driver="xhci_pci",
+    systemd="",
     qemu="qemu-system-x86_64",
     firmware=("qemu", "seabios"),
     board=("-M", "pc", "-cpu", "max,la57=off"),
@@ -130,7 +133,14 @@ AMD64_7 = AMD64._replace(
     ),
 )
 
-KINDS = {kind.name: kind for kind in (AMD64, ARM64, AMD64_7)}
+# The same machine as it is when the package is installed: users, groups, udev's rules and all that the unit forbids.
+AMD64_SYSTEMD = AMD64._replace(
+    name="amd64-systemd",
+    systemd="bookworm",
+    append="console=ttyS0 net.ifnames=0 systemd.mask=serial-getty@ttyS0.service systemd.mask=getty@tty1.service",
+)
+
+KINDS = {kind.name: kind for kind in (AMD64, ARM64, AMD64_7, AMD64_SYSTEMD)}
 
 
 def assignments(kind):

@@ -13,6 +13,7 @@ import socket
 import subprocess
 import time
 
+from bench import unit
 from bench.disk import Disk
 from bench.lines import Lines, connect
 from bench.waiting import PATIENCE, Missed, check
@@ -32,7 +33,7 @@ class Machine:
     def __init__(self, kind, cache, place, binary):
         self.kind, self._cache, self._place = kind, cache, place
         os.makedirs(self.path("share"), exist_ok=True)
-        shutil.copy2(binary, self.path("share/tidegate"))
+        shutil.copy2(binary, self.path("share/tidegate.deb" if kind.systemd else "share/tidegate"))
         # Sparse, and made anew for each machine.
         subprocess.run(["cp", "--sparse=always", os.path.join(cache, "disk"), self.path("disk")], check=True)
         self.mqtt_port = free_port()
@@ -42,6 +43,11 @@ class Machine:
     @property
     def uart_device(self):
         return self.kind.uart_device
+
+    @property
+    def state(self):
+        """Where the gateway's state is, on the disk whose power is cut."""
+        return "/var/lib/tidegate" if self.kind.systemd else "/data/state"
 
     def path(self, name):
         return os.path.join(self._place, name)
@@ -66,12 +72,15 @@ class Machine:
         self.usb = Lines(connect(self.path("usb")))
         self._asked = 0
         try:
-            self._control.wait("^hello$", timeout=4 * PATIENCE)
+            self._control.wait("^hello$", timeout=(10 if self.kind.systemd else 4) * PATIENCE)
         except Missed as missed:
             with open(self.path("console"), errors="replace") as console, open(self.path("qemu.log")) as log:
                 raise Missed(f"the machine does not boot: {missed}\n{console.read()[-3000:]}\n{log.read()[-1000:]}") from None
-        # 9p reads each page anew; a copy in memory starts as fast as from a disk.
-        self.shell("cp /share/tidegate /bin/tidegate")
+        if self.kind.systemd:
+            unit.install(self)
+        else:
+            # 9p reads each page anew; a copy in memory starts as fast as from a disk.
+            self.shell("cp /share/tidegate /bin/tidegate")
         self.boot_s = time.monotonic() - began
 
     def _environment(self):
@@ -106,7 +115,15 @@ class Machine:
             *["-virtfs", f"local,path={self.path('share')},mount_tag=share,security_model=none,readonly=on"],
             *["-drive", f"if=none,id=disk,format=raw,cache=none,file=nbd:unix:{self.path('nbd')}"],
             *["-device", "virtio-blk-pci,drive=disk"],
+            *self._system(),
         ]
+
+    def _system(self):
+        """The disk with a Debian. What is written there is gone with the power."""
+        if not self.kind.systemd:
+            return []
+        image = os.path.join(self._cache, "system")
+        return ["-drive", f"if=none,id=system,format=raw,snapshot=on,file={image}", "-device", "virtio-blk-pci,drive=system"]
 
     def _medium(self):
         """What it boots from: a kernel that QEMU loads, and an initramfs."""

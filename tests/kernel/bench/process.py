@@ -1,10 +1,13 @@
-"""How the gateway is started and ended in a machine: a child of the agent's. A machine with an init of its own will do it another way."""
+"""How the gateway is started and ended in a machine: a child of the agent's. In a machine with systemd it is a service (bench/unit.py)."""
 
 
 class Process:
     def __init__(self, machine):
         self._machine = machine
         self._id = None
+
+    def configure(self):
+        """It reads its config where it was written."""
 
     def start(self, environment=""):
         """Starts it with the config at /share/tidegate.toml, and with these variables set (`NAME=VALUE ...`)."""
