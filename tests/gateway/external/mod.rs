@@ -300,7 +300,7 @@ fn rules_and_urls_follow_a_reload_and_another_engine_waits_for_the_next_start() 
 fn check_tells_where_local_clients_are_and_leaves_that_broker_s_rights_to_it() {
     let example = format!("{}/config/examples/beside-mosquitto.toml", env!("CARGO_MANIFEST_DIR"));
     let run = |arguments: &[&str]| {
-        let mut command = std::process::Command::new(crate::support::gateway::binary());
+        let mut command = crate::support::program::program();
         command.args(arguments).args(["--config", &example]).env_remove("CREDENTIALS_DIRECTORY").output().unwrap()
     };
     let output = run(&["check", "--no-secrets"]);

@@ -13,6 +13,7 @@ use super::mosquitto::Door;
 use super::name_server::NameServer;
 use super::pace::{free_port, wait_for};
 use super::process::{Log, Process};
+use super::program::program;
 
 /// Longest a start may take before the test gives up. The budget is 150 ms; a machine that runs other tests is slower.
 const START: Duration = Duration::from_secs(15);
@@ -155,7 +156,7 @@ impl Gateway {
 
     /// A command of the binary, with the config and nothing of the caller's environment that could change what it does.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(binary());
+        let mut command = program();
         command.args(arguments).current_dir(self.dir()).env("RUST_LOG", self.level).env_remove("NOTIFY_SOCKET");
         command
     }
@@ -230,8 +231,3 @@ impl Gateway {
 
 /// What a config says of a broker that is there already.
 const EXTERNAL: &str = "[broker]\nengine = \"external\"\n\n[broker.external]\nurl = \"mqtt://@listen@\"\n";
-
-/// The program under test: the one that cargo built with the tests, or the one that `TIDEGATE_BINARY` names.
-pub(crate) fn binary() -> PathBuf {
-    std::env::var_os("TIDEGATE_BINARY").map_or_else(|| env!("CARGO_BIN_EXE_tidegate").into(), PathBuf::from)
-}

@@ -20,6 +20,7 @@ pub(crate) mod name_server;
 pub(crate) mod pace;
 pub(crate) mod preload;
 pub(crate) mod process;
+pub(crate) mod program;
 pub(crate) mod receiver;
 pub(crate) mod tty;
 pub(crate) mod web;
@@ -43,6 +44,16 @@ pub(crate) use web::Web;
 macro_rules! need_mosquitto {
     () => {
         if !$crate::support::mosquitto::is_there() {
+            return;
+        }
+    };
+}
+
+/// The same where the program is emulated (`TIDEGATE_RUNNER`), with the reason why the test needs it to be native.
+#[macro_export]
+macro_rules! need_native {
+    ($why:literal) => {
+        if $crate::support::program::is_emulated_and_told($why) {
             return;
         }
     };

@@ -7,16 +7,18 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use super::program::patience;
+
 /// How often a condition is looked at. Short against every deadline in use, long enough to leave the processors to what is waited for.
 const LOOK: Duration = Duration::from_millis(10);
 
-/// Waits until `look` gives a value, and returns it. `look` tells the state it met otherwise.
+/// Waits until `look` gives a value, and returns it. `look` tells the state it met otherwise. The limit is longer for an emulated program.
 ///
 /// # Panics
 /// When `limit` has passed: with what was awaited, and the last state.
 #[track_caller]
 pub(crate) fn wait_for<T>(limit: Duration, what: &str, mut look: impl FnMut() -> Result<T, String>) -> T {
-    let start = Instant::now();
+    let (start, limit) = (Instant::now(), limit * patience());
     loop {
         let state = match look() {
             Ok(value) => return value,
@@ -84,7 +86,7 @@ impl Lateness {
     pub(crate) fn widen(&self, bound: Duration) -> Duration {
         let late = Duration::from_micros(self.worst_us.load(Ordering::SeqCst));
         // A hundredth of a second is what a quiet machine may be late.
-        bound + late.saturating_sub(Duration::from_millis(10)) * Self::TURNS
+        bound * patience() + late.saturating_sub(Duration::from_millis(10)) * Self::TURNS
     }
 }
 

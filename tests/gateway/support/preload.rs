@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 
+use super::program::compiler;
+
 /// The library made of this file of `tests/gateway/support/`.
 ///
 /// # Panics
@@ -20,6 +22,7 @@ pub(crate) fn library(source: &'static str) -> PathBuf {
 fn compile(name: &str) -> PathBuf {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/gateway/support").join(name);
     let mut hasher = DefaultHasher::new();
+    compiler().hash(&mut hasher);
     std::fs::read(&source).expect("read the source").hash(&mut hasher);
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let library = directory.join(format!("{name}-{:016x}.so", hasher.finish()));
@@ -28,12 +31,12 @@ fn compile(name: &str) -> PathBuf {
     }
     // Another run of tests may be compiling it too: whoever is done last puts the same in its place.
     let made = directory.join(format!("{name}-{}.so", std::process::id()));
-    let output = Command::new("cc")
+    let output = Command::new(compiler())
         .args(["-shared", "-fPIC", "-O2", "-Wall", "-o"])
         .args([&made, &source])
         .args(["-ldl", "-lpthread"])
         .output()
-        .expect("run cc: the tests need a C compiler, as the build does");
+        .expect("run the C compiler: the tests need a C compiler, as the build does");
     assert!(output.status.success(), "compile {name}: {}", String::from_utf8_lossy(&output.stderr));
     std::fs::rename(made, &library).expect("put the library in its place");
     library
