@@ -4,7 +4,7 @@
 //! Most clients' messages go to no bridge, or to one of several. So that a packet id which no record knows costs no look into the store, every id that
 //! may be in it is kept here: those that the engine found there, and those that were offered since.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
@@ -13,8 +13,30 @@ use crate::limits::EXCHANGES_MAX;
 use crate::model::{Era, ExchangeId};
 use crate::ports::NotAccepted;
 
-/// Who waits until a packet id is free.
-pub(super) type Waiter = oneshot::Sender<Result<(), NotAccepted>>;
+/// Who waits until a packet id is free, and what was offered under it last when it was given up.
+pub(super) struct Waiter {
+    offer: Option<u64>,
+    tell: oneshot::Sender<Result<(), NotAccepted>>,
+}
+
+impl Waiter {
+    /// One, and what it waits on.
+    pub(super) fn new(offer: Option<u64>) -> (Self, oneshot::Receiver<Result<(), NotAccepted>>) {
+        let (tell, freed) = oneshot::channel();
+        (Self { offer, tell }, freed)
+    }
+
+    /// The packet id is free.
+    pub(super) fn answer(self) {
+        // Whoever asked may have gone.
+        let _ = self.tell.send(Ok(()));
+    }
+
+    /// Whether nobody waits any longer.
+    pub(super) fn is_closed(&self) -> bool {
+        self.tell.is_closed()
+    }
+}
 
 /// See the module.
 #[derive(Default)]
@@ -24,8 +46,10 @@ pub(super) struct Held(Mutex<State>);
 struct State {
     /// The engine has said what the store knows.
     is_known: bool,
-    /// All that the store may know.
-    ids: BTreeSet<ExchangeId>,
+    /// All that the store may know, each with the number of the offer that was its last; what was found in the store has number 0.
+    ids: BTreeMap<ExchangeId, u64>,
+    /// Of the last offer.
+    offers: u64,
     released: Vec<(ExchangeId, Waiter)>,
     over: Vec<i64>,
     era: Option<Era>,
@@ -51,7 +75,10 @@ impl Held {
 
     /// A message is going to be offered. Returns whether that is news.
     pub(super) fn offer(&self, exchange: ExchangeId) -> bool {
-        self.state().ids.insert(exchange)
+        let mut state = self.state();
+        state.offers += 1;
+        let offer = state.offers;
+        state.ids.insert(exchange, offer).is_none()
     }
 
     /// It was not taken in.
@@ -66,7 +93,7 @@ impl Held {
         bridge: &str,
     ) -> Option<Result<oneshot::Receiver<Result<(), NotAccepted>>, NotAccepted>> {
         let mut state = self.state();
-        if state.is_known && !state.ids.contains(&exchange) {
+        if state.is_known && !state.ids.contains_key(&exchange) {
             return None;
         }
         if state.has_ended {
@@ -79,7 +106,7 @@ impl Held {
                 return Some(Err(NotAccepted::Store { bridge: bridge.to_owned(), reason }));
             }
         }
-        let (waiter, freed) = oneshot::channel();
+        let (waiter, freed) = Waiter::new(state.ids.get(&exchange).copied());
         state.released.push((exchange, waiter));
         Some(Ok(freed))
     }
@@ -89,8 +116,9 @@ impl Held {
         let mut state = self.state();
         let first = ExchangeId { session, packet_id: 0 };
         let last = ExchangeId { session, packet_id: u16::MAX };
-        let of_it: Vec<ExchangeId> = state.ids.range(first..=last).copied().collect();
-        if of_it.is_empty() {
+        let of_it: Vec<ExchangeId> = state.ids.range(first..=last).map(|(exchange, _)| *exchange).collect();
+        // Until the engine has said what the store knows, it may know something of any.
+        if of_it.is_empty() && state.is_known {
             return;
         }
         for exchange in of_it {
@@ -122,11 +150,17 @@ impl Held {
         News { era, released, over }
     }
 
-    /// The era is written down, or nothing that the store has counts in it; `known` is what does.
-    pub(super) fn begun(&self, known: impl Iterator<Item = ExchangeId>) {
+    /// The era `now` is written down, or nothing that the store has counts in it; `known` is what does.
+    pub(super) fn begun(&self, now: Option<i64>, known: impl Iterator<Item = ExchangeId>) {
         let mut state = self.state();
-        state.ids.extend(known);
+        for exchange in known {
+            state.ids.entry(exchange).or_insert(0);
+        }
         state.is_known = true;
+        if state.era.as_ref().map(|era| era.now) != now {
+            // The next one has begun meanwhile, which the engine has yet to hear of.
+            return;
+        }
         if let Some(era) = &mut state.era {
             // An engine that is made anew judges by what this one wrote.
             (era.before, era.sessions) = (None, None);
@@ -137,9 +171,16 @@ impl Held {
         }
     }
 
-    /// The store knows it no more: before the publisher hears of it, who may use it again at once.
-    pub(super) fn freed(&self, exchange: ExchangeId) {
-        self.state().ids.remove(&exchange);
+    /// The store knows it no more: before the publisher hears of it, who may use it again at once. One who gave it up twice may have used it in between:
+    /// then the store is going to know it again.
+    pub(super) fn freed(&self, exchange: ExchangeId, waiters: Vec<Waiter>) {
+        let mut state = self.state();
+        let newest = waiters.iter().filter_map(|waiter| waiter.offer).max();
+        if newest.is_some() && state.ids.get(&exchange).copied() == newest {
+            state.ids.remove(&exchange);
+        }
+        drop(state);
+        waiters.into_iter().for_each(Waiter::answer);
     }
 
     /// Nobody takes anything any more.
@@ -158,8 +199,52 @@ mod tests {
 
     fn known(ids: &[ExchangeId]) -> Held {
         let held = Held::default();
-        held.begun(ids.iter().copied());
+        held.begun(None, ids.iter().copied());
         held
+    }
+
+    /// As an engine whose store knows none of them any more.
+    fn free_all(held: &Held) {
+        for (exchange, waiter) in held.take(|| true).released {
+            held.freed(exchange, vec![waiter]);
+        }
+    }
+
+    #[test]
+    fn an_id_that_is_given_up_twice_and_used_in_between_is_looked_for_in_the_store() {
+        let held = known(&[]);
+        held.offer(ONE);
+        assert!(held.release(ONE, "b").is_some());
+        let first = held.take(|| true).released;
+        assert!(held.release(ONE, "b").is_some(), "again, before the first was answered");
+        for (exchange, waiter) in first {
+            held.freed(exchange, vec![waiter]);
+        }
+        held.offer(ONE);
+        free_all(&held);
+        assert!(held.release(ONE, "b").is_some(), "the second message lies in the store");
+        free_all(&held);
+        assert!(held.release(ONE, "b").is_none());
+    }
+
+    #[test]
+    fn an_era_that_begins_while_the_one_before_is_written_waits_for_its_own_turn() {
+        let held = Held::default();
+        let mut first = held.begin_era(Era { before: None, now: 1, sessions: None });
+        assert!(held.take(|| true).era.is_some());
+        let mut second = held.begin_era(Era { before: Some(1), now: 2, sessions: None });
+        held.begun(Some(1), std::iter::empty());
+        assert!(first.try_recv().is_err() && second.try_recv().is_err());
+        assert_eq!(held.take(|| true).era.map(|era| (era.before, era.now)), Some((Some(1), 2)));
+        held.begun(Some(2), std::iter::empty());
+        assert_eq!(second.try_recv(), Ok(()));
+    }
+
+    #[test]
+    fn a_session_that_ends_before_the_store_was_looked_into_is_told() {
+        let held = Held::default();
+        held.session_over(1);
+        assert_eq!(held.take(|| true).over, [1]);
     }
 
     #[test]
@@ -170,7 +255,7 @@ mod tests {
         assert!(held.release(other, "b").is_none());
         held.offer(other);
         assert!(held.release(other, "b").is_some());
-        held.freed(other);
+        free_all(&held);
         assert!(held.release(other, "b").is_none());
         assert!(Held::default().release(other, "b").is_some(), "nobody has looked yet");
     }
@@ -192,7 +277,7 @@ mod tests {
         assert_eq!(held.take(|| true).era.map(|era| (era.before, era.now)), Some((Some(1), 2)));
         assert!(held.take(|| true).era.is_none(), "once");
         assert!(begun.try_recv().is_err());
-        held.begun(std::iter::empty());
+        held.begun(Some(2), std::iter::empty());
         assert_eq!(begun.try_recv(), Ok(()));
         held.tell_again();
         assert_eq!(held.take(|| true).era.map(|era| (era.before, era.now)), Some((None, 2)));

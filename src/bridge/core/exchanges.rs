@@ -187,6 +187,11 @@ impl Core {
         exchanges.judge();
     }
 
+    /// The era that the broker told last.
+    pub(in crate::bridge) fn era(&self) -> Option<i64> {
+        self.exchanges.era.as_ref().map(|era| era.now)
+    }
+
     /// A packet id becomes free.
     pub(in crate::bridge) fn release_exchange(&mut self, exchange: ExchangeId, waiter: Waiter, now: Moment) {
         let exchanges = &mut self.exchanges;
@@ -215,10 +220,7 @@ impl Core {
 
     /// Tells those who wait, where no engine does that any more.
     pub(super) fn answer_freed(&mut self) {
-        for waiter in self.take_freed().into_iter().flat_map(|(_, waiters)| waiters) {
-            // Whoever asked may have gone.
-            let _ = waiter.send(Ok(()));
-        }
+        self.take_freed().into_iter().flat_map(|(_, waiters)| waiters).for_each(Waiter::answer);
     }
 
     /// What the store knows.

@@ -20,14 +20,10 @@ impl Engine {
     /// After the turn.
     pub(super) fn answer_for_exchanges(&mut self) {
         if std::mem::take(&mut self.era_begins) {
-            self.shared.held.begun(self.core.exchanges());
+            self.shared.held.begun(self.core.era(), self.core.exchanges());
         }
         for (exchange, waiters) in self.core.take_freed() {
-            self.shared.held.freed(exchange);
-            for waiter in waiters {
-                // Whoever asked may have gone.
-                let _ = waiter.send(Ok(()));
-            }
+            self.shared.held.freed(exchange, waiters);
         }
     }
 }

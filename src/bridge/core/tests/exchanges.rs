@@ -7,6 +7,7 @@ use tokio::sync::oneshot;
 
 use super::bench::Bench;
 use super::durable::{after_a_power_cut, photograph, process};
+use crate::bridge::held::Waiter;
 use crate::bridge::intake::Offered;
 use crate::clock::Clock;
 use crate::limits::{COMMIT_ROWS_MAX, EXCHANGES_MAX, RELEASE_LINGER, STORE_RETRY};
@@ -59,7 +60,7 @@ fn take_in(bench: &mut Bench, exchange: ExchangeId, payload: &str) {
 
 /// The packet id becomes free; not before its time.
 fn release(bench: &mut Bench, exchange: ExchangeId) {
-    let (waiter, _told) = oneshot::channel();
+    let (waiter, _told) = Waiter::new(None);
     bench.core.release_exchange(exchange, waiter, bench.clock.now());
     bench.clock.advance(RELEASE_LINGER);
     bench.turn(0);
@@ -117,7 +118,7 @@ fn a_message_that_was_delivered_and_dropped_by_a_rule_is_known_all_the_same() {
 fn a_packet_id_is_free_once_that_is_committed_and_the_same_message_is_a_new_one_then() {
     let mut bench = bench();
     take_in(&mut bench, id(7), "1");
-    let (waiter, _told) = oneshot::channel();
+    let (waiter, _told) = Waiter::new(None);
     bench.core.release_exchange(id(7), waiter, bench.clock.now());
     bench.turn(0);
     assert_eq!((freed(&mut bench), in_file(&bench)), (vec![], 1), "it waits for company");
@@ -135,7 +136,7 @@ fn a_packet_id_is_not_free_while_the_store_cannot_be_written() {
     let mut bench = bench();
     take_in(&mut bench, id(7), "1");
     bench.core.outbox.as_mut().unwrap().break_commits(true);
-    let (waiter, _told) = oneshot::channel();
+    let (waiter, _told) = Waiter::new(None);
     bench.core.release_exchange(id(7), waiter, bench.clock.now());
     bench.clock.advance(RELEASE_LINGER);
     for _ in 0..3 {
@@ -152,7 +153,7 @@ fn a_packet_id_is_not_free_while_the_store_cannot_be_written() {
 #[test]
 fn one_that_the_store_does_not_know_is_free_at_once() {
     let mut bench = bench();
-    let (waiter, _told) = oneshot::channel();
+    let (waiter, _told) = Waiter::new(None);
     bench.core.release_exchange(id(7), waiter, bench.clock.now());
     assert_eq!(freed(&mut bench), [id(7)]);
 }
@@ -208,7 +209,7 @@ fn where_an_era_cannot_be_written_down_nothing_counts_and_nobody_waits() {
     bench.core.outbox.as_mut().unwrap().break_commits(true);
     begin(&mut bench, era(Some(1), 2));
     assert_eq!(bench.core.exchanges().count(), 0);
-    let (waiter, _told) = oneshot::channel();
+    let (waiter, _told) = Waiter::new(None);
     bench.core.release_exchange(id(7), waiter, bench.clock.now());
     assert_eq!(freed(&mut bench), [id(7)], "the next message under it is no old one");
     bench.core.outbox.as_mut().unwrap().break_commits(false);
@@ -297,7 +298,7 @@ fn what_is_known_is_bounded_and_one_too_many_is_stored_without_it() {
     bench.turn(0);
     assert_eq!((bench.core.queued(), in_file(&bench)), (u64::from(count), EXCHANGES_MAX));
     for packet_id in 0..count {
-        let (waiter, _told) = oneshot::channel();
+        let (waiter, _told) = Waiter::new(None);
         bench.core.release_exchange(id(packet_id), waiter, bench.clock.now());
     }
     bench.clock.advance(RELEASE_LINGER);
