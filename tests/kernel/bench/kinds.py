@@ -138,6 +138,12 @@ AMD64_SYSTEMD = AMD64._replace(
     name="amd64-systemd",
     systemd="bookworm",
     append="console=ttyS0 net.ifnames=0 systemd.mask=serial-getty@ttyS0.service systemd.mask=getty@tty1.service",
+    quick=(
+        "a_drop_in_opens_what_the_config_needs_and_no_more",
+        "a_held_line_says_by_whom",
+        "chips_described_as_data_are_read",
+        "lines_from_a_uart_and_a_usb_adapter_are_readings",
+    ),
 )
 
 KINDS = {kind.name: kind for kind in (AMD64, ARM64, AMD64_7, AMD64_SYSTEMD)}
