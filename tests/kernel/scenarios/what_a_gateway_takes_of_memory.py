@@ -6,8 +6,8 @@ from bench.chips import Bme280, Sht3x
 from bench.waiting import check, wait_until
 
 LINES = 16
-# The budget of the gateway at rest.
-RESIDENT_MOST_KB = 16_000
+# Of its own, whatever build it is; the pages of the program's file come on top, and are a release build's or, in CI, those of one that is not optimised.
+OWN_MOST_KB = 5_000
 
 CONFIG = """
 [bus.i2c-1]
@@ -79,4 +79,4 @@ def scenario(bench):
     status = bench.machine.shell("cat /proc/$(pidof tidegate)/status")
     resident, anonymous = (int(re.search(rf"{name}:\s+(\d+) kB", status)[1]) for name in ("VmRSS", "RssAnon"))
     bench.note(f"{resident / 1000:.1f} MB resident, {anonymous / 1000:.1f} MB of it not of a file")
-    check(resident <= RESIDENT_MOST_KB, f"more than {RESIDENT_MOST_KB} kB: {resident}")
+    check(anonymous <= OWN_MOST_KB, f"more than {OWN_MOST_KB} kB: {anonymous}")
