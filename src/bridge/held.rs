@@ -117,8 +117,9 @@ impl Held {
         let first = ExchangeId { session, packet_id: 0 };
         let last = ExchangeId { session, packet_id: u16::MAX };
         let of_it: Vec<ExchangeId> = state.ids.range(first..=last).map(|(exchange, _)| *exchange).collect();
-        // Until the engine has said what the store knows, it may know something of any.
-        if of_it.is_empty() && state.is_known {
+        // Until the engine has said what the store knows, it may know something of any. One too many stays in it until the next start, which tells
+        // the sessions that there are.
+        if of_it.is_empty() && (state.is_known || state.over.len() >= EXCHANGES_MAX) {
             return;
         }
         for exchange in of_it {
@@ -245,6 +246,10 @@ mod tests {
         let held = Held::default();
         held.session_over(1);
         assert_eq!(held.take(|| true).over, [1]);
+        for session in 0..=EXCHANGES_MAX {
+            held.session_over(i64::try_from(session).unwrap());
+        }
+        assert_eq!(held.take(|| true).over.len(), EXCHANGES_MAX, "and no more than so many");
     }
 
     #[test]
