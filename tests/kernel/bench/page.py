@@ -10,7 +10,7 @@ from typing import NamedTuple
 HEAD = """# Under a real kernel
 
 What the gateway does on real kernel interfaces: the chips of GPIO, I²C, 1-Wire and serial ports of a machine that QEMU emulates, whose lines, sensors,
-plugs and power a script outside works ([testing](testing.md#under-a-real-kernel)). One command runs it and writes its section here:
+plugs and power a script outside works ([testing](testing.md#under-a-real-kernel-testskernel)). One command runs it and writes its section here:
 
     tests/kernel/run --on KIND page
 

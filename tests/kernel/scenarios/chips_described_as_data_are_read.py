@@ -57,6 +57,8 @@ def scenario(bench):
     gateway.availability("attic", "offline", mark)
     attic(i2c, 0x7000, 0x7C80)
     gateway.availability("attic", "online", mark)
+    # The log comes by another way than the message, and may be the later one.
+    gateway.wait_log("sensor=attic.*outage_ms=", log)
     exactly_one(gateway.log(log), " WARN ", "sensor=attic", "checksum")
     exactly_one(gateway.log(log), " INFO ", "sensor=attic", "outage_ms=")
 
