@@ -97,6 +97,17 @@ impl Conversation {
 
     /// The client frees a packet id. It hears that it has once nobody holds it on disk any more, here or at a bridge.
     pub(super) fn hear_pubrel(&mut self, packet_id: u16) -> Result<(), Ending> {
+        let (known, freed) = self.free(packet_id)?;
+        let reason = if known { Reason::Success } else { Reason::PacketIdNotFound };
+        match freed {
+            None => self.acknowledge(PUBCOMP, packet_id, reason),
+            freed => self.owe(Answer::Acknowledgement(PUBCOMP, packet_id, reason), freed),
+        }
+        Ok(())
+    }
+
+    /// Frees a packet id here and at the bridges. Returns whether it was held here, and what is awaited before the client may use it again.
+    fn free(&self, packet_id: u16) -> Result<(bool, Option<Pending>), Ending> {
         let mut receipt = Receipt::new(Urgency::Now);
         let (known, session) = {
             let mut session = self.current()?;
@@ -104,12 +115,7 @@ impl Conversation {
         };
         let exchange = session.map(|session| ExchangeId { session, packet_id });
         let released = exchange.and_then(|exchange| self.shared.uplink.release(exchange));
-        let reason = if known { Reason::Success } else { Reason::PacketIdNotFound };
-        match join(released, receipt.pending(), Broken::Bridge) {
-            None => self.acknowledge(PUBCOMP, packet_id, reason),
-            pending => self.owe(Answer::Acknowledgement(PUBCOMP, packet_id, reason), pending),
-        }
-        Ok(())
+        Ok((known, join(released, receipt.pending(), Broken::Bridge)))
     }
 
     /// Holds a QoS 2 message before anybody has it. Another connection that takes the session while it is told finds the promise there, and
@@ -206,9 +212,15 @@ impl Conversation {
         if self.version == Version::V311 {
             return self.promise(qos, packet_id, None);
         }
-        let first = [None, Some(PUBACK), Some(PUBREC)][usize::from(qos.level())];
-        if let Some(first) = first {
-            self.owe(Answer::Acknowledgement(first, packet_id, Reason::NotAuthorized), None);
+        match qos {
+            Qos::AtMostOnce => {}
+            Qos::AtLeastOnce => self.owe(Answer::Acknowledgement(PUBACK, packet_id, Reason::NotAuthorized), None),
+            Qos::ExactlyOnce => {
+                // Behind this answer the id stands for another message [MQTT-4.3.3-9], also where this one came before and was half promised
+                // while it was allowed.
+                let (_, freed) = self.free(packet_id)?;
+                self.owe(Answer::Acknowledgement(PUBREC, packet_id, Reason::NotAuthorized), freed);
+            }
         }
         Ok(())
     }

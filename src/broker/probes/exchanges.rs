@@ -1,22 +1,24 @@
 //! What bridges hear of QoS 2 messages that are half handed over, and what publishers hear when.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use tokio::sync::oneshot;
 
 use super::harness::{PATIENCE, Raw, eventually, routings, settings, start_with};
-use crate::broker::{Broker, Settings};
+use crate::broker::{Broker, FilterTemplate, Rights, Settings};
 use crate::model::Qos::{AtLeastOnce, ExactlyOnce};
-use crate::model::{ExchangeId, Message};
-use crate::mqtt::server::Version::V311;
+use crate::model::{ExchangeId, Message, TopicFilter};
+use crate::mqtt::server::Version::{V5, V311};
 use crate::ports::{Acceptance, NotAccepted, Uplink};
 
 type Answer = oneshot::Sender<Result<(), NotAccepted>>;
 
-/// A bridge that takes everything, and forgets when the test says so.
+/// A bridge that takes everything unless its disk is full, and forgets when the test says so.
 #[derive(Default)]
 struct Bridge {
+    is_full: AtomicBool,
     offered: Mutex<Vec<Option<ExchangeId>>>,
     released: Mutex<Vec<(ExchangeId, Option<Answer>)>>,
     over: Mutex<Vec<i64>>,
@@ -38,7 +40,8 @@ impl Bridge {
 impl Uplink for Bridge {
     fn accept(&self, message: &Arc<Message>) -> Option<Acceptance> {
         self.offered.lock().unwrap().push(message.exchange);
-        None
+        let refused = || Err(NotAccepted::Store { bridge: "cloud".into(), reason: "disk full".into() });
+        self.is_full.load(Ordering::Relaxed).then(|| -> Acceptance { Box::pin(async move { refused() }) })
     }
 
     fn release(&self, exchange: ExchangeId) -> Option<Acceptance> {
@@ -145,5 +148,37 @@ async fn the_file_names_the_last_era_that_was_written_down_and_so_does_one_in_it
     broker.stop(PATIENCE).await;
     let broker = begin(directory.path(), &bridge).await;
     assert_eq!(broker.first_era().unwrap().before, Some(third.now));
+    broker.kill().await;
+}
+
+#[tokio::test]
+async fn behind_a_denial_a_packet_id_that_was_half_promised_stands_for_another_message() {
+    let (directory, bridge) = (tempfile::tempdir().unwrap(), Arc::<Bridge>::default());
+    let mut broker = begin(directory.path(), &bridge).await;
+    let resume = async |broker: &Broker| Raw::connect_with(broker, V5, "pub", 0, &[0x11, 0, 0, 0, 100]).await.0;
+    let mut publisher = resume(&broker).await;
+    bridge.is_full.store(true, Ordering::Relaxed);
+    publisher.publish("t", b"x", ExactlyOnce, false, 7).await;
+    publisher.expect(&[0xe0, 1, 0x97]).await;
+    publisher.expect_end().await;
+    let exchange = bridge.last();
+    bridge.is_full.store(false, Ordering::Relaxed);
+
+    let filters = |text| vec![FilterTemplate(TopicFilter::parse(text).unwrap())];
+    let denied = Rights {
+        publish: filters("#"),
+        subscribe: filters("#"),
+        deny_publish: filters("t"),
+        deny_subscribe: Vec::new(),
+    };
+    broker.apply(Settings { anyone: Some(denied), ..kept(directory.path()) }).await.unwrap();
+    let mut publisher = resume(&broker).await;
+    publisher.publish("t", b"x", ExactlyOnce, false, 7).await;
+    publisher.expect_silence().await;
+    bridge.forget(exchange.unwrap(), Ok(())).await;
+    publisher.expect(&[0x50, 3, 0, 7, 0x87]).await;
+    publisher.publish("open", b"y", ExactlyOnce, false, 7).await;
+    publisher.expect(&[0x50, 2, 0, 7]).await;
+    assert_eq!(bridge.last(), exchange, "it is a message of its own");
     broker.kill().await;
 }
