@@ -4,7 +4,9 @@
 //! [MQTT-3.3.5-1]. Nothing in it says so; it is known by topic and payload, each message sent for one that comes.
 
 use std::collections::VecDeque;
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::hash::Hasher;
+
+use siphasher::sip::SipHasher13;
 
 use crate::limits::{ECHO_WAIT, ECHOES_MAX};
 use crate::model::Moment;
@@ -16,10 +18,16 @@ pub struct Echoes {
 }
 
 impl Echoes {
-    /// What a message is known by.
+    /// What a message is known by: SipHash-1-3 of topic, 0xff (which no UTF-8 has), the payload's length (64 bits, little endian) and payload.
+    ///
+    /// Bridges keep it on disk for handshakes that are half done (docs/decisions/0023). So it is the same on each processor and in each
+    /// release of Rust, which the standard library's hasher does not promise.
     pub fn mark(topic: &str, payload: &[u8]) -> u64 {
-        let mut hasher = DefaultHasher::new();
-        (topic, payload).hash(&mut hasher);
+        let mut hasher = SipHasher13::new();
+        hasher.write(topic.as_bytes());
+        hasher.write(&[0xff]);
+        hasher.write(&(payload.len() as u64).to_le_bytes());
+        hasher.write(payload);
         hasher.finish()
     }
 
@@ -81,6 +89,11 @@ mod tests {
         echoes.sent(on, at(1));
         let came = [on, off, on, on].map(|mark| echoes.came(mark, at(2)));
         assert_eq!(came, [Some(at(0)), None, Some(at(1)), None], "the fourth is somebody else's");
+    }
+
+    #[test]
+    fn a_mark_in_a_file_is_known_to_each_build() {
+        assert_eq!(Echoes::mark("site/door", b"{\"value\":1}"), 785_269_132_020_225_778);
     }
 
     #[test]
