@@ -51,3 +51,24 @@ fn every_kind_and_group_is_one_that_the_unit_has_too() {
         }
     }
 }
+
+/// Of a config, beside devices, groups and comments.
+fn rest(text: &str) -> Vec<String> {
+    let path = Path::new("/etc/tidegate/tidegate.toml");
+    let plan = plan_of(text, config::load_text(path, text)).unwrap();
+    let said = drop_in(&plan, path);
+    let known = ["#", "[Service]", "DeviceAllow=", "SupplementaryGroups="];
+    said.lines().filter(|line| !known.iter().any(|known| line.starts_with(known))).map(str::to_owned).collect()
+}
+
+#[test]
+fn a_low_port_and_a_state_elsewhere_are_allowed_where_the_config_has_them() {
+    let gateway = "[gateway]\nid = \"g\"\n";
+    let usual = format!("{gateway}state_dir = \"/var/lib/tidegate/here\"\n[broker]\nlisten = \"127.0.0.1:1024\"\n");
+    assert_eq!(rest(&usual), [""; 0]);
+    let low = ["CapabilityBoundingSet=CAP_NET_BIND_SERVICE", "AmbientCapabilities=CAP_NET_BIND_SERVICE"];
+    assert_eq!(rest(&format!("{gateway}[broker]\nlisten = \"127.0.0.1:1023\"\n")), low);
+    assert_eq!(rest(&format!("{gateway}[http]\nlisten = \"127.0.0.1:80\"\n")), low);
+    let elsewhere = format!("{gateway}state_dir = \"/data/of %1\"\n");
+    assert_eq!(rest(&elsewhere), ["ReadWritePaths=\"-/data/of %%1\""]);
+}

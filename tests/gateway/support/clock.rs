@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use tempfile::TempDir;
 
-use super::preload::library;
+use super::preload::{library, preloaded};
 
 /// The wall clock of one gateway, which holds it for set. It holds over restarts.
 pub(crate) struct WallClock {
@@ -32,6 +32,6 @@ impl WallClock {
 
     /// The environment of a program that is to live by it.
     pub(crate) fn environment(&self) -> [(&'static str, PathBuf); 2] {
-        [("LD_PRELOAD", library("clock.c")), ("TIDEGATE_CLOCK", self.dir.path().join("ahead"))]
+        [("LD_PRELOAD", preloaded("clock.c")), ("TIDEGATE_CLOCK", self.dir.path().join("ahead"))]
     }
 }

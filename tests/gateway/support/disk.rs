@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use super::preload::library;
+use super::preload::{library, preloaded};
 
 /// Words of the control page; the same in `disk.c`.
 #[derive(Clone, Copy)]
@@ -85,7 +85,7 @@ impl Disk {
     /// The environment of a program that is to live on this disk.
     pub(crate) fn environment(&self) -> [(&'static str, PathBuf); 3] {
         [
-            ("LD_PRELOAD", library("disk.c")),
+            ("LD_PRELOAD", preloaded("disk.c")),
             ("TIDEGATE_DISK_CONTROL", self.dir.path().join("control")),
             ("TIDEGATE_DISK_SHADOW", self.shadow()),
         ]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use super::pace::wait_for;
-use super::preload::library;
+use super::preload::{library, preloaded};
 
 /// A name that it knows, once it answers: this machine.
 pub(crate) const NAME: &str = "cloud.test";
@@ -25,7 +25,7 @@ impl NameServer {
 
     /// The environment of a program that is to ask it.
     pub(crate) fn environment(&self) -> [(&'static str, PathBuf); 2] {
-        [("LD_PRELOAD", library("name_server.c")), ("TIDEGATE_NAME_SERVER", self.dir.path().to_owned())]
+        [("LD_PRELOAD", preloaded("name_server.c")), ("TIDEGATE_NAME_SERVER", self.dir.path().to_owned())]
     }
 
     /// Waits until it was asked.

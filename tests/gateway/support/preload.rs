@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 
-use super::program::compiler;
+use super::program::{always, compiler};
 
 /// The library made of this file of `tests/gateway/support/`.
 ///
@@ -17,6 +17,16 @@ pub(crate) fn library(source: &'static str) -> PathBuf {
 
     let mut libraries = LIBRARIES.lock().unwrap_or_else(PoisonError::into_inner);
     libraries.entry(source).or_insert_with(|| compile(source)).clone()
+}
+
+/// The value of `LD_PRELOAD` with which a program has it, beside what it has always ([`always`]).
+pub(crate) fn preloaded(source: &'static str) -> PathBuf {
+    let mut libraries = library(source).into_os_string();
+    if let Some(always) = always() {
+        libraries.push(":");
+        libraries.push(always);
+    }
+    libraries.into()
 }
 
 fn compile(name: &str) -> PathBuf {

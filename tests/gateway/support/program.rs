@@ -4,8 +4,10 @@
 //! |---|---|
 //! | `TIDEGATE_BINARY` | the program, instead of the one that cargo built with the tests |
 //! | `TIDEGATE_RUNNER` | what runs it, and its options: `qemu-aarch64-static -L /usr/aarch64-linux-gnu` |
+//! | `TIDEGATE_PRELOAD` | a library that it always has: what its emulator lacks |
 //! | `TIDEGATE_CC` | the C compiler for what is preloaded into it: `aarch64-linux-gnu-gcc` |
 
+use std::ffi::OsString;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::Command;
@@ -22,7 +24,15 @@ pub(crate) fn program() -> Command {
     let Some(first) = words.next() else { return Command::new(binary()) };
     let mut command = Command::new(first);
     command.args(words).arg(binary());
+    if let Some(always) = always() {
+        command.env("LD_PRELOAD", always);
+    }
     command
+}
+
+/// The library that it always has.
+pub(super) fn always() -> Option<OsString> {
+    std::env::var_os("TIDEGATE_PRELOAD")
 }
 
 /// Whether the program runs in an emulator, which has memory, system calls and threads of its own.
