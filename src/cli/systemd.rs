@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -17,6 +18,12 @@ use crate::plan::{self, Environment, Plan, Secrets};
 
 /// Where `LoadCredential=` finds a secret, as the page about operating has it.
 const SECRETS: &str = "/etc/tidegate/secrets";
+
+/// What the unit may write to without being told (`StateDirectory=`).
+const STATE: &str = "/var/lib/tidegate";
+
+/// The first port that any user may listen at, as the kernel comes (ip(7), `ip_unprivileged_port_start`).
+const FREE_PORT: u16 = 1024;
 
 /// Kinds of a USB adapter; its ids do not say which one it is.
 const USB: [&str; 2] = ["char-ttyUSB", "char-ttyACM"];
@@ -62,10 +69,37 @@ pub fn drop_in(plan: &Plan, config: &Path) -> String {
         let groups: Vec<_> = needs.groups.iter().copied().collect();
         let _ = writeln!(text, "SupplementaryGroups={}", groups.join(" "));
     }
+    let low: Vec<_> = listeners(plan).filter(|address| address.port() < FREE_PORT).map(|low| low.to_string()).collect();
+    if !low.is_empty() {
+        let _ = writeln!(
+            text,
+            "# {}: below port {FREE_PORT}.\n\
+             CapabilityBoundingSet=CAP_NET_BIND_SERVICE\n\
+             AmbientCapabilities=CAP_NET_BIND_SERVICE",
+            low.join(", ")
+        );
+    }
+    if !plan.state_dir.starts_with(STATE) {
+        let state = in_unit(&plan.state_dir.display().to_string());
+        let _ = writeln!(
+            text,
+            "# [gateway] state_dir, which has to be there and belong to the user tidegate.\nReadWritePaths=\"-{state}\""
+        );
+    }
     for name in plan.credentials.iter().map(|name| in_unit(name)) {
         let _ = writeln!(text, "LoadCredential={name}:{SECRETS}/{name}");
     }
     text
+}
+
+/// Where the gateway listens.
+fn listeners(plan: &Plan) -> impl Iterator<Item = SocketAddr> {
+    // Where the broker is another program, its listeners are not ours.
+    let broker = plan.external.is_none().then_some(&plan.broker);
+    let plain = broker.into_iter().flat_map(|broker| broker.listen.iter().chain(&broker.websocket_listen));
+    let tls = broker.and_then(|broker| broker.tls.as_ref());
+    let tls = tls.into_iter().flat_map(|tls| tls.listen.iter().chain(&tls.websocket_listen));
+    plain.chain(tls).copied().chain(plan.http.as_ref().map(|page| page.listen))
 }
 
 /// A text as a value in a unit: on one line, and no `%` of it means more than itself.
