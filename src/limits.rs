@@ -291,6 +291,8 @@ pub const COUNTER_EVERY: Duration = Duration::from_secs(60);
 /// How often a counter's total is written while it rises: what a kill or a power cut may cost is a minute's pulses. 1,440 small writes a day are
 /// little to a card.
 pub const TOTALS_WRITE: Duration = Duration::from_secs(60);
+/// The same for the first that a run writes: a board that loses its power every minute counts on all the same, and it is one more write a start.
+pub const TOTALS_FIRST_WRITE: Duration = Duration::from_secs(5);
 /// Longest the last total may take to be written at a stop.
 pub const TOTALS_LAST_WORD: Duration = Duration::from_secs(1);
 /// Longest the tasks of lines may take to end: within [`STOP_SENSORS`], so that one that hangs in the kernel takes nobody with it.

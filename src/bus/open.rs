@@ -9,7 +9,7 @@ use tokio_serial::{DataBits, FlowControl, SerialStream, StopBits};
 
 use super::discovery::{Roots, locate};
 use super::rs485::{Rs485Error, switch};
-use super::{Parity, SerialSettings};
+use super::{NOT_ALLOWED, Parity, SerialSettings};
 
 /// Why a port cannot be opened. Every one of these is worth another try: a person may plug, unlock or free the port at any time.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -30,6 +30,9 @@ pub enum OpenError {
     /// The file's mode says no.
     #[error("permission denied; the user must be in the group of the port, which is `dialout` on Debian")]
     Denied,
+    /// The list of devices that the service may open says no.
+    #[error("{NOT_ALLOWED}")]
+    NotAllowed,
     /// Another process holds the port.
     #[error("port is in use by another process")]
     InUse,
@@ -94,6 +97,8 @@ fn explain(error: &tokio_serial::Error) -> OpenError {
     use tokio_serial::ErrorKind;
     match error.kind {
         ErrorKind::Io(io::ErrorKind::NotFound) => OpenError::NotThere,
+        // Of EPERM and EACCES, which are one kind, it keeps the words.
+        _ if error.description == "Operation not permitted" => OpenError::NotAllowed,
         ErrorKind::Io(io::ErrorKind::PermissionDenied) => OpenError::Denied,
         // serialport says NoDevice for EBUSY and for a lock that another process holds, and for nothing else.
         ErrorKind::NoDevice => OpenError::InUse,

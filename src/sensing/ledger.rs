@@ -1,9 +1,11 @@
-//! When a counter's total is read and written: read before it is told, written at most once a minute while it rises, and at the end.
+//! When a counter's total is read and written: read before it is told, written
+//! within seconds of the first pulse of a run, then at most once a minute while it rises, and at the end.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::clock::Clock;
-use crate::limits::{STORE_RETRY, TOTALS_LAST_WORD, TOTALS_WRITE};
+use crate::limits::{STORE_RETRY, TOTALS_FIRST_WRITE, TOTALS_LAST_WORD, TOTALS_WRITE};
 use crate::model::{LineTotals, Moment, SensorId};
 use crate::ports::{Recall, Remembered, Totals};
 
@@ -15,6 +17,8 @@ pub(super) struct Ledger {
     state: State,
     /// When what is not yet in the file is written.
     write_at: Option<Moment>,
+    /// How long what is not yet in the file may stay so.
+    patience: Duration,
 }
 
 enum State {
@@ -34,7 +38,7 @@ impl Ledger {
     /// Reads what is remembered, if the sensor counts anything.
     pub(super) fn new(sensor: SensorId, counts: bool, totals: Arc<dyn Totals>, clock: Arc<dyn Clock>) -> Self {
         let state = if counts { State::Reading(totals.recall(&sensor)) } else { State::Idle };
-        Self { sensor, totals, clock, state, write_at: None }
+        Self { sensor, totals, clock, state, write_at: None, patience: TOTALS_FIRST_WRITE }
     }
 
     /// Resolves when what was remembered is known, or cannot be read and why; then it is tried again. Carries writing on meanwhile. Cancel safe.
@@ -72,10 +76,11 @@ impl Ledger {
         if totals == *in_file {
             return;
         }
-        if now < *self.write_at.get_or_insert(now + TOTALS_WRITE) {
+        if now < *self.write_at.get_or_insert(now + self.patience) {
             return;
         }
         self.write_at = None;
+        self.patience = TOTALS_WRITE;
         self.state = State::Writing(*in_file, totals, self.totals.remember(&self.sensor, totals));
     }
 
@@ -104,5 +109,43 @@ impl Ledger {
         };
         // A disk that takes longer than this is what a minute's pulses are lost for.
         let _ = tokio::time::timeout(TOTALS_LAST_WORD, last).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::clock::SystemClock;
+
+    /// A file of one counter, and every total that was written to it.
+    #[derive(Default)]
+    struct File(Mutex<Vec<u64>>);
+
+    impl Totals for File {
+        fn recall(&self, _: &SensorId) -> Recall {
+            Box::pin(std::future::ready(Ok(None)))
+        }
+
+        fn remember(&self, _: &SensorId, totals: LineTotals) -> Remembered {
+            self.0.lock().unwrap().push(totals.count);
+            Box::pin(std::future::ready(true))
+        }
+    }
+
+    #[tokio::test]
+    async fn the_first_total_of_a_run_is_written_within_seconds_and_the_next_within_a_minute() {
+        let file = Arc::<File>::default();
+        let mut ledger = Ledger::new(SensorId::parse("rain").unwrap(), true, file.clone(), SystemClock::shared());
+        ledger.recalled().await.unwrap();
+        // A pulse a second.
+        for second in 0..130 {
+            ledger.keep(Some(LineTotals { count: second, missed: 0 }), Moment::at(Duration::from_secs(second)));
+            // Carries writing on, and has nothing to say.
+            let nothing = tokio::time::timeout(Duration::ZERO, ledger.recalled()).await;
+            assert!(nothing.is_err());
+        }
+        assert_eq!(*file.0.lock().unwrap(), [6, 67, 128]);
     }
 }

@@ -5,6 +5,7 @@ use std::io;
 use std::path::PathBuf;
 
 use super::LineRef;
+use crate::bus::NOT_ALLOWED;
 
 /// A version of the kernel's GPIO interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,6 +83,12 @@ pub enum GpioError {
         /// The chip's device.
         path: PathBuf,
     },
+    /// The list of devices that the service may open says no.
+    #[error("{}: {NOT_ALLOWED}", path.display())]
+    NotAllowed {
+        /// The chip's device.
+        path: PathBuf,
+    },
     /// The kernel does not speak it.
     #[error(
         "the kernel does not offer {0}; leave `[gpio] backend` out, or set it to `auto`: then what the kernel has is used"
@@ -111,7 +118,8 @@ impl GpioError {
     /// What an error of the kernel means when a chip is opened.
     pub(super) fn of_chip(error: &io::Error, path: &std::path::Path) -> Self {
         match error.raw_os_error() {
-            Some(libc::EACCES | libc::EPERM) => Self::Denied { path: path.to_owned() },
+            Some(libc::EACCES) => Self::Denied { path: path.to_owned() },
+            Some(libc::EPERM) => Self::NotAllowed { path: path.to_owned() },
             Some(libc::ENODEV | libc::ENXIO | libc::ENOENT) => Self::Gone,
             _ => Self::Refused(error.to_string()),
         }

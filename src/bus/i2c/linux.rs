@@ -14,6 +14,7 @@ use linux_embedded_hal::I2cdev;
 use linux_embedded_hal::i2cdev::linux::LinuxI2CError;
 
 use super::{I2cAccess, I2cFault, I2cHandle};
+use crate::bus::NOT_ALLOWED;
 
 /// Major number of I²C buses (Documentation/admin-guide/devices.txt). The minor is the adapter's number.
 const I2C_MAJOR: u32 = 89;
@@ -113,9 +114,10 @@ pub(super) fn cannot_open(path: &Path, error: &io::Error) -> String {
         Some(libc::ENOENT | libc::ENOTDIR) => format!(
             "there is no `{path}`; I²C may be off (on a Raspberry Pi: `dtparam=i2c_arm=on`), or the module `i2c-dev` not loaded"
         ),
-        Some(libc::EACCES | libc::EPERM) => {
+        Some(libc::EACCES) => {
             format!("no permission for `{path}`; the user must be in its group, which is `i2c` on Debian")
         }
+        Some(libc::EPERM) => format!("`{path}`: {NOT_ALLOWED}"),
         Some(libc::ENXIO | libc::ENODEV) => format!("`{path}` has no adapter behind it"),
         _ => format!("`{path}` cannot be opened: {error}"),
     }
@@ -180,6 +182,8 @@ mod tests {
     fn a_file_that_may_not_be_opened_names_the_group() {
         let words = cannot_open(Path::new("/dev/i2c-1"), &io::Error::from_raw_os_error(libc::EACCES));
         assert_eq!(words, "no permission for `/dev/i2c-1`; the user must be in its group, which is `i2c` on Debian");
+        let words = cannot_open(Path::new("/dev/i2c-1"), &io::Error::from_raw_os_error(libc::EPERM));
+        assert!(words.contains("not permitted") && !words.contains("group"), "{words}");
     }
 
     #[test]

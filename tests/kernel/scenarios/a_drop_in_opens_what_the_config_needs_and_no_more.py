@@ -59,8 +59,8 @@ def scenario(bench):
         gateway.start(large)
         heard(gateway, "meter", lambda: machine.uart.send("power=412.5\n"))
         gateway.wait_log("WARN .*bus=usb.*not permitted")
-        gateway.wait_log("WARN .*bus=i2c-1.*no permission for `/dev/i2c-1`")
-        gateway.wait_log("WARN .*sensor=door.*permission denied on /dev/gpiochip")
+        gateway.wait_log("WARN .*bus=i2c-1.*`/dev/i2c-1`: operation not permitted")
+        gateway.wait_log("WARN .*sensor=door.*/dev/gpiochip.*: operation not permitted")
         gateway.stop()
 
         gateway.start(large)
