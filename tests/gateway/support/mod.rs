@@ -48,13 +48,3 @@ macro_rules! need_mosquitto {
         }
     };
 }
-
-/// The same where the program is emulated (`TIDEGATE_RUNNER`), with the reason why the test needs it to be native.
-#[macro_export]
-macro_rules! need_native {
-    ($why:literal) => {
-        if $crate::support::program::is_emulated_and_told($why) {
-            return;
-        }
-    };
-}

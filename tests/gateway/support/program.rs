@@ -8,7 +8,6 @@
 //! | `TIDEGATE_CC` | the C compiler for what is preloaded into it: `aarch64-linux-gnu-gcc` |
 
 use std::ffi::OsString;
-use std::io::Write;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -35,28 +34,12 @@ pub(super) fn always() -> Option<OsString> {
     std::env::var_os("TIDEGATE_PRELOAD")
 }
 
-/// Whether the program runs in an emulator, which has memory, system calls and threads of its own.
-pub(crate) fn is_emulated() -> bool {
-    std::env::var_os("TIDEGATE_RUNNER").is_some()
-}
-
 /// How many times as long something may take: an emulated processor is so much slower, and so are logins, handshakes and starts.
 pub(crate) fn patience() -> u32 {
-    if is_emulated() { 8 } else { 1 }
+    if std::env::var_os("TIDEGATE_RUNNER").is_some() { 8 } else { 1 }
 }
 
 /// The C compiler for what is preloaded into it.
 pub(crate) fn compiler() -> String {
     std::env::var("TIDEGATE_CC").unwrap_or_else(|_| "cc".to_owned())
-}
-
-/// The same, and says by name that the running test is skipped.
-pub(crate) fn is_emulated_and_told(why: &str) -> bool {
-    if is_emulated() {
-        // The harness names a test's thread after the test. Written past its capture: a skip must be seen.
-        let thread = std::thread::current();
-        let test = thread.name().unwrap_or("a test");
-        let _ = writeln!(std::io::stderr(), "SKIPPED {test}: the program is emulated: {why}");
-    }
-    is_emulated()
 }

@@ -47,7 +47,7 @@ def scenario(bench):
         told = gateway.reading("loose", mark=back)
         near = abs(told["temperature"] - temperature) < 0.02 and abs(told["pressure"] - pressure) < 0.02 and abs(told["humidity"] - humidity) < 0.02
         check(near and "q" not in told, f"{told}, not {temperature}, {pressure}, {humidity}")
-        check(any(" W f4" in line or " W f2" in line for line in bench.machine.journal.since(came)), "it was set up anew")
+        check(any(f"0x{loose.address:02x} " in line and " W e0b6" in line for line in bench.machine.journal.since(came)), "it was started anew")
         gateway.wait_log("INFO .*sensor=loose.*outage_ms=", log)
         exactly_one(gateway.log(log), " WARN ", "sensor=loose", r"no answer at 0x76 \(NACK\)")
         check(len(gateway.log(log)) == 2, f"more than two lines: {gateway.log(log)}")
