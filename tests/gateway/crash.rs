@@ -4,6 +4,7 @@
 //! did is asserted. The judge is the strict receiver; Mosquitto, as it comes out of the box, is the second.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::need_mosquitto;
@@ -12,7 +13,7 @@ use crate::support::mosquitto::Setup;
 use crate::support::receiver::ledger::{Ledger, number};
 use crate::support::receiver::wire::Publish;
 use crate::support::receiver::{Deliver, Receiver, Sent, Terms, Verdict};
-use crate::support::{Cut, Gateway, Link, Subscriber, wait_for};
+use crate::support::{Cut, Gateway, Link, Subscriber, wait_for, wait_until};
 
 /// Longest a drain may take without a single record arriving.
 const STUCK: Duration = Duration::from_secs(30);
@@ -224,8 +225,11 @@ fn what_a_local_client_has_an_acknowledgement_for_survives_a_kill() {
             .map(|(topic, qos, n)| (topic.to_owned(), qos, n.to_string()))
             .collect();
         let port = gateway.door().port;
-        let producer = std::thread::spawn(move || Client::connect(port, "producer").unwrap().publish(&numbered, 50));
-        std::thread::sleep(Duration::from_millis(random.u64(100..400)));
+        let mut client = Client::connect(port, "producer").unwrap();
+        let answered = client.answered();
+        let producer = std::thread::spawn(move || client.publish(&numbered, 50));
+        wait_until(STUCK, "the first acknowledgement", || answered.load(Ordering::Relaxed) > 0);
+        std::thread::sleep(Duration::from_millis(random.u64(0..300)));
         gateway.kill();
         let outcome = producer.join().unwrap();
         assert!(outcome.error.is_some(), "round {round}: the kill fell after the last acknowledgement");

@@ -4,6 +4,8 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::receiver::wire::{
@@ -22,6 +24,8 @@ pub(crate) struct Client {
     early: VecDeque<Packet>,
     next_id: u16,
     retain: bool,
+    /// How many of what it published were acknowledged.
+    answered: Arc<AtomicUsize>,
 }
 
 /// What a run of publishing came to.
@@ -49,7 +53,14 @@ impl Client {
         let stream = TcpStream::connect(("127.0.0.1", port))?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(ANSWER))?;
-        let mut client = Self { stream, pending: Vec::new(), early: VecDeque::new(), next_id: 0, retain: false };
+        let mut client = Self {
+            stream,
+            pending: Vec::new(),
+            early: VecDeque::new(),
+            next_id: 0,
+            retain: false,
+            answered: Arc::default(),
+        };
         let mut body = Vec::new();
         put_block(&mut body, b"MQTT");
         // Level 4, keep alive off.
@@ -67,6 +78,11 @@ impl Client {
     /// The same client, whose messages are to be retained.
     pub(crate) fn retaining(self) -> Self {
         Self { retain: true, ..self }
+    }
+
+    /// How many of its messages were acknowledged so far, for who looks on while it publishes.
+    pub(crate) fn answered(&self) -> Arc<AtomicUsize> {
+        Arc::clone(&self.answered)
     }
 
     /// The connection alone, for who speaks for himself from here on.
@@ -175,6 +191,7 @@ impl Client {
                 PUBCOMP => drop(unanswered.remove(&id)),
                 kind => return Err(std::io::Error::other(format!("a packet of type {kind} for a publisher"))),
             }
+            self.answered.store(acknowledged_indices.len(), Ordering::Relaxed);
         }
     }
 }

@@ -9,6 +9,7 @@
  * with the first flush of a log it has begun. What is written through a mapping (the index) is not seen; it is made anew at
  * the next start. */
 
+/* The names with 64 are the system's own on a processor of 64 bits; on one of 32 bits the others cannot tell of an inode or an offset beyond. */
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <dlfcn.h>
@@ -30,7 +31,7 @@ enum { WRITE_ERRNO = 1, SYNC_ERRNO, READ_ERRNO, OPEN_ERRNO, PASS, SYNC_DELAY_MS,
 enum { WRITES = 16, BYTES, SYNCS, FAILED };
 enum { PAGE = 4096, MATCH_AT = 256, MATCH_LEN = 128, FILES = 4096, RANGES = 512 };
 
-struct range { off_t from, to; };
+struct range { off64_t from, to; };
 
 /* What is known of an open file. Files of a store are opened and closed by one thread; the lock is for the table. */
 struct file {
@@ -45,7 +46,7 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static int64_t nothing[PAGE / 8];
 static volatile int64_t *control = nothing;
 static const char *shadow_dir;
-static struct stat home;   /* the directory of the first store that was opened */
+static struct stat64 home;   /* the directory of the first store that was opened */
 
 #define REAL(name) ((__typeof__(&name))real(#name))
 
@@ -56,7 +57,7 @@ static void *real(const char *name) {
 __attribute__((constructor)) static void begin(void) {
     const char *path = getenv("TIDEGATE_DISK_CONTROL");
     shadow_dir = getenv("TIDEGATE_DISK_SHADOW");
-    int fd = path ? REAL(open)(path, O_RDWR | O_CLOEXEC) : -1;
+    int fd = path ? REAL(open64)(path, O_RDWR | O_CLOEXEC) : -1;
     if (fd < 0) {
         return;
     }
@@ -111,7 +112,7 @@ static void remember(int fd, const char *path) {
     if (!home.st_ino) {
         char folder[4096];
         snprintf(folder, sizeof folder, "%.*s.", (int)(last_part(path) - path), path);
-        if (stat(folder, &home)) {
+        if (stat64(folder, &home)) {
             home.st_ino = 0;
         }
     }
@@ -126,7 +127,7 @@ static void remember(int fd, const char *path) {
     pthread_mutex_unlock(&lock);
 }
 
-static void note(struct file *file, off_t from, off_t to) {
+static void note(struct file *file, off64_t from, off64_t to) {
     if (!word(SHADOW) || file->whole) {
         file->whole = 1;
         return;
@@ -141,12 +142,12 @@ static void note(struct file *file, off_t from, off_t to) {
     }
 }
 
-static void copy(int from, int to, off_t at, off_t end) {
+static void copy(int from, int to, off64_t at, off64_t end) {
     char buffer[65536];
     while (at < end) {
         size_t want = (size_t)(end - at) < sizeof buffer ? (size_t)(end - at) : sizeof buffer;
-        ssize_t got = REAL(pread)(from, buffer, want, at);
-        if (got <= 0 || REAL(pwrite)(to, buffer, (size_t)got, at) != got) {
+        ssize_t got = REAL(pread64)(from, buffer, want, at);
+        if (got <= 0 || REAL(pwrite64)(to, buffer, (size_t)got, at) != got) {
             return;
         }
         at += got;
@@ -156,15 +157,15 @@ static void copy(int from, int to, off_t at, off_t end) {
 /* What was just flushed is safe. The file may have been opened to write only: it is read by a handle of its own. */
 static void keep(int fd, struct file *file) {
     char path[4096], self[64];
-    struct stat now;
-    if (!word(SHADOW) || !shadow_dir || fstat(fd, &now)) {
+    struct stat64 now;
+    if (!word(SHADOW) || !shadow_dir || fstat64(fd, &now)) {
         file->whole = 1;
         return;
     }
     snprintf(path, sizeof path, "%s/%s", shadow_dir, file->name);
     snprintf(self, sizeof self, "/proc/self/fd/%d", fd);
-    int from = REAL(open)(self, O_RDONLY | O_CLOEXEC);
-    int to = REAL(open)(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    int from = REAL(open64)(self, O_RDONLY | O_CLOEXEC);
+    int to = REAL(open64)(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
     if (from >= 0 && to >= 0) {
         if (file->whole) {
             copy(from, to, 0, now.st_size);
@@ -172,7 +173,7 @@ static void keep(int fd, struct file *file) {
         for (int i = 0; i < file->count && !file->whole; i++) {
             copy(from, to, file->dirty[i].from, file->dirty[i].to);
         }
-        file->whole = ftruncate(to, now.st_size) != 0;
+        file->whole = REAL(ftruncate64)(to, now.st_size) != 0;
         file->count = 0;
     }
     if (from >= 0) {
@@ -188,7 +189,7 @@ static int opened(int dir, const char *path, int flags, mode_t mode) {
     if (ours(name) && fails(OPEN_ERRNO, name)) {
         return -1;
     }
-    int fd = REAL(openat)(dir, path, flags, mode);
+    int fd = REAL(openat64)(dir, path, flags, mode);
     remember(fd, path);
     return fd;
 }
@@ -228,7 +229,7 @@ ssize_t write(int fd, const void *bytes, size_t length) {
     if (fails(WRITE_ERRNO, file->name)) {
         return -1;
     }
-    off_t at = lseek(fd, 0, SEEK_CUR);
+    off64_t at = lseek64(fd, 0, SEEK_CUR);
     ssize_t done = REAL(write)(fd, bytes, length);
     if (done > 0) {
         note(file, at, at + done);
@@ -238,12 +239,12 @@ ssize_t write(int fd, const void *bytes, size_t length) {
     return done;
 }
 
-ssize_t pwrite(int fd, const void *bytes, size_t length, off_t at) {
+ssize_t pwrite64(int fd, const void *bytes, size_t length, off64_t at) {
     struct file *file = watched(fd);
     if (file && fails(WRITE_ERRNO, file->name)) {
         return -1;
     }
-    ssize_t done = REAL(pwrite)(fd, bytes, length, at);
+    ssize_t done = REAL(pwrite64)(fd, bytes, length, at);
     if (file && done > 0) {
         note(file, at, at + done);
         count(WRITES, 1);
@@ -252,43 +253,43 @@ ssize_t pwrite(int fd, const void *bytes, size_t length, off_t at) {
     return done;
 }
 
-ssize_t pwrite64(int fd, const void *bytes, size_t length, off64_t at) { return pwrite(fd, bytes, length, at); }
+ssize_t pwrite(int fd, const void *bytes, size_t length, off_t at) { return pwrite64(fd, bytes, length, at); }
 
 ssize_t read(int fd, void *bytes, size_t length) {
     struct file *file = watched(fd);
     return file && fails(READ_ERRNO, file->name) ? -1 : REAL(read)(fd, bytes, length);
 }
 
-ssize_t pread(int fd, void *bytes, size_t length, off_t at) {
+ssize_t pread64(int fd, void *bytes, size_t length, off64_t at) {
     struct file *file = watched(fd);
-    return file && fails(READ_ERRNO, file->name) ? -1 : REAL(pread)(fd, bytes, length, at);
+    return file && fails(READ_ERRNO, file->name) ? -1 : REAL(pread64)(fd, bytes, length, at);
 }
 
-ssize_t pread64(int fd, void *bytes, size_t length, off64_t at) { return pread(fd, bytes, length, at); }
+ssize_t pread(int fd, void *bytes, size_t length, off_t at) { return pread64(fd, bytes, length, at); }
 
 /* A file that was cut or stretched is copied whole at its next flush. */
-int ftruncate(int fd, off_t length) {
+int ftruncate64(int fd, off64_t length) {
     struct file *file = watched(fd);
     if (!file) {
-        return REAL(ftruncate)(fd, length);
+        return REAL(ftruncate64)(fd, length);
     }
     if (fails(WRITE_ERRNO, file->name)) {
         return -1;
     }
     file->whole = 1;
-    return REAL(ftruncate)(fd, length);
+    return REAL(ftruncate64)(fd, length);
 }
 
-int ftruncate64(int fd, off64_t length) { return ftruncate(fd, length); }
+int ftruncate(int fd, off_t length) { return ftruncate64(fd, length); }
 
 /* The directory of the stores was flushed: what is not in it any more is gone for good. */
 static void forget_removed(int fd) {
-    struct stat here;
-    if (!word(SHADOW) || !shadow_dir || fstat(fd, &here) || !S_ISDIR(here.st_mode) || here.st_ino != home.st_ino || here.st_dev != home.st_dev) {
+    struct stat64 here;
+    if (!word(SHADOW) || !shadow_dir || fstat64(fd, &here) || !S_ISDIR(here.st_mode) || here.st_ino != home.st_ino || here.st_dev != home.st_dev) {
         return;
     }
     DIR *kept = opendir(shadow_dir);
-    for (struct dirent *entry; kept && (entry = readdir(kept));) {
+    for (struct dirent64 *entry; kept && (entry = readdir64(kept));) {
         if (ours(entry->d_name) && faccessat(fd, entry->d_name, F_OK, 0) && errno == ENOENT) {
             unlinkat(dirfd(kept), entry->d_name, 0);
         }
