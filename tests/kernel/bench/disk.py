@@ -5,7 +5,8 @@ at one instant and decides what of the rest reaches the image. Killing QEMU alon
 disk's cache is not.
 
 A program that flushes after each write leaves the cache empty nearly all the time, so a cut at any moment would lose nothing and show nothing.
-`cut_when_full` has the disk choose the moment: inside a write, once so many sectors wait for a flush.
+`cut_when_full` has the disk choose the moment: inside a write, once so many sectors wait for a flush; or behind a flush of so many that is done and was
+not answered, when all of it is kept and the guest does not know.
 """
 
 import os
@@ -47,15 +48,22 @@ class Disk:
 
     def cut(self, keep="nothing", seed=0, at_once=lambda: None):
         """Stops at this instant, in which `at_once` is called too. `keep`: "nothing" of what was not flushed; "some": each sector by a coin of
-        the seed, so that writes are lost, torn and reordered; "all". Returns how many sectors were not flushed."""
+        the seed, so that writes are lost, torn and reordered; "flushed": all. Returns how many sectors were not flushed."""
         with self._lock:
             self._cut_here(keep, seed, at_once)
         return self.unflushed
 
     def cut_when_full(self, sectors, *how):
-        """The same, but at the first sector from now on that makes so many not flushed; then `gone` is set. The last call counts."""
+        """The same, but at the first sector from now on that makes so many not flushed, for "flushed" at the first flush of so many; then `gone` is set.
+        The last call counts."""
         with self._lock:
             self._trap = (sectors, how)
+
+    def _springs(self, at_a_flush):
+        """Cuts if it was told to, here and with so many sectors not flushed."""
+        if self._trap and (self._trap[1][0] == "flushed") == at_a_flush and len(self._newest) >= self._trap[0]:
+            self._cut_here(*self._trap[1])
+        return self._cut
 
     def _cut_here(self, keep, seed, at_once):
         if self._cut:
@@ -63,7 +71,7 @@ class Disk:
         self._cut = True
         at_once()
         self.unflushed = len(self._newest)
-        if keep == "all":
+        if keep == "flushed":
             self._flush()
         elif keep == "some":
             coin = random.Random(seed)
@@ -128,7 +136,7 @@ class Disk:
                     answer = self._read(offset, size)
                 elif kind in (WRITE, WRITE_ZEROES):
                     self._write(offset, data, flags & COMMAND_FUA)
-                elif kind == FLUSH:
+                elif kind == FLUSH and not self._springs(at_a_flush=True):
                     self._flush()
                 if self._cut:
                     return
@@ -152,8 +160,7 @@ class Disk:
             else:
                 self._newest[sector] = piece
                 self._history.append((sector, piece))
-                if self._trap and len(self._newest) >= self._trap[0]:
-                    self._cut_here(*self._trap[1])
+                if self._springs(at_a_flush=False):
                     return
 
     def _flush(self):

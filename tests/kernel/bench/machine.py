@@ -205,7 +205,7 @@ class Machine:
         return unflushed
 
     def cut_power_in_a_write(self, keep, seed, sectors):
-        """The same inside a write, once so many sectors are not flushed; or fewer, if so many do not come together."""
+        """The same inside a write or behind a flush, once so many sectors are not flushed; or fewer, if so many do not come together."""
         while True:
             self.disk.cut_when_full(sectors, keep, seed, self._process.kill)
             if self.disk.gone.wait(1 if sectors > 1 else PATIENCE):

@@ -1,8 +1,9 @@
-"""Under everything at once the power is cut, again and again, inside a write. Of what the gateway acknowledged or had committed nothing is lost,
+"""Under everything at once the power is cut, again and again, inside a write or behind a flush. Of what the gateway acknowledged or had committed nothing is lost,
 here and at the cloud; nothing of QoS 2 comes twice; the stores are sound; what is retained is the last acknowledged or a later one; a counter is
 behind by no more than a minute's pulses.
 
-By turns the cloud is a black hole, so that all of it waits, and there, so that it goes. Of the disk's cache all is lost, or each sector by a coin.
+By turns the cloud is a black hole, so that all of it waits, and there, so that it goes. Of the disk's cache all is lost, or each
+sector by a coin; or nothing, and the gateway never heard that its commit was flushed: what it has then, its publishers say again.
 The controls are the same gateway with the flushes of SQLite's weaker settings: they have to lose, or a cut would show nothing.
 """
 
@@ -40,7 +41,7 @@ def as_it_is(bench):
     gateway, machine, link = bench.gateway, bench.machine, bench.cloud.link
     load, counter = Load(bench), pulses.Pulses(bench)
     config = load.config + pulses.CONFIG
-    sectors, stores = [], 0
+    sectors, flushed, stores = [], 0, 0
     gateway.start(config)
     load.subscribe()
     # A total is written at the end, too.
@@ -57,7 +58,9 @@ def as_it_is(bench):
         counter.begin()
         if number % MINUTE_EVERY == MINUTE_EVERY - 1:
             counter.run_for(66)
-        sectors.append(cut(load, machine, chance))
+        keep, unflushed = cut(load, machine, chance)
+        sectors.append(unflushed)
+        flushed += keep == "flushed"
         counter.at_the_cut()
         gateway.forget()
 
@@ -74,7 +77,7 @@ def as_it_is(bench):
     acknowledged, due = load.finish()
     full = [count for count in sectors if count]
     check(2 * len(full) > CUTS, f"only {len(full)} of {CUTS} cuts took anything that was not flushed")
-    bench.note(f"seed {SEED}: {CUTS} cuts, {len(full)} with sectors not flushed, {sum(sectors)} in all, {max(sectors)} at most")
+    bench.note(f"seed {SEED}: {CUTS} cuts, {len(full)} with sectors not flushed, {sum(sectors)} in all, {max(sectors)} at most; {flushed} behind a flush that was not answered")
     bench.note(f"{acknowledged} acknowledged and {due} deliveries of them due here: lost 0, QoS 2 doubled 0, here and at the cloud")
     readings = sum(topic.endswith(("/meter", "/flow")) for topic, _ in load.committed)
     bench.note(f"{len(load.committed)} records found waiting after the cuts, {readings} of them readings: all at the cloud")
@@ -83,8 +86,8 @@ def as_it_is(bench):
 
 
 def cut(load, machine, chance):
-    """Under load, at a moment and in a way that chance decides; how many sectors were not flushed."""
-    pause, keep, seed, sectors = chance.uniform(0.2, 3), chance.choice(("nothing", "some")), chance.random(), chance.randint(1, SECTORS_MAX)
+    """Under load, at a moment and in a way that chance decides: in which, and how many sectors were not flushed."""
+    pause, keep, seed, sectors = chance.uniform(0.2, 3), chance.choice(("nothing", "some", "flushed")), chance.random(), chance.randint(1, SECTORS_MAX)
     unflushed = []
 
     def power():
@@ -92,7 +95,7 @@ def cut(load, machine, chance):
         unflushed.append(machine.cut_power_in_a_write(keep, seed, sectors))
 
     load.until(power, chance.randrange(1 << 30))
-    return unflushed[0]
+    return keep, unflushed[0]
 
 
 def control(bench, setting):
