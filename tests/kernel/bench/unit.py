@@ -4,8 +4,9 @@ from bench.waiting import PATIENCE
 
 CONFIG = "/etc/tidegate/tidegate.toml"
 DROP_INS = "/run/systemd/system/tidegate.service.d"
-# What the bench needs and the unit has otherwise: the log where the host reads it, and one that is killed stays so until it is started.
-BENCH = "[Service]\nStandardOutput=file:/run/bench.log\nStandardError=inherit\nRestart=no\n"
+# What the bench needs and the unit has otherwise: the log where the host reads it; one that is killed stays so until it is started; and a port of a kind
+# that no board has, allowed as the page about operating says.
+BENCH = "[Service]\nStandardOutput=file:/run/bench.log\nStandardError=inherit\nRestart=no\nDeviceAllow=char-ttyBench rw\n"
 KILLED = "2"
 
 
