@@ -13,14 +13,16 @@ class Kind(NamedTuple):
 
     # ---- what it is made of: read by `prepare` ----
 
-    # Debian's name of the architecture, and what its C library and its compilers have in their names.
+    # The kernel's: Debian's name of the architecture, and what the name of its compiler begins with.
     arch: str
-    triple: str
-    # Rust's name of it, for the folder a build leaves its program in.
-    rust: str
-    # What its compiler's name begins with, and the dynamic linker that its programs ask for.
     prefix: str
+    # The programs': the same, which may be another one; what their C library has in its name, and the dynamic linker that they ask for.
+    program_arch: str
+    program_prefix: str
+    triple: str
     loader: str
+    # Rust's name of theirs, for the folder a build leaves its program in.
+    rust: str
     # Packages beside those that every kind needs: what runs on this machine, and what goes with the kernel.
     tools: tuple
     beside_kernel: tuple
@@ -57,10 +59,12 @@ class Kind(NamedTuple):
 AMD64 = Kind(
     name="amd64",
     arch="amd64",
-    triple="x86_64-linux-gnu",
-    rust="x86_64-unknown-linux-gnu",
     prefix="",
+    program_arch="amd64",
+    program_prefix="",
+    triple="x86_64-linux-gnu",
     loader="/lib64/ld-linux-x86-64.so.2",
+    rust="x86_64-unknown-linux-gnu",
     tools=("qemu-system-x86", "gcc-12", "libc6-dev", "libelf1"),
     beside_kernel=("busybox-static",),
     suites=(),
@@ -86,10 +90,12 @@ AMD64 = Kind(
 ARM64 = AMD64._replace(
     name="arm64",
     arch="arm64",
-    triple="aarch64-linux-gnu",
-    rust="aarch64-unknown-linux-gnu",
     prefix="aarch64-linux-gnu-",
+    program_arch="arm64",
+    program_prefix="aarch64-linux-gnu-",
+    triple="aarch64-linux-gnu",
     loader="/lib/ld-linux-aarch64.so.1",
+    rust="aarch64-unknown-linux-gnu",
     tools=("qemu-system-arm", "gcc-12-aarch64-linux-gnu", "libc6-dev-arm64-cross"),
     beside_kernel=("busybox-static:arm64", "libc6:arm64", "libgcc-s1:arm64"),
     suites=("bookworm", "bookworm-security"),
@@ -107,6 +113,26 @@ ARM64 = AMD64._replace(
         "bme280_and_sht3x_values_changed_at_the_chip_arrive_at_the_cloud",
         "lines_from_a_uart_and_a_usb_adapter_are_readings",
         "our_debounce_and_the_kernels_see_the_same_contact",
+    ),
+)
+
+# Programs of 32 bits above the same kernel, as on a Raspberry Pi OS of 32 bits, whose kernel has 64 on each board that can: what a program says to a
+# device is then put into other words by the kernel, or by the driver.
+ARMHF = ARM64._replace(
+    name="armhf",
+    program_arch="armhf",
+    program_prefix="arm-linux-gnueabihf-",
+    triple="arm-linux-gnueabihf",
+    loader="/lib/ld-linux-armhf.so.3",
+    rust="armv7-unknown-linux-gnueabihf",
+    tools=(*ARM64.tools, "gcc-12-arm-linux-gnueabihf", "libc6-dev-armhf-cross"),
+    beside_kernel=("busybox-static:arm64", "libc6:armhf", "libgcc-s1:armhf"),
+    # The index of the security suite has been out of step for armhf.
+    suites=("bookworm",),
+    quick=(
+        "a_relay_follows_the_cloud_and_never_clicks",
+        "bme280_and_sht3x_values_changed_at_the_chip_arrive_at_the_cloud",
+        "lines_from_a_uart_and_a_usb_adapter_are_readings",
     ),
 )
 
@@ -146,7 +172,7 @@ AMD64_SYSTEMD = AMD64._replace(
     ),
 )
 
-KINDS = {kind.name: kind for kind in (AMD64, ARM64, AMD64_7, AMD64_SYSTEMD)}
+KINDS = {kind.name: kind for kind in (AMD64, ARM64, ARMHF, AMD64_7, AMD64_SYSTEMD)}
 
 
 def assignments(kind):

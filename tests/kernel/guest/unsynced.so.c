@@ -28,7 +28,7 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
 static int (*real_fdatasync)(int);
 static int (*real_fsync)(int);
-static ssize_t (*real_pwrite)(int, const void *, size_t, off_t);
+static ssize_t (*real_pwrite)(int, const void *, size_t, off64_t);
 static int off;
 
 __attribute__((constructor)) static void begin(void)
@@ -37,7 +37,7 @@ __attribute__((constructor)) static void begin(void)
 
 	real_fdatasync = (int (*)(int))dlsym(RTLD_NEXT, "fdatasync");
 	real_fsync = (int (*)(int))dlsym(RTLD_NEXT, "fsync");
-	real_pwrite = (ssize_t (*)(int, const void *, size_t, off_t))dlsym(RTLD_NEXT, "pwrite64");
+	real_pwrite = (ssize_t (*)(int, const void *, size_t, off64_t))dlsym(RTLD_NEXT, "pwrite64");
 	off = how && !strcmp(how, "OFF");
 }
 
@@ -86,7 +86,7 @@ static int flush(int fd, int (*really)(int))
 int fdatasync(int fd) { return flush(fd, real_fdatasync); }
 int fsync(int fd) { return flush(fd, real_fsync); }
 
-ssize_t pwrite64(int fd, const void *bytes, size_t length, off_t at)
+ssize_t pwrite64(int fd, const void *bytes, size_t length, off64_t at)
 {
 	if (!off && (at == 0 || any_owed)) {
 		enum kind kind = kind_of(fd);
