@@ -51,6 +51,8 @@ fn bench(template: &str, more: &str) -> Bench {
 fn started(more: &str) -> Bench {
     let mut bench = bench(CONFIG, more);
     bench.gateway.start();
+    // It answers at the first of its listeners before it has the others.
+    bench.gateway.wait_for_log(LIMIT, 0, &["gateway is up"]);
     bench
 }
 
