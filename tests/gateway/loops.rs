@@ -133,7 +133,8 @@ impl Peer {
             gateway.start();
         }
         gateways.map(|gateway| {
-            gateway.wait_for_log(LIMIT, 0, &["connected to the cloud"]);
+            // It subscribes in the same breath. What is said before that comes by one of the two ways alone, and later than what is said after.
+            gateway.wait_for_log(LIMIT, 0, &["the cloud is a gateway"]);
             let mut ears = Client::connect(gateway.door().port, "ears").unwrap();
             ears.subscribe("#", 1).unwrap();
             Self { gateway, ears, heard: Vec::new() }
