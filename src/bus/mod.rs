@@ -25,7 +25,7 @@ pub use self::simulated::SimulatedPort;
 use crate::clock::Clock;
 
 /// What EPERM means where a device is opened, in words: the modes of files and their groups make it EACCES.
-const NOT_ALLOWED: &str = "operation not permitted; the list of devices that the service may open leaves this one out (`DeviceAllow=`): \
+const NOT_ALLOWED: &str = "operation not permitted; under systemd the service's list of devices leaves it out (`DeviceAllow=`), and \
                            `tidegate config systemd` prints the drop-in for the config as it is now";
 
 /// What a port has to tell.

@@ -97,8 +97,7 @@ fn explain(error: &tokio_serial::Error) -> OpenError {
     use tokio_serial::ErrorKind;
     match error.kind {
         ErrorKind::Io(io::ErrorKind::NotFound) => OpenError::NotThere,
-        // Of EPERM and EACCES, which are one kind, it keeps the words.
-        _ if error.description == "Operation not permitted" => OpenError::NotAllowed,
+        // EACCES; EPERM is of no kind.
         ErrorKind::Io(io::ErrorKind::PermissionDenied) => OpenError::Denied,
         // serialport says NoDevice for EBUSY and for a lock that another process holds, and for nothing else.
         ErrorKind::NoDevice => OpenError::InUse,
@@ -106,6 +105,22 @@ fn explain(error: &tokio_serial::Error) -> OpenError {
         _ if error.description == "Inappropriate ioctl for device" || error.description == "Not a typewriter" => {
             OpenError::NoPort
         }
+        _ if error.description == "Operation not permitted" => OpenError::NotAllowed,
         _ => OpenError::Refused(error.description.to_lowercase()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio_serial::{Error, ErrorKind};
+
+    use super::*;
+
+    #[test]
+    fn the_group_and_the_list_of_devices_are_told_apart() {
+        let of = |kind, words: &str| explain(&Error::new(kind, words));
+        assert_eq!(of(ErrorKind::Io(io::ErrorKind::PermissionDenied), "Permission denied"), OpenError::Denied);
+        assert_eq!(of(ErrorKind::Unknown, "Operation not permitted"), OpenError::NotAllowed);
+        assert_eq!(of(ErrorKind::Unknown, "Input/output error"), OpenError::Refused("input/output error".to_owned()));
     }
 }

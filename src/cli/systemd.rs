@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::process::ExitCode;
 
 use super::{ConfigFile, DEFAULT_CONFIG};
@@ -21,6 +21,9 @@ const SECRETS: &str = "/etc/tidegate/secrets";
 
 /// What the unit may write to without being told (`StateDirectory=`).
 const STATE: &str = "/var/lib/tidegate";
+
+/// What the unit hides from it (`ProtectHome=`, `PrivateTmp=`).
+const CLOSED: [&str; 5] = ["/home", "/root", "/run/user", "/tmp", "/var/tmp"];
 
 /// The first port that any user may listen at, as the kernel comes (ip(7), `ip_unprivileged_port_start`).
 const FREE_PORT: u16 = 1024;
@@ -52,7 +55,7 @@ pub fn drop_in(plan: &Plan, config: &Path) -> String {
     let other =
         if config == Path::new(DEFAULT_CONFIG) { String::new() } else { format!(" --config {}", config.display()) };
     let mut text = format!(
-        "# What this config needs of the machine, and nothing more. Another bus, line or secret in it: make this anew. As root:\n\
+        "# What this config needs of the machine, and nothing more. Another bus, line, secret, low port or state_dir in it: make this anew. As root:\n\
          #   mkdir -p /etc/systemd/system/tidegate.service.d\n\
          #   tidegate config systemd{other} >/etc/systemd/system/tidegate.service.d/50-config.conf\n\
          #   systemctl daemon-reload && systemctl restart tidegate\n\
@@ -69,7 +72,8 @@ pub fn drop_in(plan: &Plan, config: &Path) -> String {
         let groups: Vec<_> = needs.groups.iter().copied().collect();
         let _ = writeln!(text, "SupplementaryGroups={}", groups.join(" "));
     }
-    let low: Vec<_> = listeners(plan).filter(|address| address.port() < FREE_PORT).map(|low| low.to_string()).collect();
+    let low: Vec<_> =
+        listeners(plan).filter(|address| (1..FREE_PORT).contains(&address.port())).map(|low| low.to_string()).collect();
     if !low.is_empty() {
         let _ = writeln!(
             text,
@@ -79,17 +83,34 @@ pub fn drop_in(plan: &Plan, config: &Path) -> String {
             low.join(", ")
         );
     }
-    if !plan.state_dir.starts_with(STATE) {
-        let state = in_unit(&plan.state_dir.display().to_string());
-        let _ = writeln!(
-            text,
-            "# [gateway] state_dir, which has to be there and belong to the user tidegate.\nReadWritePaths=\"-{state}\""
-        );
-    }
+    text.push_str(&state_elsewhere(&plan.state_dir));
     for name in plan.credentials.iter().map(|name| in_unit(name)) {
         let _ = writeln!(text, "LoadCredential={name}:{SECRETS}/{name}");
     }
     text
+}
+
+/// The right to write to the state directory, where that is not the unit's own.
+fn state_elsewhere(state: &Path) -> String {
+    let state = std::path::absolute(state).unwrap_or_else(|_| state.to_owned());
+    if state.starts_with(STATE) && !state.components().any(|part| part == Component::ParentDir) {
+        return String::new();
+    }
+    let path = state.display().to_string();
+    let told = path.escape_debug();
+    if CLOSED.iter().any(|closed| state.starts_with(closed)) {
+        return format!(
+            "# [gateway] state_dir, {told}, is where the unit lets the service see nothing: choose another place.\n"
+        );
+    }
+    // systemd takes quotes and backslashes of a path otherwise than it takes those of a device.
+    if path.contains(['"', '\'', '\\']) || path.contains(char::is_control) {
+        return format!("# [gateway] state_dir, {told}, has characters that a unit cannot name: choose another one.\n");
+    }
+    format!(
+        "# [gateway] state_dir, which has to be there and belong to the user tidegate.\nReadWritePaths=\"-{}\"\n",
+        path.replace('%', "%%")
+    )
 }
 
 /// Where the gateway listens.

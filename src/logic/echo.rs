@@ -21,7 +21,7 @@ impl Echoes {
     /// What a message is known by: SipHash-1-3 of topic, 0xff (which no UTF-8 has), the payload's length (64 bits, little endian) and payload.
     ///
     /// Bridges keep it on disk for handshakes that are half done (docs/decisions/0023). So it is the same on each processor and in each
-    /// release of Rust, which the standard library's hasher does not promise.
+    /// release of Rust, which the standard library's hasher does not promise; on 64 bits little endian it is what that made until now.
     pub fn mark(topic: &str, payload: &[u8]) -> u64 {
         let mut hasher = SipHasher13::new();
         hasher.write(topic.as_bytes());

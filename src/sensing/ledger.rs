@@ -62,7 +62,11 @@ impl Ledger {
                 }
                 State::Writing(before, after, remembered) => {
                     // That the disk is full is told by whoever owns the file.
-                    let in_file = if remembered.await { *after } else { *before };
+                    let is_written = remembered.await;
+                    let in_file = if is_written { *after } else { *before };
+                    if is_written {
+                        self.patience = TOTALS_WRITE;
+                    }
                     self.state = State::Written(in_file);
                 }
                 State::Idle | State::Written(_) => std::future::pending().await,
@@ -80,7 +84,6 @@ impl Ledger {
             return;
         }
         self.write_at = None;
-        self.patience = TOTALS_WRITE;
         self.state = State::Writing(*in_file, totals, self.totals.remember(&self.sensor, totals));
     }
 
@@ -119,7 +122,7 @@ mod tests {
     use super::*;
     use crate::clock::SystemClock;
 
-    /// A file of one counter, and every total that was written to it.
+    /// A file of one counter, and every total that was to be written to it; the first one failed.
     #[derive(Default)]
     struct File(Mutex<Vec<u64>>);
 
@@ -129,8 +132,9 @@ mod tests {
         }
 
         fn remember(&self, _: &SensorId, totals: LineTotals) -> Remembered {
-            self.0.lock().unwrap().push(totals.count);
-            Box::pin(std::future::ready(true))
+            let mut told = self.0.lock().unwrap();
+            told.push(totals.count);
+            Box::pin(std::future::ready(told.len() > 1))
         }
     }
 
@@ -146,6 +150,6 @@ mod tests {
             let nothing = tokio::time::timeout(Duration::ZERO, ledger.recalled()).await;
             assert!(nothing.is_err());
         }
-        assert_eq!(*file.0.lock().unwrap(), [6, 67, 128]);
+        assert_eq!(*file.0.lock().unwrap(), [6, 12, 73]);
     }
 }

@@ -71,4 +71,16 @@ fn a_low_port_and_a_state_elsewhere_are_allowed_where_the_config_has_them() {
     assert_eq!(rest(&format!("{gateway}[http]\nlisten = \"127.0.0.1:80\"\n")), low);
     let elsewhere = format!("{gateway}state_dir = \"/data/of %1\"\n");
     assert_eq!(rest(&elsewhere), ["ReadWritePaths=\"-/data/of %%1\""]);
+    let above = format!("{gateway}state_dir = \"/var/lib/tidegate/../other\"\n");
+    assert_eq!(rest(&above), ["ReadWritePaths=\"-/var/lib/tidegate/../other\""]);
+    // What a line would not allow, or would allow elsewhere, is not one.
+    for state in ["/var/tmp/state", "/data/it's"] {
+        let text = format!("{gateway}state_dir = \"{state}\"\n");
+        assert_eq!(rest(&text), [""; 0]);
+    }
+    assert_eq!(
+        rest(&format!("{gateway}[broker]\nlisten = \"127.0.0.1:0\"\n")),
+        [""; 0],
+        "a port of the kernel's choice"
+    );
 }

@@ -47,7 +47,8 @@ impl Conversation {
             return Ok(());
         }
         if !self.access.may_publish(&topic) {
-            return self.deny_publish(&topic, publish.qos, packet_id);
+            let is_again = publish.dup || held.is_some();
+            return self.deny_publish(&topic, publish.qos, packet_id, is_again);
         }
         let mut message = Message {
             topic,
@@ -203,8 +204,8 @@ impl Conversation {
         Ok(())
     }
 
-    /// 3.1.1 has no word for it: the message is acknowledged and dropped.
-    fn deny_publish(&mut self, topic: &TopicName, qos: Qos, packet_id: u16) -> Result<(), Ending> {
+    /// 3.1.1 has no word for it: the message is acknowledged and dropped. `is_again`: it may have come before.
+    fn deny_publish(&mut self, topic: &TopicName, qos: Qos, packet_id: u16, is_again: bool) -> Result<(), Ending> {
         let client = &self.attached.slot.client;
         if self.shared.is_first(client, "publish") {
             tracing::warn!(%client, %topic, "client may not publish to this topic, its message is dropped");
@@ -218,7 +219,7 @@ impl Conversation {
             Qos::ExactlyOnce => {
                 // Behind this answer the id stands for another message [MQTT-4.3.3-9], also where this one came before and was half promised
                 // while it was allowed.
-                let (_, freed) = self.free(packet_id)?;
+                let freed = if is_again { self.free(packet_id)?.1 } else { None };
                 self.owe(Answer::Acknowledgement(PUBREC, packet_id, Reason::NotAuthorized), freed);
             }
         }

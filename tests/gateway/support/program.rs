@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `TIDEGATE_BINARY` | the program, instead of the one that cargo built with the tests |
 //! | `TIDEGATE_RUNNER` | what runs it, and its options: `qemu-aarch64-static -L /usr/aarch64-linux-gnu` |
-//! | `TIDEGATE_PRELOAD` | a library that it always has: what its emulator lacks |
+//! | `TIDEGATE_PRELOAD` | a library that it always has under a runner: what that lacks |
 //! | `TIDEGATE_CC` | the C compiler for what is preloaded into it: `aarch64-linux-gnu-gcc` |
 
 use std::ffi::OsString;

@@ -5,8 +5,9 @@ at one instant and decides what of the rest reaches the image. Killing QEMU alon
 disk's cache is not.
 
 A program that flushes after each write leaves the cache empty nearly all the time, so a cut at any moment would lose nothing and show nothing.
-`cut_when_full` has the disk choose the moment: inside a write, once so many sectors wait for a flush; or behind a flush of so many that is done and was
-not answered, when all of it is kept and the guest does not know.
+`cut_when_full` has the disk choose the moment: inside a write, once so many sectors wait for a flush; or behind a flush that is done and was not
+answered, when all of it is kept and the guest does not know: the second one from a flush of so many on, since a file system flushes what a file grew by
+before it writes down that it grew.
 """
 
 import os
@@ -54,7 +55,7 @@ class Disk:
         return self.unflushed
 
     def cut_when_full(self, sectors, *how):
-        """The same, but at the first sector from now on that makes so many not flushed, for "flushed" at the first flush of so many; then `gone` is set.
+        """The same, but at the first sector from now on that makes so many not flushed, for "flushed" at the flush behind the first of so many; then `gone` is set.
         The last call counts."""
         with self._lock:
             self._trap = (sectors, how)
@@ -62,7 +63,10 @@ class Disk:
     def _springs(self, at_a_flush):
         """Cuts if it was told to, here and with so many sectors not flushed."""
         if self._trap and (self._trap[1][0] == "flushed") == at_a_flush and len(self._newest) >= self._trap[0]:
-            self._cut_here(*self._trap[1])
+            if at_a_flush and self._trap[0]:
+                self._trap = (0, self._trap[1])
+            else:
+                self._cut_here(*self._trap[1])
         return self._cut
 
     def _cut_here(self, keep, seed, at_once):

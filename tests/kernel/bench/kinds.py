@@ -116,7 +116,7 @@ ARM64 = AMD64._replace(
     ),
 )
 
-# Programs of 32 bits above the same kernel, as on a Raspberry Pi OS of 32 bits, whose kernel has 64 on each board that can: what a program says to a
+# Programs of 32 bits above a kernel of the same series, as on a Raspberry Pi OS of 32 bits, whose kernel has 64 on each board that can: what a program says to a
 # device is then put into other words by the kernel, or by the driver.
 ARMHF = ARM64._replace(
     name="armhf",

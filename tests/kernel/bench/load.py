@@ -121,6 +121,10 @@ class Load:
         check(gone == 0, f"{gone} sessions were not there any more")
         return len(acknowledged), due
 
+    def unheard(self, committed):
+        """Of what was found committed, what publishers said and have no acknowledgement for."""
+        return {said for said in committed if said[0] in TOPICS + LARGE + RETAINED} - set(self.acknowledged())
+
     def lost_above(self):
         return set(self.acknowledged()) - set(self._above())
 

@@ -210,7 +210,7 @@ class Machine:
             self.disk.cut_when_full(sectors, keep, seed, self._process.kill)
             if self.disk.gone.wait(1 if sectors > 1 else PATIENCE):
                 break
-            check(sectors > 1, "nothing is written any more: the power cannot be cut in a write")
+            check(sectors > 1, "nothing is written or flushed any more: the power cannot be cut in it")
             sectors //= 2
         self.end()
         return self.disk.unflushed

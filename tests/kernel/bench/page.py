@@ -27,10 +27,12 @@ class Seen(NamedTuple):
     release: str
     boot_s: float
     program_bytes: int
+    # "program" or "package".
+    kind_of_program: str
 
     @classmethod
     def of(cls, machine, program):
-        return cls(machine.shell("uname -r").strip(), machine.boot_s, os.path.getsize(program))
+        return cls(machine.shell("uname -r").strip(), machine.boot_s, os.path.getsize(program), "package" if program.endswith(".deb") else "program")
 
 
 def write(path, kind, seen, rows):
@@ -52,7 +54,7 @@ def _section(kind, seen, rows):
     lines = [
         f"## {kind}",
         "",
-        f"{counts}. Linux {seen.release}, up after {seen.boot_s:.1f} s; a program of {seen.program_bytes:,} bytes. "
+        f"{counts}. Linux {seen.release}, up after {seen.boot_s:.1f} s; a {seen.kind_of_program} of {seen.program_bytes:,} bytes. "
         f"{time.strftime('%Y-%m-%d')}, commit {commit}.",
         "",
         "| scenario | | s | seen |",

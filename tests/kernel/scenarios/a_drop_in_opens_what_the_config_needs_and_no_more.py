@@ -58,9 +58,9 @@ def scenario(bench):
         gateway.stop()
         gateway.start(large)
         heard(gateway, "meter", lambda: machine.uart.send("power=412.5\n"))
-        gateway.wait_log("WARN .*bus=usb.*not permitted")
-        gateway.wait_log("WARN .*bus=i2c-1.*`/dev/i2c-1`: operation not permitted")
-        gateway.wait_log("WARN .*sensor=door.*/dev/gpiochip.*: operation not permitted")
+        gateway.wait_log("WARN .*bus=usb.*operation not permitted.*DeviceAllow")
+        gateway.wait_log("WARN .*bus=i2c-1.*`/dev/i2c-1`: operation not permitted.*DeviceAllow")
+        gateway.wait_log("WARN .*sensor=door.*/dev/gpiochip.*: operation not permitted.*DeviceAllow")
         gateway.stop()
 
         gateway.start(large)
