@@ -46,6 +46,11 @@ fn read(clock: libc::clockid_t) -> Duration {
     Duration::new(seconds, nanos)
 }
 
+/// The monotonic time that stands still while the machine sleeps (CLOCK_MONOTONIC), which is what others are told in its terms: systemd, at a reload.
+pub fn monotonic() -> Duration {
+    read(libc::CLOCK_MONOTONIC)
+}
+
 impl Clock for SystemClock {
     fn now(&self) -> Moment {
         Moment::at(read(libc::CLOCK_BOOTTIME))
@@ -75,7 +80,7 @@ impl Clock for SystemClock {
     }
 
     fn moment_of_stamp(&self, monotonic_ns: u64) -> Moment {
-        placed(monotonic_ns, read(libc::CLOCK_MONOTONIC), self.now())
+        placed(monotonic_ns, monotonic(), self.now())
     }
 }
 

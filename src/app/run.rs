@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 use tracing::{error, info, warn};
 
-use crate::clock::{Clock, SystemClock};
+use crate::clock::{self, Clock, SystemClock};
 use crate::config::Report;
 use crate::exit;
 use crate::limits::{PULSE_EVERY, PULSE_LIMIT_DISK, RUNTIME_THREADS};
@@ -138,7 +138,7 @@ async fn live(options: &Options, plan: Plan) -> ExitCode {
 
 /// Reads and checks the whole config before anything is touched; a mistake changes nothing (README.md, P10). Returns what was told of it.
 async fn reload(gateway: &mut Gateway, options: &Options, clock: &dyn Clock) -> Standing {
-    notify::reloading();
+    notify::reloading(clock::monotonic());
     let path = options.config.clone();
     // Reading files may block on a slow card.
     let read = tokio::task::spawn_blocking(move || plan::read(&path, &Environment::of_process())).await;

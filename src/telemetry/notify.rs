@@ -11,12 +11,14 @@ pub fn ready(status: &str) {
     send(&[NotifyState::Ready, NotifyState::Status(status)]);
 }
 
-/// A reload begins; [`ready`] ends it.
-pub fn reloading() {
-    match NotifyState::monotonic_usec_now() {
-        Ok(now) => send(&[NotifyState::Reloading, now]),
-        Err(error) => debug!(%error, "no monotonic time for the service manager"),
-    }
+/// A reload begins, at this time of CLOCK_MONOTONIC; [`ready`] ends it.
+pub fn reloading(monotonic: Duration) {
+    send(&[NotifyState::Reloading, began(monotonic)]);
+}
+
+/// The crate's own reading of the clock overflows on 32 bits, 36 minutes after the board was started.
+fn began(monotonic: Duration) -> NotifyState<'static> {
+    NotifyState::MonotonicUsec(i128::try_from(monotonic.as_micros()).unwrap_or(i128::MAX))
 }
 
 /// A stop begins.
@@ -84,6 +86,11 @@ impl fmt::Display for Standing {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_reload_on_a_board_that_has_run_for_years_says_when_it_began() {
+        assert_eq!(began(Duration::from_secs(100_000_000)).to_string(), "MONOTONIC_USEC=100000000000000");
+    }
 
     #[test]
     fn how_things_stand_is_one_line_whatever_a_cloud_says() {
