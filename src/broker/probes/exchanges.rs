@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::oneshot;
 
-use super::harness::{PATIENCE, Raw, eventually, routings, settings, start_with};
+use super::harness::{PATIENCE, Raw, eventually, publish, routings, settings, start_with};
 use crate::broker::{Broker, FilterTemplate, Rights, Settings};
 use crate::model::Qos::{AtLeastOnce, ExactlyOnce};
 use crate::model::{ExchangeId, Message, TopicFilter};
@@ -57,6 +57,18 @@ impl Uplink for Bridge {
 
 fn kept(directory: &Path) -> Settings {
     Settings { store: Some(directory.to_path_buf()), ..settings(routings()[0]) }
+}
+
+/// The same, and nobody may publish to `t`.
+fn denying(directory: &Path) -> Settings {
+    let filters = |text| vec![FilterTemplate(TopicFilter::parse(text).unwrap())];
+    let denied = Rights {
+        publish: filters("#"),
+        subscribe: filters("#"),
+        deny_publish: filters("t"),
+        deny_subscribe: Vec::new(),
+    };
+    Settings { anyone: Some(denied), ..kept(directory) }
 }
 
 async fn begin(directory: &Path, bridge: &Arc<Bridge>) -> Broker {
@@ -164,14 +176,7 @@ async fn behind_a_denial_a_packet_id_that_was_half_promised_stands_for_another_m
     let exchange = bridge.last();
     bridge.is_full.store(false, Ordering::Relaxed);
 
-    let filters = |text| vec![FilterTemplate(TopicFilter::parse(text).unwrap())];
-    let denied = Rights {
-        publish: filters("#"),
-        subscribe: filters("#"),
-        deny_publish: filters("t"),
-        deny_subscribe: Vec::new(),
-    };
-    broker.apply(Settings { anyone: Some(denied), ..kept(directory.path()) }).await.unwrap();
+    broker.apply(denying(directory.path())).await.unwrap();
     let mut publisher = resume(&broker).await;
     publisher.publish("t", b"x", ExactlyOnce, false, 7).await;
     publisher.expect_silence().await;
@@ -180,5 +185,24 @@ async fn behind_a_denial_a_packet_id_that_was_half_promised_stands_for_another_m
     publisher.publish("open", b"y", ExactlyOnce, false, 7).await;
     publisher.expect(&[0x50, 2, 0, 7]).await;
     assert_eq!(bridge.last(), exchange, "it is a message of its own");
+    broker.kill().await;
+}
+
+#[tokio::test]
+async fn a_denied_message_that_may_have_come_before_is_asked_for_at_the_bridges_and_a_new_one_is_not() {
+    let (directory, bridge) = (tempfile::tempdir().unwrap(), Arc::<Bridge>::default());
+    let broker = start_with(denying(directory.path()), bridge.clone()).await;
+    let mut publisher = Raw::connect_with(&broker, V5, "pub", 0, &[0x11, 0, 0, 0, 100]).await.0;
+    publisher.publish("t", b"x", ExactlyOnce, false, 7).await;
+    publisher.expect(&[0x50, 3, 0, 7, 0x87]).await;
+    assert!(bridge.released.lock().unwrap().is_empty());
+    // Said again to a broker that knows nothing of it: a crash may have left it in an outbox alone.
+    let mut again = publish(V5, "t", b"x", ExactlyOnce, false, 7);
+    again[0] |= 0x08;
+    publisher.send(&again).await;
+    publisher.expect_silence().await;
+    let exchange = bridge.released.lock().unwrap()[0].0;
+    bridge.forget(exchange, Ok(())).await;
+    publisher.expect(&[0x50, 3, 0, 7, 0x87]).await;
     broker.kill().await;
 }
