@@ -19,9 +19,6 @@ use crate::plan::{self, Environment, Plan, Secrets};
 /// Where `LoadCredential=` finds a secret, as the page about operating has it.
 const SECRETS: &str = "/etc/tidegate/secrets";
 
-/// What the unit may write to without being told (`StateDirectory=`).
-const STATE: &str = "/var/lib/tidegate";
-
 /// What the unit hides from it (`ProtectHome=`, `PrivateTmp=`).
 const CLOSED: [&str; 5] = ["/home", "/root", "/run/user", "/tmp", "/var/tmp"];
 
@@ -93,7 +90,7 @@ pub fn drop_in(plan: &Plan, config: &Path) -> String {
 /// The right to write to the state directory, where that is not the unit's own.
 fn state_elsewhere(state: &Path) -> String {
     let state = std::path::absolute(state).unwrap_or_else(|_| state.to_owned());
-    if state.starts_with(STATE) && !state.components().any(|part| part == Component::ParentDir) {
+    if state.starts_with(plan::STATE_DIR) && !state.components().any(|part| part == Component::ParentDir) {
         return String::new();
     }
     let path = state.display().to_string();

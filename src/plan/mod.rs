@@ -45,6 +45,9 @@ use crate::model::{ActuatorId, BusId, GatewayId, SensorId, TopicName};
 use crate::telemetry::{LogFormat, LogSettings};
 pub use environment::{Environment, Secrets};
 
+/// Where the databases live unless somebody says otherwise: what the unit's `StateDirectory=` makes.
+pub const STATE_DIR: &str = "/var/lib/tidegate";
+
 /// Everything the gateway is to be.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plan {
@@ -250,7 +253,7 @@ impl<'a> Planner<'a> {
         let state_dir = match &file.gateway.state_dir {
             Some(path) => sources.directory(path.span).join(&path.value.0),
             None => (environment.variable)("STATE_DIRECTORY").map_or_else(
-                || PathBuf::from("/var/lib/tidegate"),
+                || PathBuf::from(STATE_DIR),
                 |dirs| {
                     // systemd lists several directories with colons; the first is the unit's own.
                     PathBuf::from(dirs.split(':').next().unwrap_or_default())

@@ -74,6 +74,8 @@ fn a_low_port_and_a_state_elsewhere_are_allowed_where_the_config_has_them() {
     let above = format!("{gateway}state_dir = \"/var/lib/tidegate/../other\"\n");
     assert_eq!(rest(&above), ["ReadWritePaths=\"-/var/lib/tidegate/../other\""]);
     // What a line would not allow, or would allow elsewhere, is not one.
+    let unit = read("systemd/tidegate.service");
+    assert!(["StateDirectory=tidegate", "ProtectHome=yes", "PrivateTmp=yes"].iter().all(|line| unit.contains(line)));
     for state in ["/var/tmp/state", "/data/it's"] {
         let text = format!("{gateway}state_dir = \"{state}\"\n");
         assert_eq!(rest(&text), [""; 0]);
