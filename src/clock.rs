@@ -4,7 +4,7 @@
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use crate::limits::{CLOCK_LOOK, STAMP_AGE_MAX};
 use crate::model::{BootId, Moment, Timestamp};
@@ -33,6 +33,7 @@ impl SystemClock {
     }
 }
 
+/// One of the clocks that count from boot.
 fn read(clock: libc::clockid_t) -> Duration {
     let mut spec = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: `spec` is a valid, writable timespec for the length of the call.
@@ -57,7 +58,9 @@ impl Clock for SystemClock {
     }
 
     fn wall(&self) -> Timestamp {
-        let unix_ms = i64::try_from(read(libc::CLOCK_REALTIME).as_millis()).unwrap_or(i64::MAX);
+        // Not by `read`: where `time_t` has 32 bits, the C library's call fails from 2038-01-19 on, and a board whose clock chip has lost its date can be there today.
+        let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let unix_ms = i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX);
         let synced = Told(TOLD.load(Ordering::Relaxed)).still_holds(unix_ms).unwrap_or_else(|| {
             let synced = ask_kernel(unix_ms);
             TOLD.store(Told::at(unix_ms, synced).0, Ordering::Relaxed);

@@ -1,0 +1,49 @@
+"""The clock says 2040, as one may whose chip has lost its date; on a 32-bit system the seconds since 1970 then no longer fit into what its C library
+counts them in. Readings have that time, a total and what waits for the cloud outlive a restart, and databases whose files are of that year open."""
+
+from bench.waiting import check, wait_until
+
+LINE, PULSES = 27, 20
+# The first of June, in seconds since 1970.
+YEAR, IN_IT = "2040-", 2_222_208_000
+TOPIC = "tidegate/box/flow"
+CONFIG = """
+[[sensor]]
+id = "flow"
+driver = "gpio-counter"
+line = "GPIO27"
+edge = "rising"
+debounce = "0s"
+every = "500ms"
+publish = { qos = 1 }
+"""
+
+
+def scenario(bench):
+    away_s = IN_IT - int(bench.machine.shell("date +%s"))
+    bench.machine.shell(f"wallclock set {away_s}")
+    try:
+        play(bench)
+    finally:
+        bench.machine.ask("run", f"wallclock unset {-away_s}")
+
+
+def play(bench):
+    gateway, cloud = bench.gateway, bench.cloud
+    config, arrived = CONFIG + cloud.bridge(), cloud.client.mark()
+    cloud.link.swallow()
+    gateway.start(config)
+    bench.pins.wave(LINE, PULSES, (1, 10_000), (0, 10_000))
+    below = gateway.reading("flow", f'"count":{PULSES},')
+    check(below["ts"].startswith(YEAR) and "tq" not in below, below)
+    check(gateway.stop() == 0, "an orderly end, with which everything is written")
+
+    gateway.start(config)
+    check(gateway.reading("flow")["count"] == PULSES, "the total outlives the restart")
+    check(all(line.startswith(YEAR) for line in gateway.log() if " INFO " in line or " WARN " in line), gateway.log())
+    cloud.link.mend()
+
+    def above():
+        return [message for message in cloud.client.since(arrived, TOPIC) if message.json() == below]
+
+    wait_until("the reading of before the restart at the cloud", above)
