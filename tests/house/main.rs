@@ -9,6 +9,7 @@ mod drivers;
 mod drop_ins;
 mod examples;
 mod house;
+mod manual;
 mod pages;
 mod source;
 mod tidy;
