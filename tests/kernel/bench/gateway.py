@@ -67,6 +67,14 @@ class Gateway:
         except Missed as missed:
             raise Missed(f"{missed}\n  " + "\n  ".join(self.log()[-30:])) from None
 
+    def exactly_one(self, *patterns, since=None):
+        """The one line since the mark that matches all patterns. The log comes by another way than a message, and may be later."""
+        in_any_order = "".join(f"(?=.*{pattern})" for pattern in patterns)
+        found = self.wait_log(in_any_order, since)
+        same = [line for line in self.log(since) if re.search(in_any_order, line)]
+        check(len(same) == 1, f"not one line but {len(same)} with {patterns} in\n  " + "\n  ".join(self.log(since)))
+        return found
+
     # ---- its life ----
 
     def lives(self):
@@ -115,10 +123,3 @@ class Gateway:
 
     def availability(self, sensor, expected, mark=0, timeout=PATIENCE):
         self.client.wait(f"tidegate/box/{sensor}/availability", f"^{expected}$", mark, timeout)
-
-
-def exactly_one(lines, *patterns):
-    """Of the lines, one matches all patterns, and no other does; returns it."""
-    found = [line for line in lines if all(re.search(pattern, line) for pattern in patterns)]
-    check(len(found) == 1, f"not one line but {len(found)} with {patterns} in\n  " + "\n  ".join(lines))
-    return found[0]

@@ -18,6 +18,12 @@ class Level(NamedTuple):
     who: str
 
 
+def levels(line, journal):
+    """The changes of a wire that these lines of the journal tell."""
+    found = (re.match(rf"(\d+) gpio {line} ([01]) (\w+)$", entry) for entry in journal)
+    return [Level(int(match[1]), int(match[2]), match[3]) for match in found if match]
+
+
 class Pins:
     """The lines of the chip `bench-gpio`, whose names are GPIO0 to GPIO31."""
 
@@ -44,12 +50,11 @@ class Pins:
         self._machine.journal.wait(rf"wave {line} done$", mark, timeout)
 
     def mark(self):
-        return self._machine.journal.mark()
+        return self._machine.mark()
 
     def trace(self, line, mark=0):
         """The changes of a wire since the mark."""
-        found = (re.match(rf"(\d+) gpio {line} ([01]) (\w+)$", entry) for entry in self._machine.journal.since(mark))
-        return [Level(int(match[1]), int(match[2]), match[3]) for match in found if match]
+        return levels(line, self._machine.recorded(mark))
 
     def wait(self, line, level, who, mark=0, timeout=PATIENCE):
         match = self._machine.journal.wait(rf"^\d+ gpio {line} {level} {who}$", mark, timeout)
@@ -89,7 +94,7 @@ class I2c:
 
     def transfers(self, address, mark=0):
         """The results of the transfers to an address since the mark."""
-        found = (re.match(rf"\d+ i2c 0x{address:02x} (-?\d+)", entry) for entry in self._machine.journal.since(mark))
+        found = (re.match(rf"\d+ i2c 0x{address:02x} (-?\d+)", entry) for entry in self._machine.recorded(mark))
         return [int(match[1]) for match in found if match]
 
 
@@ -138,5 +143,5 @@ class Serial:
 
     def rs485(self, mark):
         """How it was told to switch since the mark: flags and the two delays."""
-        found = (re.match(r"\d+ uart rs485 0x(\w+) (\d+) (\d+)$", entry) for entry in self._machine.journal.since(mark))
+        found = (re.match(r"\d+ uart rs485 0x(\w+) (\d+) (\d+)$", entry) for entry in self._machine.recorded(mark))
         return [(int(match[1], 16), int(match[2]), int(match[3])) for match in found if match]

@@ -37,7 +37,7 @@ class Machine:
         # Sparse, and made anew for each machine.
         subprocess.run(["cp", "--sparse=always", os.path.join(cache, "disk"), self.path("disk")], check=True)
         self.mqtt_port = free_port()
-        self._process = None
+        self._process, self._marks = None, 0
         self.boot()
 
     @property
@@ -169,6 +169,23 @@ class Machine:
         """Commands to the module (module/main.c)."""
         status, output = self.ask("bench", "\n".join(commands))
         check(status == 0, f"/dev/bench refused {commands}: {output}")
+
+    def mark(self):
+        """A place in the module's journal to look from: behind all that has happened."""
+        self._hear_all()
+        return self.journal.mark()
+
+    def recorded(self, mark=0):
+        """What has happened since the mark, to the last line."""
+        self._hear_all()
+        return self.journal.since(mark)
+
+    def _hear_all(self):
+        # The journal comes by another way than a message or an answer, and may be later.
+        self._marks += 1
+        mark = self.journal.mark()
+        self.bench(f"mark {self._marks}")
+        self.journal.wait(rf"^\d+ mark {self._marks}$", mark)
 
     def write(self, name, text):
         """A file that the guest reads at /share."""

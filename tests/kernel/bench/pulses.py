@@ -1,5 +1,6 @@
 """A counter's pulses, and how many there were when the power went."""
 
+from bench.hardware import levels
 from bench.waiting import check, wait_until
 
 LINE, HALF_US = 27, 25_000
@@ -56,7 +57,8 @@ class Pulses:
         wait_until(f"{seconds} s of pulses", long_enough, 4 * seconds, 1)
 
     def _edges(self):
-        return [edge.ns for edge in self._bench.pins.trace(LINE, self._mark) if edge.level == 1]
+        # As far as it has come: the machine may have no power.
+        return [edge.ns for edge in levels(LINE, self._bench.machine.journal.since(self._mark)) if edge.level == 1]
 
     def at_the_cut(self):
         """How many there were is known now; to be called when the power is gone, and before the machine is there again."""

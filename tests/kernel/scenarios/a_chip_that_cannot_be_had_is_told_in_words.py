@@ -1,7 +1,6 @@
 """Nobody at the address, a kernel driver that has it, a bus that is not there: each is told once, in words, and ends by itself."""
 
 from bench.chips import Ads1115, Sht3x
-from bench.gateway import exactly_one
 from bench.waiting import check
 
 CONFIG = """
@@ -54,9 +53,9 @@ def scenario(bench):
     gateway.availability("held", "online", timeout=90)
     check(gateway.reading("held")["battery"] == converter.measure(0x2000), "what it converts")
 
-    exactly_one(gateway.log(), " WARN ", "sensor=missing")
-    exactly_one(gateway.log(), " WARN ", "sensor=held")
-    exactly_one(gateway.log(), " WARN ", "bus=i2c-7")
-    exactly_one(gateway.log(log), "INFO .*sensor=missing", "outage_ms=")
-    exactly_one(gateway.log(log), "INFO .*sensor=held", "outage_ms=")
+    gateway.exactly_one(" WARN ", "sensor=missing")
+    gateway.exactly_one(" WARN ", "sensor=held")
+    gateway.exactly_one(" WARN ", "bus=i2c-7")
+    gateway.exactly_one("INFO .*sensor=missing", "outage_ms=", since=log)
+    gateway.exactly_one("INFO .*sensor=held", "outage_ms=", since=log)
     check(len(gateway.log(log)) == 2, gateway.log(log))

@@ -2,7 +2,6 @@
 once; it is set up anew, and what it tells then is what it measures then. Its neighbour notices nothing."""
 
 from bench.chips import Bme280, Sht3x
-from bench.gateway import exactly_one
 from bench.waiting import check
 
 TIMES = 5
@@ -47,9 +46,9 @@ def scenario(bench):
         told = gateway.reading("loose", mark=back)
         near = abs(told["temperature"] - temperature) < 0.02 and abs(told["pressure"] - pressure) < 0.02 and abs(told["humidity"] - humidity) < 0.02
         check(near and "q" not in told, f"{told}, not {temperature}, {pressure}, {humidity}")
-        check(any(f"0x{loose.address:02x} " in line and " W e0b6" in line for line in bench.machine.journal.since(came)), "it was started anew")
+        check(any(f"0x{loose.address:02x} " in line and " W e0b6" in line for line in bench.machine.recorded(came)), "it was started anew")
         gateway.wait_log("INFO .*sensor=loose.*outage_ms=", log)
-        exactly_one(gateway.log(log), " WARN ", "sensor=loose", r"no answer at 0x76 \(NACK\)")
+        gateway.exactly_one(" WARN ", "sensor=loose", r"no answer at 0x76 \(NACK\)", since=log)
         check(len(gateway.log(log)) == 2, f"more than two lines: {gateway.log(log)}")
 
     states = [message.text for message in gateway.client.since(start, "tidegate/box/loose/availability")]

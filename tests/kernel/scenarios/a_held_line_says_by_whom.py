@@ -1,6 +1,5 @@
 """A line that somebody else holds is told once, with the holder's name; it is taken as soon as it is given back."""
 
-from bench.gateway import exactly_one
 from bench.waiting import check
 
 VARIANTS = ("v2", "v1")
@@ -37,5 +36,5 @@ def scenario(bench, backend):
     gateway.availability("float", "online", timeout=90)
     gateway.wait_log("INFO .*float.*outage_ms=", mark)
     check(gateway.reading("float")["state"] is False, "nothing pulls at it")
-    exactly_one(gateway.log(), " WARN ", "float")
-    exactly_one(gateway.log(mark), " INFO ", "float", "outage_ms=")
+    gateway.exactly_one(" WARN ", "float")
+    gateway.exactly_one(" INFO ", "float", "outage_ms=", since=mark)

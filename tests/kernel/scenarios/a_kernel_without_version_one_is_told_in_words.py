@@ -1,7 +1,6 @@
 """On a kernel without version 1 of the GPIO interface a config that insists on it is told why nothing comes, and what to do; without that line, or
 with `auto`, version 2 is taken by itself."""
 
-from bench.gateway import exactly_one
 from bench.waiting import check
 
 CONFIG = """
@@ -31,8 +30,8 @@ def scenario(bench):
     for name in ("door", "lamp"):
         gateway.wait_log(f"WARN .*{name}.*version 1.*`auto`")
         gateway.availability(name, "offline")
-    told = exactly_one(gateway.log(), " WARN ", "sensor=door")
-    exactly_one(gateway.log(), " WARN ", "actuator=lamp")
+    told = gateway.exactly_one(" WARN ", "sensor=door")
+    gateway.exactly_one(" WARN ", "actuator=lamp")
     bench.note(told.split("WARN ")[1])
 
     mark = gateway.client.mark()

@@ -2,7 +2,6 @@
 single NACK costs no line and no reading at all."""
 
 from bench.chips import Bme280, Sht3x
-from bench.gateway import exactly_one
 from bench.hardware import NACK
 from bench.waiting import check, wait_until
 
@@ -48,10 +47,9 @@ def scenario(bench):
     gateway.availability("shaky", "online", back, timeout=90)
     check("q" not in gateway.reading("shaky", mark=back), "good again")
 
-    told = gateway.log(log)
-    exactly_one(told, " WARN ", "sensor=shaky", r"no answer at 0x44 \(NACK\)")
-    over = exactly_one(told, " INFO ", "sensor=shaky", "failed=", "outage_ms=")
-    check(len(told) == 2, f"more than two lines: {told}")
+    gateway.exactly_one(" WARN ", "sensor=shaky", r"no answer at 0x44 \(NACK\)", since=log)
+    over = gateway.exactly_one(" INFO ", "sensor=shaky", "failed=", "outage_ms=", since=log)
+    check(len(gateway.log(log)) == 2, f"more than two lines: {gateway.log(log)}")
     check(not gateway.client.since(mark, "tidegate/box/steady/availability"), "the neighbour was never away")
     check(all(result == 0 for result in bench.i2c.transfers(steady.address, journal)), "the neighbour's transfers are good")
     bench.note(over.split("INFO ")[1])

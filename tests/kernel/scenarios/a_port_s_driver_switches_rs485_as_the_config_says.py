@@ -1,7 +1,6 @@
 """RS-485 by the port's own driver: it is told when RTS is active and how long it waits, and again after a reload. A driver that cannot do all of it, and
 one that knows nothing of it, are told in words, and the port is used all the same."""
 
-from bench.gateway import exactly_one
 from bench.waiting import check, wait_until
 
 # include/uapi/linux/serial.h
@@ -49,27 +48,27 @@ match = { json = true }
 def scenario(bench):
     gateway, journal, serial = bench.gateway, bench.machine.journal, bench.serial
     config = CONFIG.replace("UART", bench.machine.uart_device)
-    mark = journal.mark()
+    mark = bench.machine.mark()
     gateway.start(config.replace("RS485", 'rts = "on-send", delay_before = "2ms", delay_after = "1ms"'))
     switches(bench, mark, (ENABLED | ON_SEND, 2, 1))
     gateway.availability("pump", "online")
     gateway.client.publish("tidegate/box/pump/set", {"id": "1", "value": "on"})
     gateway.client.wait("tidegate/box/pump/ack", '"result":"done"')
     journal.wait("uart tx " + b"PUMP 1\n".hex(), mark)
-    serial.receive(b"flow=12\r\n")
+    # What comes as a port opens may be half a line; so the end of one goes ahead.
+    serial.receive(b"\r\nflow=12\r\n")
     check(gateway.reading("meter")["flow"] == 12, "and it is heard")
-    gateway.wait_log("WARN .*bus=usb")
-    exactly_one(gateway.log(), " WARN ", "bus=usb", "does not know RS-485")
+    gateway.exactly_one(" WARN ", "bus=usb", "does not know RS-485")
     check(not any("bus=line" in line or "bus=uart" in line for line in gateway.log()), "what is as it was told to be is no news")
     wait_until("the adapter to be used", lambda: bench.machine.usb.send('{"t":1}\n') or gateway.client.since(0, "tidegate/box/air"))
 
-    mark = journal.mark()
+    mark = bench.machine.mark()
     gateway.reload(config.replace("RS485", 'rts = "after-send"'))
     switches(bench, mark, (ENABLED | AFTER_SEND, 0, 0))
 
     # A driver without delays: the kernel takes them out, and says so in its answer alone.
     serial.knows(ENABLED | ON_SEND, delays=False)
-    mark, log = journal.mark(), gateway.mark()
+    mark, log = bench.machine.mark(), gateway.mark()
     gateway.reload(config.replace("RS485", 'delay_before = "5ms"'))
     gateway.wait_log("WARN .*bus=line.*it took RTS on-send, delays 0 ms and 0 ms", log)
     switches(bench, mark, (ENABLED | ON_SEND, 0, 0))
@@ -79,7 +78,6 @@ def scenario(bench):
     log = gateway.mark()
     gateway.reload(config.replace("RS485", 'delay_after = "5ms"'))
     gateway.wait_log("WARN .*bus=line.*does not know RS-485", log)
-    serial.receive(b"flow=13\r\n")
     wait_until("a line", lambda: serial.receive(b"flow=13\r\n") or gateway.client.since(0, "tidegate/box/meter")[-1].json()["flow"] == 13)
 
 

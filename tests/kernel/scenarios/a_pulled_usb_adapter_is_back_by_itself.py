@@ -1,6 +1,5 @@
 """A USB adapter that is pulled and plugged in again costs the time in between, one warning and one line, and its neighbour nothing."""
 
-from bench.gateway import exactly_one
 from bench.waiting import check, wait_until
 
 CONFIG = """
@@ -46,8 +45,7 @@ def scenario(bench):
     check("q" not in gateway.reading("pulled", '"n":3', mark), "good again")
     gateway.availability("pulled", "online", mark)
 
-    told = gateway.log(log)
-    exactly_one(told, " WARN ", "bus=usb", "port went away")
-    exactly_one(told, " INFO ", "bus=usb", "failed=", "outage_ms=")
-    check(len(told) == 2, f"more than two lines: {told}")
+    gateway.exactly_one(" WARN ", "bus=usb", "port went away", since=log)
+    gateway.exactly_one(" INFO ", "bus=usb", "failed=", "outage_ms=", since=log)
+    check(len(gateway.log(log)) == 2, f"more than two lines: {gateway.log(log)}")
     check(not gateway.client.since(mark, "tidegate/box/left/availability"), "the other port was never away")

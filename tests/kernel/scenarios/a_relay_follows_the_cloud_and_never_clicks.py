@@ -86,7 +86,7 @@ def scenario(bench, backend):
     gateway.client.wait("tidegate/box/relay", '"value":"off"', mark)
     gateway.client.publish("tidegate/box/relay/set", "on")
     gateway.client.wait("tidegate/box/relay", '"value":"on"', mark)
-    check(not any(line.endswith(f"free {RELAY}") for line in bench.machine.journal.since(start)), "it never gave the line back")
+    check(not any(line.endswith(f"free {RELAY}") for line in bench.machine.recorded(start)), "it never gave the line back")
 
     code = gateway.stop()
     check(code == 0, f"it ended with {code}")

@@ -4,7 +4,6 @@ end. Each is told once in its words and ends by itself, with values that are rig
 from datetime import datetime
 
 from bench.chips import Bme280, Sht3x
-from bench.gateway import exactly_one
 from bench.hardware import BUSY, IO_ERROR, TIMED_OUT
 from bench.waiting import check, wait_until
 
@@ -77,8 +76,8 @@ def scenario(bench):
     i2c.mend()
     both_are(gateway, *values, back)
     gateway.wait_log("INFO .*the bus answers again", log)
-    exactly_one(gateway.log(log), " WARN ")
-    exactly_one(gateway.log(log), " INFO ", "the bus answers again", "outage_ms=")
+    gateway.exactly_one(" WARN ", since=log)
+    gateway.exactly_one(" INFO ", "the bus answers again", "outage_ms=", since=log)
     bench.note(f"an interval of a line, with the bus in trouble, was at worst {worst * 1000:.0f} ms off its second")
 
 
@@ -100,8 +99,8 @@ def stuck(bench, weather, cellar, words, harm):
     for sensor in ("weather", "cellar"):
         gateway.availability(sensor, "online", back)
         gateway.wait_log(f"INFO .*sensor={sensor}.*outage_ms=", log)
-        exactly_one(gateway.log(log), " WARN ", f"sensor={sensor}", words)
-        exactly_one(gateway.log(log), " INFO ", f"sensor={sensor}", "outage_ms=")
+        gateway.exactly_one(" WARN ", f"sensor={sensor}", words, since=log)
+        gateway.exactly_one(" INFO ", f"sensor={sensor}", "outage_ms=", since=log)
     check(len(gateway.log(log)) == 4, gateway.log(log))
     return worst
 
@@ -117,7 +116,7 @@ def stretched_beyond(bench, cellar):
     i2c.mend()
     gateway.availability("cellar", "online", back, timeout=90)
     cellar_is(gateway, cellar.measure(0x6666, 0x8000), back)
-    exactly_one(gateway.log(log), " WARN ", "sensor=cellar", r"0x44 holds the clock too long \(timed out\)")
+    gateway.exactly_one(" WARN ", "sensor=cellar", r"0x44 holds the clock too long \(timed out\)", since=log)
     check(not gateway.client.since(mark, "tidegate/box/weather/availability"), "the neighbour was never away")
     return worst
 

@@ -1,7 +1,6 @@
 """Something else keeps /dev/ttyUSB0 open while the adapter is pulled, so that it comes back as /dev/ttyUSB1: the config names the adapter and not its
 socket, and it is found there at once. When the name is free again, it is found under its old one."""
 
-from bench.gateway import exactly_one
 from bench.waiting import check, wait_until
 
 CONFIG = """
@@ -45,8 +44,8 @@ def moved(bench, path, number):
     machine.usb.send(f'{{"n":{number}}}\n')
     check("q" not in gateway.reading("meter", f'"n":{number}', mark), "good again")
     gateway.availability("meter", "online", mark)
-    exactly_one(gateway.log(log), " WARN ", "bus=usb", "port went away")
-    bench.note(exactly_one(gateway.log(log), " INFO ", "bus=usb", "outage_ms=").split("INFO ")[1])
+    gateway.exactly_one(" WARN ", "bus=usb", "port went away", since=log)
+    bench.note(gateway.exactly_one(" INFO ", "bus=usb", "outage_ms=", since=log).split("INFO ")[1])
     check(len(gateway.log(log)) == 2, gateway.log(log))
 
 

@@ -2,7 +2,6 @@
 checksum, whose chip does not acknowledge until it has measured."""
 
 from bench.chips import crc8
-from bench.gateway import exactly_one
 from bench.waiting import check
 
 SOIL, HTU21D = 0x36, 0x40
@@ -44,7 +43,7 @@ def scenario(bench):
     # The datasheet's formulas (HPC199_6, page 15).
     check(abs(told["temperature"] - (175.72 * 0x6C00 / 65536 - 46.85)) < 0.01, told)
     check(abs(told["humidity"] - (125 * 0x7C80 / 65536 - 6)) < 0.01, told)
-    check(" W 0f10" in " ".join(bench.machine.journal.since()), "it was set up")
+    check(" W 0f10" in " ".join(bench.machine.recorded()), "it was set up")
 
     mark = gateway.client.mark()
     i2c.do(f"set {SOIL} 0x10 0xff 0xff")
@@ -57,10 +56,8 @@ def scenario(bench):
     gateway.availability("attic", "offline", mark)
     attic(i2c, 0x7000, 0x7C80)
     gateway.availability("attic", "online", mark)
-    # The log comes by another way than the message, and may be the later one.
-    gateway.wait_log("sensor=attic.*outage_ms=", log)
-    exactly_one(gateway.log(log), " WARN ", "sensor=attic", "checksum")
-    exactly_one(gateway.log(log), " INFO ", "sensor=attic", "outage_ms=")
+    gateway.exactly_one(" WARN ", "sensor=attic", "checksum", since=log)
+    gateway.exactly_one(" INFO ", "sensor=attic", "outage_ms=", since=log)
 
 
 def attic(i2c, temperature, humidity, garbled=False):

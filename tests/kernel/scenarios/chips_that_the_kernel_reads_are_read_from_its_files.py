@@ -4,7 +4,6 @@ that does not answer is told once, and one whose driver is taken away and bound 
 import json
 
 from bench.chips import Bme280
-from bench.gateway import exactly_one
 from bench.hardware import NACK
 from bench.waiting import check
 
@@ -61,8 +60,8 @@ def scenario(bench):
         i2c.mend()
         gateway.availability("board", "online", mark, timeout=60)
         gateway.wait_log("INFO .*sensor=board.*outage_ms=", log)
-        bench.note(exactly_one(gateway.log(log), " WARN ", "sensor=board").split("WARN ")[1])
-        exactly_one(gateway.log(log), " INFO ", "sensor=board", "outage_ms=")
+        bench.note(gateway.exactly_one(" WARN ", "sensor=board", since=log).split("WARN ")[1])
+        gateway.exactly_one(" INFO ", "sensor=board", "outage_ms=", since=log)
 
         # Another IIO device takes the number that it had.
         mark, log = gateway.client.mark(), gateway.mark()
@@ -79,8 +78,8 @@ def scenario(bench):
         weather_is(gateway, weather.measure(519888, 415148, 30000), gateway.client.mark())
         for sensor in ("weather", "light"):
             gateway.wait_log(f"INFO .*sensor={sensor}.*outage_ms=", log)
-            exactly_one(gateway.log(log), " WARN ", f"sensor={sensor}")
-            exactly_one(gateway.log(log), " INFO ", f"sensor={sensor}", "outage_ms=")
+            gateway.exactly_one(" WARN ", f"sensor={sensor}", since=log)
+            gateway.exactly_one(" INFO ", f"sensor={sensor}", "outage_ms=", since=log)
     finally:
         gateway.stop()
         for address in bound:

@@ -3,7 +3,6 @@ that does not acknowledge fails the command and moves nothing later; one that lo
 
 import re
 
-from bench.gateway import exactly_one
 from bench.hardware import NACK
 from bench.waiting import check
 
@@ -65,7 +64,7 @@ def scenario(bench):
     mark, log = gateway.client.mark(), gateway.mark()
     i2c.do(f"set {CHIP} 0 {AT_REST}")
     gateway.client.wait("tidegate/box/light", '"value":"off"', mark)
-    exactly_one(gateway.log(log), " WARN ", "actuator=light")
+    gateway.exactly_one(" WARN ", "actuator=light", since=log)
 
 
 def done(gateway, actuator, number, value, result):
@@ -78,5 +77,5 @@ def done(gateway, actuator, number, value, result):
 
 def written(bench, mark):
     """The bytes that the chip took, in their order."""
-    found = (re.match(r"\d+ i2c 0x20 0 W ([0-9a-f]{2})$", line) for line in bench.machine.journal.since(mark))
+    found = (re.match(r"\d+ i2c 0x20 0 W ([0-9a-f]{2})$", line) for line in bench.machine.recorded(mark))
     return [int(match[1], 16) for match in found if match]

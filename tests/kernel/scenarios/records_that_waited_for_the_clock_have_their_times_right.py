@@ -67,5 +67,5 @@ def celsius(word):
 
 def read_at(bench, word, mark):
     """When the chip was read with this word, in milliseconds since boot."""
-    found = (re.match(rf"(\d+) i2c 0x44 0 R {word:04x}", line) for line in bench.machine.journal.since(mark))
+    found = (re.match(rf"(\d+) i2c 0x44 0 R {word:04x}", line) for line in bench.machine.recorded(mark))
     return [int(match[1]) / 1e6 for match in found if match]

@@ -1,7 +1,6 @@
 """Lines on a serial port, byte for byte: in pieces, two at once, with noise in them, without an end. What is whole is a reading, nothing else is; noise
 is told once, and once when it is over; and so are characters that the UART says it received garbled."""
 
-from bench.gateway import exactly_one
 from bench.waiting import check
 
 PORT = "/dev/ttyBench0"
@@ -52,8 +51,8 @@ def scenario(bench):
         serial.receive(b"n=%d\r\n" % number)
     gateway.reading("meter", '"n":18', mark)
     gateway.wait_log("INFO .*frames are good again", log)
-    exactly_one(gateway.log(log), " WARN ", "sensor=meter", "bad frame", "not UTF-8")
-    exactly_one(gateway.log(log), " INFO ", "sensor=meter", "failed=3")
+    gateway.exactly_one(" WARN ", "sensor=meter", "bad frame", "not UTF-8", since=log)
+    gateway.exactly_one(" INFO ", "sensor=meter", "failed=3", since=log)
     check(len(gateway.log(log)) == 2, gateway.log(log))
 
     # A stop bit is not where it belongs: the kernel counts it, and gives a zero byte.
@@ -63,12 +62,12 @@ def scenario(bench):
     serial.receive(b"\r\nn=19\r\n")
     gateway.reading("meter", '"n":19', mark)
     gateway.wait_log("WARN .*bus=line", log)
-    exactly_one(gateway.log(log), " WARN ", "bus=line", "framing=1")
+    gateway.exactly_one(" WARN ", "bus=line", "framing=1", since=log)
     bench.machine.shell(f"sleep {LOOK_S}")
     serial.receive(b"n=20\r\n")
     gateway.reading("meter", '"n":20', mark)
     gateway.wait_log("INFO .*bus=line", log)
-    exactly_one(gateway.log(log), " INFO ", "bus=line", "the line is clean again")
+    gateway.exactly_one(" INFO ", "bus=line", "the line is clean again", since=log)
     check(len(gateway.log(log)) == 2, gateway.log(log))
     check(not gateway.client.since(mark, "tidegate/box/meter/availability"), "it was never away")
 

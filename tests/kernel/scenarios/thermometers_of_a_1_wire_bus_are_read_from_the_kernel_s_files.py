@@ -3,7 +3,6 @@ checksum that is wrong, a chip that is gone and back. Each is told once, ends by
 
 import json
 
-from bench.gateway import exactly_one
 from bench.hardware import ALL
 from bench.waiting import check, wait_until
 
@@ -76,9 +75,9 @@ def ill(bench, words, harm, heal):
     gateway.availability("boiler", "online", back, timeout=90)
     check("q" not in gateway.reading("boiler", mark=back), "good again")
     gateway.wait_log("INFO .*sensor=boiler.*outage_ms=", log)
-    exactly_one(gateway.log(log), " WARN ", "sensor=boiler", words)
+    gateway.exactly_one(" WARN ", "sensor=boiler", words, since=log)
+    bench.note(gateway.exactly_one(" INFO ", "sensor=boiler", "outage_ms=", since=log).split("INFO ")[1])
     check(len(gateway.log(log)) == 2, gateway.log(log))
-    bench.note(exactly_one(gateway.log(log), " INFO ", "sensor=boiler", "outage_ms=").split("INFO ")[1])
 
 
 def found(bench):
