@@ -53,16 +53,23 @@ fn io(what: &'static str) -> impl FnOnce(std::io::Error) -> DemoError {
     move |error| DemoError::Io { what, error }
 }
 
+/// A serial console is a terminal too, and its size is that of no screen: 0 by 0.
+fn can_show_a_screen() -> bool {
+    std::io::stdout().is_terminal()
+        && std::io::stdin().is_terminal()
+        && ratatui::crossterm::terminal::size().is_ok_and(|(columns, rows)| columns > 0 && rows > 0)
+}
+
 /// Shows the demo, on standard output. The exit status says whether anything was lost or doubled.
 #[allow(clippy::print_stdout)]
 pub fn run(options: Options) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(RUNTIME_THREADS).enable_all().build();
     let outcome = runtime.map_err(io("start threads")).and_then(|runtime| {
         let outcome = runtime.block_on(async {
-            if options.plain || !std::io::stdout().is_terminal() || !std::io::stdin().is_terminal() {
-                Box::pin(plain::show(options.for_)).await
-            } else {
+            if !options.plain && can_show_a_screen() {
                 Box::pin(screen::show(options.for_)).await
+            } else {
+                Box::pin(plain::show(options.for_)).await
             }
         });
         runtime.shutdown_background();

@@ -1,10 +1,11 @@
 //! Does the demo, as a stranger starts it, show values at once, and does the cut that it makes by itself cost nothing?
 
-use std::process::Command;
+use std::fs::File;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::support::Lateness;
 use crate::support::process::{Log, Process};
+use crate::support::{Lateness, Tty, wait_for};
 
 /// Longest until the first values are on the screen.
 const FIRST_VALUES: Duration = Duration::from_secs(2);
@@ -56,4 +57,26 @@ fn it_leaves_nothing_behind() {
     assert!(status.success(), "{:?}", log.lines());
     let left: Vec<_> = std::fs::read_dir(dir.path()).unwrap().collect();
     assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn a_terminal_without_a_size_gets_lines_as_a_serial_console_is_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut console = Tty::plug(dir.path().join("console"));
+    let port = || File::options().read(true).write(true).open(console.path()).unwrap();
+    // Without a terminal to be controlled by: that of whoever runs the tests has a size.
+    let mut command = Command::new("setsid");
+    command
+        .args([env!("CARGO_BIN_EXE_tidegate"), "demo", "--for", "3s"])
+        .env("TMPDIR", dir.path())
+        .env_remove("RUST_LOG");
+    let mut demo = command.stdin(port()).stdout(port()).stderr(Stdio::null()).spawn().unwrap();
+    let mut heard = String::new();
+    let status = wait_for(LIMIT, "the end of the demo", || {
+        heard += &console.heard();
+        demo.try_wait().unwrap().ok_or_else(|| heard.clone())
+    });
+    heard += &console.heard();
+    assert!(status.success(), "{heard}");
+    assert!(heard.contains("temperature") && heard.contains("lost 0") && !heard.contains('\u{1b}'), "{heard:?}");
 }
