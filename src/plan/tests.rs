@@ -294,7 +294,7 @@ fn a_certificate_and_its_key_are_taken_and_another_key_is_refused() {
 }
 
 /// What a running gateway tells of a file when that has become this.
-fn looked_at(text: &str, file: &str) -> Option<String> {
+fn looked_at(text: &str, file: &str, synced: bool) -> Option<String> {
     let (cert, key) = certificate();
     let dir = tempfile::tempdir().unwrap();
     for (name, text) in [("ca.pem", &cert), ("cert.pem", &cert), ("key.pem", &key)] {
@@ -306,8 +306,8 @@ fn looked_at(text: &str, file: &str) -> Option<String> {
     let environment = environment(Secrets::Needed);
     let (planned, _) =
         plan(config::load(&path), &environment).unwrap_or_else(|report| panic!("{}", report.render(false)));
-    let tell =
-        || -> Vec<String> { planned.certificates.iter().filter_map(|dated| dated.look(environment.wall)).collect() };
+    let wall = Timestamp { synced, ..environment.wall };
+    let tell = || -> Vec<String> { planned.certificates.iter().filter_map(|dated| dated.look(wall)).collect() };
     assert_eq!(tell(), Vec::<String>::new());
     std::fs::write(dir.path().join(file), text).unwrap();
     let told = tell().pop()?;
@@ -338,13 +338,28 @@ fn a_certificate_that_expires_soon_or_has_is_told() {
         assert_eq!(told_of_tls(&sound, &cert, &key), [format!("`cert`: `cert.pem` {told}")]);
         // Of authorities one that is good for long is enough; of a chain each must be.
         for (kind, text) in [("cert.pem", &cert), ("ca.pem", &cert)] {
-            assert_eq!(looked_at(text, kind), Some(told.to_owned()), "a day later");
+            assert_eq!(looked_at(text, kind, true), Some(told.to_owned()), "a day later");
         }
         let both = format!("{sound}{cert}");
-        assert_eq!((looked_at(&both, "ca.pem"), looked_at(&both, "cert.pem")), (None, Some(told.to_owned())));
+        assert_eq!(
+            (looked_at(&both, "ca.pem", true), looked_at(&both, "cert.pem", true)),
+            (None, Some(told.to_owned()))
+        );
         assert_eq!(told_of_tls(&both, &sound, &sound_key), Vec::<String>::new());
         assert_eq!(told_of_tls(&sound, &both, &sound_key), [format!("`cert`: `cert.pem` {told}")]);
     }
+}
+
+#[test]
+fn a_clock_that_is_not_set_says_so_of_what_has_expired_by_it_and_of_what_is_not_valid_yet_nothing() {
+    let of = |year| {
+        let mut params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        (params.not_before, params.not_after) = (rcgen::date_time_ymd(year, 1, 1), rcgen::date_time_ymd(year, 2, 1));
+        params.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap().pem()
+    };
+    let told = "expired at 2025-02-01 00:00 UTC, by a clock that is not set";
+    assert_eq!(looked_at(&of(2025), "ca.pem", false), Some(told.to_owned()));
+    assert_eq!(looked_at(&of(2028), "ca.pem", false), None);
 }
 
 #[test]

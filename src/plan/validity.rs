@@ -81,6 +81,7 @@ impl Dated {
             Ok(left) if left >= CERTIFICATE_NOTICE => return None,
             Ok(left) => format!("`{key}`: `{path}` expires at {until} UTC, in {}", days(left)),
             Err(_) if left_ms == Validity::NOT_YET => format!("`{key}`: `{path}` is not valid before {from} UTC"),
+            Err(_) if !wall.synced => format!("`{key}`: `{path}` expired at {until} UTC, by a clock that is not set"),
             Err(_) => format!("`{key}`: `{path}` expired at {until} UTC"),
         };
         Some((message, format!("`{}`, issued by `{}`", of.subject, of.issuer)))
@@ -97,8 +98,8 @@ struct Validity {
 impl Validity {
     const NOT_YET: i64 = i64::MIN;
 
-    /// A clock that is not set stands behind the true time, as far as boards go: what has expired by it has expired, but it does not know whether
-    /// something is valid already.
+    /// A clock that is not set mostly stands behind the true time, so it does not know whether something is valid already. What has expired by it is told, and by
+    /// what clock: one that has lost its date may show any year.
     fn at(of: Certificate, wall: Timestamp) -> Self {
         let not_yet = wall.synced && wall.unix_ms < of.not_before_ms;
         let left_ms = if not_yet { Self::NOT_YET } else { of.not_after_ms.saturating_sub(wall.unix_ms) };

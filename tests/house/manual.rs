@@ -57,9 +57,18 @@ fn assert_same(made: &Path, folder: &str) {
 fn each_command_has_its_manual_page() {
     let made = tempfile::tempdir().unwrap();
     clap_mangen::generate_to(Cli::command(), made.path()).unwrap();
-    let whole = made.path().join("tidegate.1");
-    let page = std::fs::read_to_string(&whole).unwrap();
-    std::fs::write(&whole, page.replace(".SH EXTRA\nExit codes:", ".SH EXIT STATUS") + BEYOND).unwrap();
+    for (name, page) in files(made.path()) {
+        let command = name.strip_suffix(".1").unwrap();
+        let (before, title) = page.split_once(".TH ").unwrap();
+        let (_, text) = title.split_once('\n').unwrap();
+        // Theirs has the version where the date belongs; and a date would change with each build.
+        let mut page = format!("{before}.TH {command} 1 \"\" \"tidegate {}\"\n{text}", env!("CARGO_PKG_VERSION"));
+        if command == "tidegate" {
+            let (commands, codes) = page.split_once(".SH EXTRA\nExit codes:").unwrap();
+            page = format!("{commands}.SH EXIT STATUS{codes}{BEYOND}");
+        }
+        std::fs::write(made.path().join(name), page).unwrap();
+    }
     assert_same(made.path(), PAGES);
 }
 

@@ -351,7 +351,7 @@ impl Gathered {
 }
 
 /// What the wall clock shows at a moment to come, if it is set.
-fn wall_at(moment: Moment, clock: &dyn Clock) -> Option<i64> {
+pub(super) fn wall_at(moment: Moment, clock: &dyn Clock) -> Option<i64> {
     let wall = clock.wall();
     let left_ms = i64::try_from((moment - clock.now()).as_millis()).unwrap_or(i64::MAX);
     wall.synced.then(|| wall.unix_ms.saturating_add(left_ms))

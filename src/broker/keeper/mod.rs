@@ -17,6 +17,7 @@ mod rows;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
@@ -31,6 +32,7 @@ use crate::mqtt::properties;
 use crate::store::{Condition, Opened, Sessions, StoreError};
 use desk::{Batch, Look};
 pub(super) use desk::{Desk, Hold};
+use gather::wall_at;
 pub(super) use restore::Past;
 use restore::Stale;
 
@@ -161,9 +163,10 @@ impl Keeper {
         if outcome != Outcome::Nothing {
             let change = (outcome == Outcome::Kept).then(|| {
                 let life_s = message.properties.as_ref().and_then(|properties| properties.expiry_s);
+                let expires = life_s.map(|s| now + Duration::from_secs(s.into()));
                 Kept {
                     message: message.clone(),
-                    expires_ms: life_s.map(|s| desk.clock.wall().unix_ms.saturating_add(i64::from(s) * 1_000)),
+                    expires_ms: expires.and_then(|expires| wall_at(expires, desk.clock.as_ref())),
                     properties: message.properties.as_deref().map(properties::to_block),
                 }
             });
@@ -210,10 +213,9 @@ impl Keeper {
     pub(super) fn remind(&self, message: &Arc<Message>, expires: Option<Moment>) {
         let Some(desk) = self.desk.as_ref().filter(|_| !message.topic.is_sys()) else { return };
         let now = desk.clock.now();
-        let left_ms = |expires: Moment| i64::try_from((expires - now).as_millis()).unwrap_or(i64::MAX);
         let kept = Kept {
             message: message.clone(),
-            expires_ms: expires.map(|expires| desk.clock.wall().unix_ms.saturating_add(left_ms(expires))),
+            expires_ms: expires.and_then(|expires| wall_at(expires, desk.clock.as_ref())),
             properties: message.properties.as_deref().map(properties::to_block),
         };
         let mut tray = desk.tray();

@@ -133,13 +133,9 @@ pub(super) fn restore_retained(row: &RetainedRow<'_>, clock: &dyn Clock) -> Opti
         None => None,
     };
     let life = properties.as_ref().and_then(|properties| properties.expiry_s).map(|s| Duration::from_secs(s.into()));
-    let expires = match (row.expires_ms, life) {
-        (Some(expires_ms), Some(life)) => {
-            // A clock that was not set when it should have been shows more time left than there ever was.
-            let left_ms = u64::try_from(expires_ms.saturating_sub(clock.wall().unix_ms)).ok().filter(|ms| *ms > 0)?;
-            Some(clock.now() + Duration::from_millis(left_ms).min(life))
-        }
-        _ => None,
+    let expires = match life {
+        Some(life) => Some(clock.now() + until(row.expires_ms, life, clock)?),
+        None => None,
     };
     let message = Message { properties, ..Message::new(topic, row.payload, row.qos, true, Origin::Seed) };
     Some(FoundRetained { message: Arc::new(message), expires })
@@ -300,7 +296,8 @@ fn time_left(expiry_s: u32, left_ms: Option<i64>, clock: &dyn Clock) -> Option<D
     Some(until(ends_ms, life, clock).unwrap_or_default())
 }
 
-/// What is left of a life that ends then by the wall clock; all of it where that is not known, `None` where nothing is.
+/// What is left of a life that ends then by the wall clock; all of it where that is not known, `None` where nothing is. A clock that is not set ends nothing:
+/// it may show any year.
 fn until(ends_ms: Option<i64>, life: Duration, clock: &dyn Clock) -> Option<Duration> {
     let wall = clock.wall();
     let Some(ends_ms) = ends_ms.filter(|_| wall.synced) else { return Some(life).filter(|life| !life.is_zero()) };

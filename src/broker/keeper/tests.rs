@@ -1,7 +1,7 @@
 use super::restore::restore_retained;
 use super::*;
 use crate::clock::{FakeClock, SystemClock};
-use crate::model::{Origin, Properties, Qos, TopicName};
+use crate::model::{Origin, Properties, Qos, Timestamp, TopicName};
 use crate::store::RetainedRow;
 use std::time::Duration;
 
@@ -109,6 +109,32 @@ fn what_is_left_of_a_life_is_never_more_than_it_had() {
     assert_eq!(left(990_000), Some(Duration::from_secs(10)));
     assert_eq!(left(0), Some(Duration::from_secs(60)));
     assert_eq!(left(1_000_000), None);
+    let clock = FakeClock::new(0);
+    clock.set_wall(Timestamp { unix_ms: 2_222_208_000_000, synced: false, at: None });
+    let life = restore_retained(&row, &clock).unwrap().expires.unwrap() - clock.now();
+    assert_eq!(life, Duration::from_secs(60), "a clock that is not set ends nothing");
+}
+
+#[tokio::test]
+async fn what_is_retained_for_a_minute_by_a_clock_that_is_not_set_has_it_after_a_restart() {
+    let directory = tempfile::tempdir().unwrap();
+    let clock = FakeClock::new(2_222_208_000_000);
+    let health = Health::new();
+    let open = || Keeper::open(directory.path(), Arc::new(clock.clone()), &health);
+    let of = |synced, unix_ms| clock.set_wall(Timestamp { unix_ms, synced, at: None });
+    of(false, 2_222_208_000_000);
+    let (keeper, _) = open().await.unwrap();
+    let mut kept = (*message("a", "1")).clone();
+    kept.properties = Some(Arc::new(Properties { expiry_s: Some(60), ..Properties::default() }));
+    keeper.note(&Arc::new(kept), Outcome::Kept, Urgency::Now).unwrap().await.unwrap();
+    keeper.kill().await;
+    for (synced, unix_ms) in [(false, 2_300_000_000_000), (true, 1_795_000_000_000)] {
+        of(synced, unix_ms);
+        let (keeper, past) = open().await.unwrap();
+        let left: Vec<_> = past.retained.iter().map(|found| found.expires.unwrap() - clock.now()).collect();
+        assert_eq!(left, [Duration::from_secs(60)]);
+        keeper.kill().await;
+    }
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 /* A wall clock that is set forwards and back: preloaded into the gateway (LD_PRELOAD) by clock.rs, which compiles it.
  *
  * CLOCK_REALTIME is the system's and so many seconds as the file of TIDEGATE_CLOCK holds; the monotonic clocks are as they are. The kernel
- * says that its clock is set (adjtimex(2)). */
+ * says that its clock is set (adjtimex(2)). For programs of 64 bits: one of 32 asks by names that are not here. */
 
 #define _GNU_SOURCE
 #include <dlfcn.h>

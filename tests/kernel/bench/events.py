@@ -20,10 +20,14 @@ class KernelEvents:
 
     def __enter__(self):
         self._machine.shell(f"grep -q ' {TRACING} ' /proc/mounts || mount -t tracefs tracefs {TRACING}")
-        self._machine.shell(f"cd {TRACING} && echo 'p:bench/events {self._thread}' >>kprobe_events && echo 1 >events/bench/events/enable")
+        # It counts all the same, and writes no record of each into the memory of its tracer, which would take the thread's time.
+        self._machine.shell(f"cd {TRACING} && echo 0 >tracing_on && echo 'p:bench/events {self._thread}' >>kprobe_events && echo 1 >events/bench/events/enable")
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, kind, *_):
+        if kind:
+            # A machine in which something failed is thrown away, and may answer no more.
+            return
         self._machine.shell(f"cd {TRACING} && echo 0 >events/bench/events/enable && echo '-:bench/events' >>kprobe_events")
 
     def so_far(self):

@@ -11,10 +11,10 @@ from bench.waiting import check, wait_until
 VARIANTS = ("v2", "v1")
 LINES = (17, 22, 23, 27)
 PULSES = 1000
-# Half periods in microseconds, by the number of lines. The search begins at the first, which boards follow as a rule; a busy one is given twice the time
-# until it does, up to a rate that has to be followed. None that we emulate follows the second. The search ends at such a part of a half period.
+# Half periods in microseconds, by the number of lines. The search begins at the first, which boards follow as a rule; where one does not, it is doubled until
+# it does, and the slowest has to be followed. None that we emulate follows the second. The search ends at such a part of a half period.
 BEGIN, FAST, PART = {1: 100, 4: 500}, 20, 0.04
-SLOWEST = 4000
+SLOWEST = 2000
 # Few enough of them arrive to be kept by neither version.
 WHILE_STOPPED = 600
 
