@@ -57,6 +57,7 @@ impl Clock for SystemClock {
         Moment::at(read(libc::CLOCK_BOOTTIME))
     }
 
+    #[allow(clippy::disallowed_methods)] // the one place that they are to be taken from
     fn wall(&self) -> Timestamp {
         // Not by `read`: where `time_t` has 32 bits, the C library's call fails from 2038-01-19 on, and a board whose clock chip has lost its date can be there today.
         let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
