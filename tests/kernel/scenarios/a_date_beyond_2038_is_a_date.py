@@ -3,22 +3,15 @@ counts them in. Readings have that time, a total and what waits for the cloud ou
 
 import re
 
+from bench.pulses import CONFIG as FLOW
+from bench.pulses import Pulses
 from bench.waiting import check, wait_until
 
-LINE, PULSES = 27, 20
+PULSES = 20
 # The first of June, in seconds since 1970.
 YEAR, IN_IT = "2040-", 2_222_121_600
 TOPIC = "tidegate/box/flow"
-CONFIG = """
-[[sensor]]
-id = "flow"
-driver = "gpio-counter"
-line = "GPIO27"
-edge = "rising"
-debounce = "0s"
-every = "500ms"
-publish = { qos = 1 }
-"""
+CONFIG = FLOW + "publish = { qos = 1 }\n"
 
 
 def scenario(bench):
@@ -35,7 +28,7 @@ def play(bench):
     config, arrived = CONFIG + cloud.bridge(), cloud.client.mark()
     cloud.link.swallow()
     gateway.start(config)
-    bench.pins.wave(LINE, PULSES, (1, 10_000), (0, 10_000))
+    Pulses(bench).some(PULSES)
     below = gateway.reading("flow", f'"count":{PULSES},')
     check(below["ts"].startswith(YEAR) and "tq" not in below, below)
     check(gateway.stop() == 0, "an orderly end, with which everything is written")
